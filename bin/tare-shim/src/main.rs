@@ -1,0 +1,2 @@
+//! tare-shim
+fn main() {}
