@@ -102,12 +102,21 @@ impl<T: GoValue> GoValue for Option<T> {
     }
 }
 
-impl<T: GoValue> GoValue for Box<T> {
-    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        T::read(deserializer).map(Box::new)
+/// An embedded pointer: set as soon as one of its fields is there.
+impl<T: GoFields> GoFields for Option<T> {
+    fn read_field<'de, A: MapAccess<'de>>(&mut self, key: &str, exact: bool, map: &mut A) -> Result<bool, A::Error> {
+        if let Some(fields) = self {
+            return fields.read_field(key, exact, map);
+        }
+        let mut fields = T::default();
+        let found = fields.read_field(key, exact, map)?;
+        if found {
+            *self = Some(fields);
+        }
+        Ok(found)
     }
-    fn is_empty(&self) -> bool {
-        T::is_empty(self)
+    fn write_fields<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        self.as_ref().map_or(Ok(()), |fields| fields.write_fields(map))
     }
 }
 

@@ -11,9 +11,18 @@
 #[macro_use]
 pub mod go;
 
+pub mod auth;
 pub mod container;
+pub mod events;
+pub mod filters;
+pub mod image;
 pub mod network;
 pub mod oci;
+pub mod port;
+pub mod stream;
+pub mod system;
 pub mod time;
+pub mod versions;
+pub mod volume;
 
 pub use go::{Empty, List, Map};

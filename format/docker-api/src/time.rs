@@ -73,6 +73,13 @@ impl Time {
         Time { offset: offset.clamp(-86_399, 86_399), ..self }
     }
 
+    /// The same instant, shown in the time zone of this process (`TZ`, `/etc/localtime`).
+    #[must_use]
+    pub fn local(self) -> Self {
+        let offset = jiff::Timestamp::from_second(self.seconds).map(|t| jiff::tz::TimeZone::system().to_offset(t));
+        self.at_offset(offset.map_or(0, jiff::tz::Offset::seconds))
+    }
+
     /// Unix seconds.
     pub const fn seconds(self) -> i64 {
         self.seconds

@@ -97,6 +97,25 @@ go_types! {
         sandbox_key: String ["SandboxKey"],
         ports: PortMap ["Ports"],
         networks: Map<EndpointSettings> ["Networks"],
+        legacy: Option<LegacyNetworkSettings> [embed],
+    }
+
+    /// The default bridge's endpoint once more, below API 1.52.
+    pub struct LegacyNetworkSettings {
+        bridge: String ["Bridge"],
+        hairpin_mode: bool ["HairpinMode"],
+        link_local_ipv6_address: String ["LinkLocalIPv6Address"],
+        link_local_ipv6_prefix_len: i64 ["LinkLocalIPv6PrefixLen"],
+        secondary_ip_addresses: List<String> ["SecondaryIPAddresses"],
+        secondary_ipv6_addresses: List<String> ["SecondaryIPv6Addresses"],
+        endpoint_id: String ["EndpointID"],
+        gateway: String ["Gateway"],
+        global_ipv6_address: String ["GlobalIPv6Address"],
+        global_ipv6_prefix_len: i64 ["GlobalIPv6PrefixLen"],
+        ip_address: String ["IPAddress"],
+        ip_prefix_len: i64 ["IPPrefixLen"],
+        ipv6_gateway: String ["IPv6Gateway"],
+        mac_address: String ["MacAddress"],
     }
 
     /// Storage of a container below a snapshotter.
