@@ -1,1 +1,6 @@
 //! tare-sys
+
+pub mod bpf;
+pub mod errno;
+pub mod kill;
+pub mod network;

@@ -1,0 +1,37 @@
+//! What both versions plan alike.
+
+use tare_oci_runtime::Resources;
+
+use crate::Error;
+use crate::plan::Plan;
+
+/// Zero stands for "not given" wherever the kernel would have no use for it, as in every engine's API.
+pub(crate) fn set<T: Default + PartialEq>(value: Option<T>) -> Option<T> {
+    value.filter(|value| *value != T::default())
+}
+
+/// Zero is not given, negative is no limit.
+pub(crate) fn pids_max(resources: &Resources, plan: &mut Plan) {
+    match resources.pids.as_ref().and_then(|pids| set(pids.limit)) {
+        None => {}
+        Some(limit) if limit < 0 => plan.write("pids", "pids.max", "max"),
+        Some(limit) => plan.write("pids", "pids.max", limit),
+    }
+}
+
+/// `rdma.max` is the same in both versions.
+pub(crate) fn rdma(resources: &Resources, plan: &mut Plan) {
+    for (device, limits) in &resources.rdma {
+        let number = |limit: Option<u32>| limit.map_or_else(|| "max".to_owned(), |limit| limit.to_string());
+        let (handles, objects) = (number(limits.hca_handles), number(limits.hca_objects));
+        plan.write("rdma", "rdma.max", format!("{device} hca_handle={handles} hca_object={objects}"));
+    }
+}
+
+/// A size such as `2MB` becomes part of a file name, so it must not be a path.
+pub(crate) fn page_size(size: &str) -> Result<&str, Error> {
+    if size.is_empty() || !size.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(Error::Invalid(format!("invalid huge page size `{size}`")));
+    }
+    Ok(size)
+}

@@ -1,0 +1,274 @@
+//! Which cgroup hierarchies this machine has: cgroup v1 (one file system per controller or group of controllers, and
+//! the named `systemd` hierarchy) or v2 (one file system for all).
+//!
+//! A hybrid machine (v1 controllers, and a v2 file system at `/sys/fs/cgroup/unified`) counts as v1. Source:
+//! `cgroups(7)`, `proc_pid_mountinfo(5)`.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+use crate::Error;
+
+/// The two interfaces of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// One hierarchy per controller.
+    V1,
+    /// The unified hierarchy.
+    V2,
+}
+
+/// The mounted hierarchies, held by descriptor. Cloning shares them.
+#[derive(Debug, Clone)]
+pub struct Hierarchies(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    version: Version,
+    all: Vec<Hierarchy>,
+}
+
+/// One mounted hierarchy.
+#[derive(Debug)]
+pub(crate) struct Hierarchy {
+    pub(crate) mount: Mount,
+    /// The mount point (`O_PATH`): every file is reached relative to it.
+    pub(crate) root: OwnedFd,
+}
+
+/// What mountinfo says about one hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mount {
+    /// Where it is mounted, for messages and bind mounts.
+    pub(crate) point: PathBuf,
+    /// The controllers (v1), in the order the kernel names them; empty for a named hierarchy and for v2.
+    pub(crate) controllers: Vec<String>,
+    /// The name of a named v1 hierarchy (`systemd`).
+    pub(crate) name: Option<String>,
+}
+
+impl Mount {
+    /// The name of the directory below `/sys/fs/cgroup`: `cpu,cpuacct`, `systemd`.
+    pub(crate) fn directory(&self) -> String {
+        match &self.name {
+            Some(name) => name.clone(),
+            None => self.controllers.join(","),
+        }
+    }
+
+    pub(crate) fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|own| own == controller)
+    }
+}
+
+impl Hierarchies {
+    /// Finds the hierarchies of this process's mount namespace and opens them.
+    pub fn detect() -> Result<Self, Error> {
+        const MOUNTINFO: &str = "/proc/self/mountinfo";
+        let text = fs::read(MOUNTINFO).map_err(|error| Error::io("read", MOUNTINFO, &error))?;
+        let (version, mounts) = parse(&text)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut all = Vec::with_capacity(mounts.len());
+        for mount in mounts {
+            let root = openat(CWD, &mount.point, flags, Mode::empty())
+                .map_err(|errno| Error::os("open", mount.point.display(), errno))?;
+            all.push(Hierarchy { mount, root });
+        }
+        Ok(Self(Arc::new(Inner { version, all })))
+    }
+
+    /// The version in use.
+    pub fn version(&self) -> Version {
+        self.0.version
+    }
+
+    /// Whether a controller can be used (v1: its hierarchy is mounted; v2: the root of the hierarchy has it).
+    pub fn has_controller(&self, controller: &str) -> bool {
+        match self.version() {
+            Version::V1 => self.controller(controller).is_some(),
+            Version::V2 => self.all().first().is_some_and(|unified| {
+                let mut buffer = [0; crate::files::VALUE_MAX];
+                crate::files::read(&unified.root, "cgroup.controllers", &mut buffer)
+                    .is_ok_and(|text| text.split_ascii_whitespace().any(|name| name == controller))
+            }),
+        }
+    }
+
+    pub(crate) fn all(&self) -> &[Hierarchy] {
+        &self.0.all
+    }
+
+    /// The hierarchy a controller's files live in.
+    pub(crate) fn controller(&self, controller: &str) -> Option<&Hierarchy> {
+        match self.version() {
+            Version::V1 => self.all().iter().find(|hierarchy| hierarchy.mount.has(controller)),
+            Version::V2 => self.all().first(),
+        }
+    }
+
+    /// Hierarchies below a directory of a test's own.
+    #[cfg(test)]
+    pub(crate) fn for_test(version: Version, mounts: Vec<Mount>) -> Self {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let all = mounts
+            .into_iter()
+            .map(|mount| Hierarchy { root: openat(CWD, &mount.point, flags, Mode::empty()).unwrap(), mount })
+            .collect();
+        Self(Arc::new(Inner { version, all }))
+    }
+}
+
+/// Reads mountinfo: the hierarchies of v1 if any controller is mounted there, otherwise the v2 one.
+fn parse(mountinfo: &[u8]) -> Result<(Version, Vec<Mount>), Error> {
+    let mut v1: Vec<Mount> = Vec::new();
+    let mut v2: Option<Mount> = None;
+    for line in mountinfo.split(|byte| *byte == b'\n') {
+        let Some(entry) = Entry::parse(line) else { continue };
+        match entry.kind {
+            b"cgroup" => {
+                let mount = entry.v1();
+                // The same hierarchy mounted again elsewhere: the first one stands.
+                if !v1.iter().any(|known| known.controllers == mount.controllers && known.name == mount.name) {
+                    v1.push(mount);
+                }
+            }
+            b"cgroup2" if v2.is_none() || entry.point == Path::new("/sys/fs/cgroup") => {
+                v2 = Some(Mount { point: entry.point, controllers: Vec::new(), name: None });
+            }
+            _ => {}
+        }
+    }
+    if v1.iter().any(|mount| !mount.controllers.is_empty()) {
+        return Ok((Version::V1, v1));
+    }
+    v2.map(|mount| (Version::V2, vec![mount])).ok_or(Error::NotMounted)
+}
+
+/// The fields of a mountinfo line that matter here.
+struct Entry<'a> {
+    point: PathBuf,
+    kind: &'a [u8],
+    options: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    /// `36 35 98:0 /root /mount/point options [tag…] - type source super-options`
+    fn parse(line: &'a [u8]) -> Option<Self> {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let point = fields.nth(4)?;
+        let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
+        let kind = fields.next()?;
+        if !kind.starts_with(b"cgroup") {
+            return None;
+        }
+        let options = fields.nth(1)?;
+        Some(Self { point: unescape(point), kind, options })
+    }
+
+    /// A v1 hierarchy says what it is in the options of its super block; those that are no controller are known.
+    fn v1(self) -> Mount {
+        const NOT_CONTROLLERS: [&str; 8] =
+            ["rw", "ro", "none", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods"];
+        let options = String::from_utf8_lossy(self.options);
+        let mut mount = Mount { point: self.point, controllers: Vec::new(), name: None };
+        for option in options.split(',') {
+            match option.split_once('=') {
+                Some(("name", name)) => mount.name = Some(name.to_owned()),
+                Some(_) => {}
+                None if NOT_CONTROLLERS.contains(&option) => {}
+                None => mount.controllers.push(option.to_owned()),
+            }
+        }
+        mount
+    }
+}
+
+/// Undoes mountinfo's escapes: a backslash and three octal digits stand for space, tab, newline and backslash.
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, tail)) = rest.split_first() {
+        rest = tail;
+        match (first, tail) {
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) => {
+                bytes.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
+                rest = after;
+            }
+            _ => bytes.push(*first),
+        }
+    }
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn show(text: &str) -> String {
+        match parse(text.as_bytes()) {
+            Ok((version, mounts)) => {
+                let lines = mounts.iter().map(|mount| {
+                    format!("{} [{}] {:?}\n", mount.point.display(), mount.controllers.join(" "), mount.name)
+                });
+                format!("{version:?}\n{}", lines.collect::<String>())
+            }
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn v1_with_co_mounted_controllers() {
+        insta::assert_snapshot!(show(
+            "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n\
+             32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct\n\
+             33 31 0:30 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup ro,memory,release_agent=/x\n\
+             34 31 0:31 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,xattr,name=systemd\n\
+             35 31 0:31 / /elsewhere rw,relatime - cgroup cgroup rw,xattr,name=systemd\n\
+             36 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n"
+        ), @r#"
+        V1
+        /sys/fs/cgroup/cpu,cpuacct [cpu cpuacct] None
+        /sys/fs/cgroup/memory [memory] None
+        /sys/fs/cgroup/systemd [] Some("systemd")
+        "#);
+    }
+
+    #[test]
+    fn v2() {
+        insta::assert_snapshot!(show(
+            "1 0 0:2 / / rw - ext4 /dev/vda rw\n\
+             35 31 0:5 / /run/x\\040y rw - cgroup2 cgroup2 rw\n\
+             36 31 0:5 / /sys/fs/cgroup rw,nosuid shared:4 master:2 - cgroup2 cgroup2 rw,nsdelegate\n"
+        ), @r"
+        V2
+        /sys/fs/cgroup [] None
+        ");
+        insta::assert_snapshot!(show("36 31 0:5 / /run/x\\040y rw - cgroup2 cgroup2 rw\n"), @r"
+        V2
+        /run/x y [] None
+        ");
+    }
+
+    #[test]
+    fn v2_with_only_the_named_v1_hierarchy() {
+        insta::assert_snapshot!(show(
+            "34 31 0:31 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,xattr,name=systemd\n\
+             36 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n"
+        ), @r"
+        V2
+        /sys/fs/cgroup/unified [] None
+        ");
+    }
+
+    #[test]
+    fn nothing_mounted_or_nonsense() {
+        insta::assert_snapshot!(show(""), @"no cgroup hierarchy is mounted");
+        insta::assert_snapshot!(show("a b c\n - \n1 2 3 4 5 - cgroup\n"), @"no cgroup hierarchy is mounted");
+    }
+}
