@@ -1,6 +1,31 @@
-//! tare-sys
+//! System calls that neither rustix nor the standard library offers safely: the only crate with `unsafe`.
+//!
+//! One file per facility: [`process`] (clone3, and what only its child may do), [`thread`] (namespaces, keyring,
+//! scheduling of the caller), [`mount`], [`seccomp`], [`socket`] (passing descriptors), [`spawn`] (starting helpers
+//! without forking memory), [`kill`], [`bpf`], [`network`], [`errno`] (names of errors).
+//!
+//! Structures and constants written down here are compared with the kernel's headers by `headers.rs`.
 
 pub mod bpf;
 pub mod errno;
+#[cfg(test)]
+mod headers;
 pub mod kill;
+pub mod mount;
 pub mod network;
+pub mod process;
+pub mod seccomp;
+pub mod socket;
+pub mod spawn;
+pub mod thread;
+
+use rustix::io::Errno;
+
+/// The result of a system call that returns a small number, or -1 with the reason in `errno`.
+fn check(result: libc::c_long) -> Result<i32, Errno> {
+    if result < 0 { Err(last()) } else { i32::try_from(result).map_err(|_| Errno::OVERFLOW) }
+}
+
+fn last() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}

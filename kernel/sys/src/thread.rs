@@ -1,0 +1,122 @@
+//! Properties of the calling thread that rustix does not cover: namespaces, session keyring, personality, I/O priority,
+//! scheduling, working directory.
+
+use std::ffi::CStr;
+use std::mem::size_of;
+
+use rustix::io::Errno;
+
+use crate::process::namespace;
+
+/// Moves the calling thread into new namespaces (flags of [`namespace`]). Errors: `unshare(2)`.
+pub fn unshare(namespaces: u32) -> Result<(), Errno> {
+    if namespaces & !namespace::ALL != 0 {
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: only namespace flags: descriptors and memory stay shared with the other threads.
+    crate::check(unsafe { libc::syscall(libc::SYS_unshare, namespaces) }).map(drop)
+}
+
+/// Gives the calling process a new session keyring. Errors: `keyctl_join_session_keyring(3)`.
+pub fn join_session_keyring(name: &CStr) -> Result<(), Errno> {
+    /// `KEYCTL_JOIN_SESSION_KEYRING`
+    const JOIN: u32 = 1;
+    // SAFETY: the name is NUL-terminated; the kernel only reads it.
+    let result = unsafe { libc::syscall(libc::SYS_keyctl, JOIN, name.as_ptr(), 0, 0, 0) };
+    if result < 0 { Err(crate::last()) } else { Ok(()) }
+}
+
+/// Sets the execution domain. Errors: `personality(2)`.
+pub fn set_personality(persona: u32) -> Result<(), Errno> {
+    // SAFETY: an integer argument.
+    let result = unsafe { libc::syscall(libc::SYS_personality, persona) };
+    crate::check(result).map(drop)
+}
+
+/// Sets the I/O priority: class (1 realtime, 2 best effort, 3 idle) and level (0 to 7). Errors: `ioprio_set(2)`.
+pub fn set_io_priority(class: u32, level: u32) -> Result<(), Errno> {
+    /// `IOPRIO_WHO_PROCESS`
+    const WHO_PROCESS: u32 = 1;
+    const CLASS_SHIFT: u32 = 13;
+    // SAFETY: integer arguments.
+    let result = unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, class << CLASS_SHIFT | level) };
+    crate::check(result).map(drop)
+}
+
+/// `struct sched_attr` of `linux/sched/types.h`, first version.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scheduling {
+    size: u32,
+    /// `SCHED_*`
+    pub policy: u32,
+    /// `SCHED_FLAG_*`
+    pub flags: u64,
+    /// Nice value.
+    pub nice: i32,
+    /// Static priority.
+    pub priority: u32,
+    /// Nanoseconds.
+    pub runtime: u64,
+    /// Nanoseconds.
+    pub deadline: u64,
+    /// Nanoseconds.
+    pub period: u64,
+}
+
+const _: () = assert!(size_of::<Scheduling>() == 48);
+
+/// Sets scheduling policy and attributes. Errors: `sched_setattr(2)`.
+pub fn set_scheduling(attributes: &Scheduling) -> Result<(), Errno> {
+    #[expect(clippy::cast_possible_truncation, reason = "48, as asserted")]
+    let attributes = Scheduling { size: size_of::<Scheduling>() as u32, ..*attributes };
+    // SAFETY: the structure is valid for reads of the size in it.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, std::ptr::from_ref(&attributes), 0) };
+    crate::check(result).map(drop)
+}
+
+/// The working directory as the kernel tells it: it starts with `(unreachable)` when it is not below the root.
+/// Allocates nothing. Errors: `getcwd(2)`.
+pub fn working_directory(buffer: &mut [u8]) -> Result<&[u8], Errno> {
+    // SAFETY: the buffer is valid for writes of its length. The system call returns the length with the NUL; the C
+    // library's function would look for the directory by itself when it is unreachable.
+    let result = unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) };
+    let length = usize::try_from(crate::check(result)?).map_err(|_| Errno::INVAL)?;
+    buffer.get(..length.saturating_sub(1)).ok_or(Errno::INVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_working_directory_is_the_one_of_the_standard_library() {
+        let mut buffer = [0; 4096];
+        let own = working_directory(&mut buffer).unwrap();
+        assert_eq!(own, std::env::current_dir().unwrap().as_os_str().as_encoded_bytes());
+        assert_eq!(working_directory(&mut [0; 1]), Err(Errno::RANGE));
+    }
+
+    #[test]
+    fn a_thread_can_change_itself() {
+        std::thread::spawn(|| {
+            unshare(namespace::UTS).unwrap();
+            rustix::system::sethostname(b"other").unwrap();
+            assert_eq!(rustix::system::uname().nodename(), c"other");
+            set_io_priority(3, 0).unwrap();
+            set_scheduling(&Scheduling { policy: 3, nice: 5, ..Scheduling::default() }).unwrap();
+            set_personality(0).unwrap();
+        })
+        .join()
+        .unwrap();
+        assert_ne!(rustix::system::uname().nodename(), c"other");
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        const CLONE_FILES: u32 = 0x400;
+        assert_eq!(unshare(CLONE_FILES), Err(Errno::INVAL));
+        assert_eq!(set_io_priority(7, 0), Err(Errno::INVAL));
+        assert_eq!(set_scheduling(&Scheduling { policy: 99, ..Scheduling::default() }), Err(Errno::INVAL));
+    }
+}
