@@ -2,7 +2,7 @@
 //!
 //! One file per facility: [`process`] (clone3, and what only its child may do), [`thread`] (namespaces, keyring,
 //! scheduling of the caller), [`mount`], [`seccomp`], [`socket`] (passing descriptors), [`spawn`] (starting helpers
-//! without forking memory), [`kill`], [`bpf`], [`network`], [`errno`] (names of errors).
+//! without forking memory), [`kill`], [`signals`], [`memory`], [`bpf`], [`network`], [`errno`] (names of errors).
 //!
 //! Structures and constants written down here are compared with the kernel's headers by `headers.rs`.
 
@@ -11,10 +11,12 @@ pub mod errno;
 #[cfg(test)]
 mod headers;
 pub mod kill;
+pub mod memory;
 pub mod mount;
 pub mod network;
 pub mod process;
 pub mod seccomp;
+pub mod signals;
 pub mod socket;
 pub mod spawn;
 pub mod thread;
