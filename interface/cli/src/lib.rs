@@ -1,1 +1,76 @@
-//! tare-cli
+//! Tare's command line: docker's commands, flags, output and exit statuses, spoken to a daemon over its HTTP API.
+//!
+//! One command is one file in [`commands`], one value in [`commands::TABLE`]; parser, help and completion read that table.
+//!
+//! * [`app`]: from arguments to a command; [`command`], [`flags`], [`values`], [`help`]: what a command is made of
+//! * [`cli`]: what a command works with; [`config`]: `config.json`; [`context`]; [`error`]
+//! * [`output`]: tables, templates, human sizes
+//! * [`opts`], [`streams`], [`progress`]: options of `run`, terminals and attached streams, progress of pulls
+//! * [`commands`]: the commands
+#![forbid(unsafe_code)]
+
+pub mod app;
+pub mod cli;
+pub mod command;
+pub mod commands;
+pub mod config;
+pub mod context;
+pub mod error;
+pub mod flags;
+pub mod help;
+pub mod opts;
+pub mod output;
+pub mod progress;
+pub mod streams;
+pub mod values;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use app::Request;
+use cli::{Cli, Globals, Output};
+
+/// The program's name in usage lines and errors.
+pub const PROGRAM: &str = "tare";
+/// The program's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// What was built: a commit, when the build says so in `TARE_BUILD`.
+pub const BUILD: &str = match option_env!("TARE_BUILD") {
+    Some(build) => build,
+    None => "unknown",
+};
+
+/// How the program was called.
+#[derive(Debug, Default)]
+pub struct Invocation {
+    /// Arguments without the program's name.
+    pub args: Vec<OsString>,
+    /// The program's file: `EXECUTABLE daemon` is run when no daemon is there.
+    pub executable: Option<PathBuf>,
+    /// Commands that the program has besides ours (`daemon`, `oci`): name, one line of help.
+    pub local: &'static [(&'static str, &'static str)],
+}
+
+/// Runs a command line to its end; gives the exit status. Starts its own single-threaded runtime.
+pub fn main(invocation: Invocation) -> i32 {
+    let mut globals =
+        Globals { executable: invocation.executable, local: invocation.local, ..Globals::default() };
+    // Everything ends up in JSON or on a terminal: bytes that are not UTF-8 are replaced, as Go's encoder does.
+    let args = invocation.args.iter().map(|a| a.to_string_lossy().into_owned()).collect();
+    let out = Output::stdout();
+    let request = app::read(args, &mut globals, out.width());
+    let cli = Cli::new(globals, out, Output::stderr());
+    match request {
+        Request::Print(text) => cli.out.print(text).map_or_else(|e| app::report(&cli, &e), |()| 0),
+        Request::Fail(error) => app::report(&cli, &error),
+        Request::Run(matches) => match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => {
+                let code = runtime.block_on(app::run(&cli, &matches));
+                // A blocked read of stdin must not hold the program up.
+                runtime.shutdown_background();
+                code
+            }
+            Err(error) => app::report(&cli, &error.into()),
+        },
+    }
+}

@@ -1,0 +1,178 @@
+//! From a command line to a command: global options, the command's path, its flags, its arguments.
+
+use std::env;
+use std::path::PathBuf;
+
+use crate::cli::{Cli, Globals};
+use crate::command::{Command, Group};
+use crate::commands::{GROUPS, TABLE};
+use crate::error::{CliError, EXIT_USAGE};
+use crate::flags::{self, Flag, FlagError, Matches, Values};
+use crate::{PROGRAM, help};
+
+/// Options before the command.
+pub static GLOBAL_FLAGS: &[Flag] = &[
+    Flag::text("config", "Location of client config files").default("~/.docker"),
+    Flag::text(
+        "context",
+        "Name of the context to use to connect to the daemon (overrides DOCKER_HOST env var and default context set \
+         with \"tare context use\")",
+    )
+    .short('c'),
+    Flag::bool("debug", "Enable debug mode").short('D'),
+    Flag::text("host", "Daemon socket to connect to").short('H'),
+    Flag::text("log-level", "Set the logging level (\"debug\", \"info\", \"warn\", \"error\", \"fatal\")")
+        .short('l')
+        .default("info"),
+    Flag::bool("tls", "Use TLS; implied by --tlsverify").hidden().unsupported(NO_TLS),
+    Flag::text("tlscacert", "Trust certs signed only by this CA").hidden().unsupported(NO_TLS),
+    Flag::text("tlscert", "Path to TLS certificate file").hidden().unsupported(NO_TLS),
+    Flag::text("tlskey", "Path to TLS key file").hidden().unsupported(NO_TLS),
+    Flag::bool("tlsverify", "Use TLS and verify the remote").hidden().unsupported(NO_TLS),
+    Flag::bool("version", "Print version information and quit").short('v'),
+];
+
+const NO_TLS: &str = "TLS to the daemon is not available yet; use a unix socket or an SSH tunnel to one";
+
+/// What a command line asks for.
+pub enum Request {
+    /// Print this text on stdout.
+    Print(String),
+    /// Print this text on stderr, and fail.
+    Fail(CliError),
+    /// Run this command.
+    Run(Matches),
+}
+
+/// Reads a command line (without the program's name). `globals` gets the options before the command.
+pub fn read(args: Vec<String>, globals: &mut Globals, width: usize) -> Request {
+    let parsed = match flags::parse(GLOBAL_FLAGS, args, false) {
+        Ok(parsed) => parsed,
+        Err(FlagError::Help(_)) => return Request::Print(help::overall_help(globals.local, width)),
+        Err(FlagError::Bad(why)) => {
+            let usage = format!(
+                "{why}\n\nUsage:  {PROGRAM} [OPTIONS] COMMAND [ARG...]\n\nRun '{PROGRAM} --help' for more information"
+            );
+            return Request::Fail(CliError::with_code(usage, EXIT_USAGE));
+        }
+        Err(FlagError::Unsupported(why)) => return Request::Fail(CliError::new(why)),
+    };
+    apply(&parsed.values, globals);
+    if parsed.values.bool("version") {
+        return Request::Print(format!("Tare version {}, build {}\n", crate::VERSION, crate::BUILD));
+    }
+    route(parsed.args, globals, width)
+}
+
+/// Takes over the global options and what the environment says where they are silent.
+fn apply(values: &Values, globals: &mut Globals) {
+    let variable = |name: &str| env::var(name).ok().filter(|v| !v.is_empty());
+    let home = || env::var_os("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from);
+    globals.config_dir = match values.given("config") {
+        true => values.text("config").into(),
+        false => variable("DOCKER_CONFIG").map_or_else(|| home().join(".docker"), PathBuf::from),
+    };
+    globals.debug = values.bool("debug");
+    if values.given("host") {
+        globals.host = Some(values.text("host").to_owned());
+    } else if values.given("context") {
+        globals.context = values.text("context").to_owned();
+    } else if let Some(host) = variable("TARE_HOST").or_else(|| variable("DOCKER_HOST")) {
+        globals.host = Some(host);
+    } else if let Some(context) = variable("DOCKER_CONTEXT") {
+        globals.context = context;
+    }
+}
+
+fn route(args: Vec<String>, globals: &Globals, width: usize) -> Request {
+    let mut rest = args.into_iter();
+    let Some(first) = rest.next() else { return Request::Print(help::overall_help(globals.local, width)) };
+    if first == "help" {
+        return help_command(rest.collect(), globals, width);
+    }
+    if let Some(command) = find(&first) {
+        return parse(command, first, rest.collect(), width);
+    }
+    if let Some(group) = GROUPS.iter().find(|g| g.name == first) {
+        return route_group(group, rest.collect(), width);
+    }
+    let text = format!("{PROGRAM}: unknown command: {PROGRAM} {first}\n\nRun '{PROGRAM} --help' for more information");
+    Request::Fail(CliError::new(text))
+}
+
+fn route_group(group: &Group, args: Vec<String>, width: usize) -> Request {
+    let name = group.name;
+    let Some(first) = args.first() else { return Request::Print(help::group_help(group)) };
+    if let Some(command) = find(&format!("{name} {first}")) {
+        let path = format!("{name} {first}");
+        return parse(command, path, args.into_iter().skip(1).collect(), width);
+    }
+    let usage = format!("Usage:  {PROGRAM} {name}\n\nRun '{PROGRAM} {name} --help' for more information");
+    let failure = match flags::parse(&[], vec![first.clone()], false) {
+        Err(FlagError::Help(_)) => return Request::Print(help::group_help(group)),
+        Err(FlagError::Bad(why)) => CliError::with_code(format!("{why}\n\n{usage}"), EXIT_USAGE),
+        _ => CliError::new(format!("{PROGRAM}: unknown command: {PROGRAM} {name} {first}\n\n{usage}")),
+    };
+    Request::Fail(failure)
+}
+
+fn help_command(topic: Vec<String>, globals: &Globals, width: usize) -> Request {
+    let path = topic.join(" ");
+    let text = if topic.is_empty() {
+        help::overall_help(globals.local, width)
+    } else if let Some(command) = find(&path) {
+        help::command_help(command, &path, width)
+    } else if let Some(group) = GROUPS.iter().find(|g| g.name == path) {
+        help::group_help(group)
+    } else {
+        return Request::Fail(CliError::new(format!("unknown help topic: {path}")));
+    };
+    Request::Print(text)
+}
+
+/// The command reached by `path`.
+pub fn find(path: &str) -> Option<&'static Command> {
+    TABLE.iter().copied().find(|c| c.names.contains(&path))
+}
+
+fn parse(command: &'static Command, path: String, args: Vec<String>, width: usize) -> Request {
+    let usage = help::usage_line(command, &path);
+    let matches = match Matches::parse(command, path.clone(), args) {
+        Ok(matches) => matches,
+        Err(FlagError::Help(old)) => {
+            let notice = if old { "Flag shorthand -h has been deprecated, use --help\n" } else { "" };
+            return Request::Print(format!("{notice}{}", help::command_help(command, &path, width)));
+        }
+        Err(FlagError::Bad(why)) => {
+            let text = format!("{why}\n\nUsage:  {usage}\n\nRun '{PROGRAM} {path} --help' for more information");
+            return Request::Fail(CliError::with_code(text, EXIT_USAGE));
+        }
+        Err(FlagError::Unsupported(why)) => return Request::Fail(CliError::with_code(why, EXIT_USAGE)),
+    };
+    match command.arity.complaint(matches.args.len()) {
+        None => Request::Run(matches),
+        Some((complaint, verb)) => Request::Fail(CliError::new(format!(
+            "{PROGRAM}: '{PROGRAM} {path}' {complaint}\n\nUsage:  {usage}\n\n{verb} '{PROGRAM} {path} --help' for more information"
+        ))),
+    }
+}
+
+/// Runs a command and reports its failure; gives the exit status.
+pub async fn run(cli: &Cli, matches: &Matches) -> i32 {
+    for warning in matches.warnings() {
+        // A closed stderr is no reason not to do the work.
+        let _ = cli.err.println(warning);
+    }
+    match (matches.command.run)(cli, matches).await {
+        Ok(code) => code,
+        Err(error) => report(cli, &error),
+    }
+}
+
+/// Prints an error; gives the exit status.
+pub fn report(cli: &Cli, error: &CliError) -> i32 {
+    if !error.message.is_empty() {
+        let _ = cli.err.println(&error.message);
+    }
+    error.code
+}

@@ -1,0 +1,158 @@
+//! What a command works with: the client, the configuration, the output streams.
+
+use std::cell::OnceCell;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use tare_docker_client::{Client, Connection};
+
+use crate::config::ConfigFile;
+use crate::error::CliError;
+use crate::help::DEFAULT_WIDTH;
+
+/// Options before the command, with the environment's share.
+#[derive(Debug, Clone, Default)]
+pub struct Globals {
+    /// `--config`, `DOCKER_CONFIG` or `~/.docker`.
+    pub config_dir: PathBuf,
+    /// `--context` or `DOCKER_CONTEXT`; empty: none asked for.
+    pub context: String,
+    /// `-H`, `TARE_HOST` or `DOCKER_HOST`; `None`: our own daemon, started when it does not run.
+    pub host: Option<String>,
+    /// `--debug`
+    pub debug: bool,
+    /// This program's file, to start the daemon with.
+    pub executable: Option<PathBuf>,
+    /// Commands that the program has besides ours, with one line of help each.
+    pub local: &'static [(&'static str, &'static str)],
+}
+
+/// An output stream.
+pub struct Output {
+    sink: Mutex<Box<dyn Write + Send>>,
+    terminal: bool,
+    size: fn() -> Option<(u16, u16)>,
+}
+
+impl Output {
+    /// The process' standard output.
+    pub fn stdout() -> Output {
+        let terminal = std::io::stdout().is_terminal();
+        Output { sink: Mutex::new(Box::new(RawStdout)), terminal, size: || terminal_size(rustix::stdio::stdout()) }
+    }
+
+    /// The process' standard error.
+    pub fn stderr() -> Output {
+        let terminal = std::io::stderr().is_terminal();
+        let sink = Mutex::new(Box::new(std::io::stderr()) as Box<dyn Write + Send>);
+        Output { sink, terminal, size: || terminal_size(rustix::stdio::stderr()) }
+    }
+
+    /// Any writer, not a terminal.
+    pub fn to(sink: impl Write + Send + 'static) -> Output {
+        Output { sink: Mutex::new(Box::new(sink)), terminal: false, size: || None }
+    }
+
+    /// Writes everything, at once.
+    pub fn write(&self, bytes: &[u8]) -> Result<(), CliError> {
+        let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
+        sink.write_all(bytes)?;
+        sink.flush()?;
+        Ok(())
+    }
+
+    /// Writes a text.
+    pub fn print(&self, text: impl AsRef<str>) -> Result<(), CliError> {
+        self.write(text.as_ref().as_bytes())
+    }
+
+    /// Writes a text and a newline, in one piece.
+    pub fn println(&self, text: impl AsRef<str>) -> Result<(), CliError> {
+        self.write(format!("{}\n", text.as_ref()).as_bytes())
+    }
+
+    /// Whether somebody looks at it.
+    pub fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// Rows and columns, when it is a terminal.
+    pub fn size(&self) -> Option<(u16, u16)> {
+        if self.terminal { (self.size)() } else { None }
+    }
+
+    /// Columns.
+    pub fn width(&self) -> usize {
+        self.size().map_or(DEFAULT_WIDTH, |(_, columns)| usize::from(columns))
+    }
+}
+
+fn terminal_size(fd: rustix::fd::BorrowedFd<'_>) -> Option<(u16, u16)> {
+    let size = rustix::termios::tcgetwinsize(fd).ok()?;
+    (size.ws_col > 0).then_some((size.ws_row, size.ws_col))
+}
+
+/// Standard output without the standard library's line buffer: commands write whole texts.
+struct RawStdout;
+
+impl Write for RawStdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        Ok(rustix::io::retry_on_intr(|| rustix::io::write(rustix::stdio::stdout(), bytes))?)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What every command gets.
+pub struct Cli {
+    /// Options before the command.
+    pub globals: Globals,
+    /// Where results go.
+    pub out: Output,
+    /// Where everything else goes.
+    pub err: Output,
+    client: OnceCell<Client>,
+    config: OnceCell<ConfigFile>,
+}
+
+impl Cli {
+    /// Nothing is opened before it is used.
+    pub fn new(globals: Globals, out: Output, err: Output) -> Cli {
+        Cli { globals, out, err, client: OnceCell::new(), config: OnceCell::new() }
+    }
+
+    /// The client of the daemon that the options name. It connects with the first request.
+    pub fn client(&self) -> Result<&Client, CliError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let connection = self.connection()?;
+        Ok(self.client.get_or_init(|| Client::new(connection)))
+    }
+
+    fn connection(&self) -> Result<Connection, CliError> {
+        if let Some(host) = &self.globals.host {
+            return Ok(Connection::to(host.parse()?));
+        }
+        if let Some(host) = crate::context::endpoint(self)? {
+            return Ok(Connection::to(host.parse()?));
+        }
+        Ok(Connection::own_daemon(self.globals.executable.clone()))
+    }
+
+    /// `config.json`; empty when there is none.
+    pub fn config(&self) -> Result<&ConfigFile, CliError> {
+        if let Some(config) = self.config.get() {
+            return Ok(config);
+        }
+        let config = ConfigFile::load(&self.globals.config_dir)?;
+        Ok(self.config.get_or_init(|| config))
+    }
+
+    /// Prints `WARNING: …` on stderr.
+    pub fn warn(&self, text: &str) -> Result<(), CliError> {
+        self.err.println(format!("WARNING: {text}"))
+    }
+}

@@ -1,0 +1,1 @@
+//! Progress of pulls and pushes.

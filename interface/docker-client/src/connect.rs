@@ -1,0 +1,118 @@
+//! Opening sockets to a daemon.
+
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::error::Error;
+use crate::host::{Host, OWN_SOCKET};
+use crate::start;
+
+/// How long a TCP connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How to get to a daemon.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    host: Host,
+    /// Program to start when nothing listens: `PROGRAM daemon`.
+    starter: Option<PathBuf>,
+}
+
+impl Connection {
+    /// To the daemon at `host`, which must be running.
+    pub fn to(host: Host) -> Connection {
+        Connection { host, starter: None }
+    }
+
+    /// To our own daemon at its usual socket. When none runs, `executable daemon` is started.
+    pub fn own_daemon(executable: Option<PathBuf>) -> Connection {
+        Connection { host: Host::Unix(OWN_SOCKET.into()), starter: executable }
+    }
+
+    /// The address.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// A new connection.
+    pub(crate) async fn open(&self) -> Result<Stream, Error> {
+        let error = match dial(&self.host).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => error,
+        };
+        let absent = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
+        match (&self.starter, &self.host) {
+            (Some(executable), Host::Unix(socket)) if absent => start::daemon(executable, socket).await,
+            _ => Err(Error::connect(&self.host, &error)),
+        }
+    }
+}
+
+/// Connects to a socket.
+pub(crate) async fn dial(host: &Host) -> io::Result<Stream> {
+    match host {
+        Host::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
+        Host::Tcp(address) => {
+            let connecting = TcpStream::connect(address.as_str());
+            let stream =
+                tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            stream.set_nodelay(true)?;
+            Ok(Stream::Tcp(stream))
+        }
+    }
+}
+
+/// A connected socket. Shutting it down closes our direction only.
+#[derive(Debug)]
+pub enum Stream {
+    /// Unix socket.
+    Unix(UnixStream),
+    /// TCP socket.
+    Tcp(TcpStream),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Unix(s) => Pin::new(s).poll_read(cx, buf),
+            Stream::Tcp(s) => Pin::new(s).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Unix(s) => Pin::new(s).poll_write(cx, buf),
+            Stream::Tcp(s) => Pin::new(s).poll_write(cx, buf),
+        }
+    }
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Unix(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+            Stream::Tcp(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+        }
+    }
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Unix(s) => Pin::new(s).poll_shutdown(cx),
+            Stream::Tcp(s) => Pin::new(s).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What can go wrong, in the words docker's client uses.
+
+use crate::host::Host;
+
+/// Why a request failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The daemon said no.
+    #[error("Error response from daemon: {message}")]
+    Api {
+        /// HTTP status.
+        status: u16,
+        /// Its words.
+        message: String,
+    },
+    /// The daemon said no without words.
+    #[error(
+        "request returned {status} {reason} for API route and version {target}, check if the server supports the \
+         requested API version"
+    )]
+    Mute {
+        /// HTTP status.
+        status: u16,
+        /// Its standard name.
+        reason: &'static str,
+        /// What was asked for.
+        target: String,
+    },
+    /// There is no daemon at `host`, or it does not let us in.
+    #[error("{text}")]
+    Connect {
+        /// The sentence.
+        text: String,
+    },
+    /// Our own daemon could not be started.
+    #[error("cannot start the daemon: {0}")]
+    Start(String),
+    /// The conversation broke.
+    #[error("error during connect: {0}")]
+    Exchange(String),
+    /// The answer is not what it should be.
+    #[error("error reading the daemon's answer to {target}: {why}")]
+    Answer {
+        /// What was asked for.
+        target: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// `-H` makes no sense.
+    #[error("unable to resolve docker endpoint: {0}")]
+    Host(String),
+}
+
+impl Error {
+    /// HTTP status, when the daemon answered.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Error::Api { status, .. } | Error::Mute { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Whether the daemon says that something does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.status() == Some(404)
+    }
+
+    pub(crate) fn connect(host: &Host, error: &std::io::Error) -> Error {
+        use std::io::ErrorKind;
+        let text = match (error.kind(), host) {
+            (ErrorKind::PermissionDenied, _) => {
+                format!("permission denied while trying to connect to the docker API at {host}")
+            }
+            (ErrorKind::NotFound, Host::Unix(path)) => format!(
+                "failed to connect to the docker API at {host}; check if the path is correct and if the daemon is \
+                 running: dial unix {}: connect: no such file or directory",
+                path.display()
+            ),
+            (ErrorKind::ConnectionRefused | ErrorKind::TimedOut, _) | (_, Host::Unix(_)) => {
+                format!("Cannot connect to the Docker daemon at {host}. Is the docker daemon running?")
+            }
+            (_, Host::Tcp(_)) => format!("failed to connect to the docker API at {host}: {error}"),
+        };
+        Error::Connect { text }
+    }
+
+    pub(crate) fn exchange(host: &Host, error: &dyn std::error::Error) -> Error {
+        let mut text = format!("{host}: {error}");
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        Error::Exchange(text)
+    }
+}
