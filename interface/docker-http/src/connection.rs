@@ -1,0 +1,96 @@
+//! One connection: HTTP/1.1 until it closes or a handler takes it over.
+//!
+//! Docker's attach and exec take the connection away from HTTP, with or without `Upgrade`, after a head written byte for
+//! byte. hyper knows only upgrades, so a take-over abandons its connection state instead: the socket and the bytes already
+//! read are taken out of it, and the request in progress is never answered by hyper.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
+
+use crate::body::Body;
+use crate::reply::Hijack;
+use crate::server::Server;
+use crate::socket::Socket;
+
+/// Largest request head, bytes, as in Go's server: `X-Registry-Config` carries the credentials of many registries.
+const HEAD_MAX: usize = 1 << 20;
+
+/// hyper's side of a connection.
+struct ConnectionService<S: 'static> {
+    server: Arc<Server<S>>,
+    hijack: mpsc::Sender<Hijack>,
+}
+
+impl<S: Clone + Send + Sync + 'static> Service<Request<Incoming>> for ConnectionService<S> {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let (server, hijack) = (self.server.clone(), self.hijack.clone());
+        Box::pin(async move {
+            match server.answer(request).await {
+                Ok(response) => Ok(response),
+                Err(taken) => {
+                    // The connection's task holds the receiver; it takes the socket and drops this future.
+                    let _ = hijack.send(taken).await;
+                    std::future::pending().await
+                }
+            }
+        })
+    }
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve<S: Clone + Send + Sync + 'static>(server: Arc<Server<S>>, socket: Socket) {
+    let stop = server.stop.clone();
+    let (sender, mut taken) = mpsc::channel(1);
+    let service = ConnectionService { server, hijack: sender };
+    let mut connection = http1::Builder::new()
+        .title_case_headers(true)
+        .max_buf_size(HEAD_MAX)
+        .serve_connection(TokioIo::new(socket), service);
+    let mut stopping = false;
+    let hijack = loop {
+        tokio::select! {
+            biased;
+            Some(hijack) = taken.recv() => break hijack,
+            result = &mut connection => {
+                if let Err(error) = result {
+                    // Mostly clients that went away in the middle.
+                    tracing::debug!("connection: {error}");
+                }
+                return;
+            }
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+        }
+    };
+    let parts = connection.into_parts();
+    let early = parts.read_buf.to_vec();
+    hand_over(parts.io.into_inner(), early, hijack).await;
+}
+
+/// Writes the head and gives the socket away.
+async fn hand_over(mut socket: Socket, early: Vec<u8>, hijack: Hijack) {
+    if let Err(error) = socket.write_all(&hijack.head).await {
+        tracing::debug!("taking over a connection: {error}");
+        return;
+    }
+    match socket.into_fd() {
+        // Not part of the server any more: a stop does not wait for sessions.
+        Ok(fd) => drop(tokio::spawn((hijack.take)(fd, early))),
+        Err(error) => tracing::warn!("taking over a connection: {error}"),
+    }
+}
