@@ -1,0 +1,158 @@
+//! Overlay mounts, detached: a descriptor that shows nothing on the host until it is attached somewhere.
+//!
+//! One layer per call since Linux 6.8 (`lowerdir+`). Older kernels want all layers in one string, of at most 255
+//! bytes through fsconfig: there mount(2) does it, with a page of options and relative names, in a thread with its
+//! own working directory and mount namespace, so that the host never sees the mount.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, mount as mount2, mount_change, open_tree,
+};
+
+use crate::{Error, Result};
+
+/// Longest value fsconfig takes, in bytes.
+const MAX_VALUE: usize = 255;
+/// Longest option string mount(2) takes, in bytes: a page less its end.
+const MAX_OPTIONS: usize = 4095;
+/// No index and no metadata-only copies: `diff` and `commit` read the upper directory. Renaming a lower directory
+/// gives EXDEV for the same reason, as it does by default.
+const OPTIONS: [(&str, &str); 3] = [("index", "off"), ("metacopy", "off"), ("redirect_dir", "off")];
+
+/// Whether this kernel lacks `lowerdir+`; found out by the first mount.
+static OLD_KERNEL: AtomicBool = AtomicBool::new(false);
+
+/// Mounts layers (topmost first) on each other, with upper and work directory on top, or read-only without them.
+pub fn mount(lowers: &[PathBuf], writable: Option<(&Path, &Path)>) -> Result<OwnedFd> {
+    let too_long = |path: &Path| path.as_os_str().len() > MAX_VALUE;
+    let upper_too_long = writable.is_some_and(|(upper, work)| too_long(upper) || too_long(work));
+    if !OLD_KERNEL.load(Ordering::Relaxed) && !upper_too_long && !lowers.iter().any(|l| too_long(l)) {
+        match mount_new(lowers, writable) {
+            Err(Error::Io { step: "fsconfig lowerdir+", source, .. })
+                if source.raw_os_error() == Some(Errno::INVAL.raw_os_error()) =>
+            {
+                OLD_KERNEL.store(true, Ordering::Relaxed);
+            }
+            other => return other,
+        }
+    }
+    mount_old(lowers, writable)
+}
+
+fn mount_new(lowers: &[PathBuf], writable: Option<(&Path, &Path)>) -> Result<OwnedFd> {
+    let shown = writable.map(|(upper, _)| upper).or(lowers.first().map(PathBuf::as_path)).unwrap_or(Path::new(""));
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(Error::io("fsopen", "overlay"))?;
+    for lower in lowers {
+        fsconfig_set_string(&context, "lowerdir+", lower).map_err(Error::io("fsconfig lowerdir+", lower))?;
+    }
+    if let Some((upper, work)) = writable {
+        fsconfig_set_string(&context, "upperdir", upper).map_err(Error::io("fsconfig upperdir", upper))?;
+        fsconfig_set_string(&context, "workdir", work).map_err(Error::io("fsconfig workdir", work))?;
+    } else if lowers.len() == 1 {
+        // overlayfs wants two layers or an upper one; the same one twice it refuses, an empty one does no harm
+        let empty = empty_beside(shown);
+        fsconfig_set_string(&context, "lowerdir+", &empty).map_err(Error::io("fsconfig lowerdir+", &empty))?;
+    }
+    for (key, value) in OPTIONS {
+        fsconfig_set_string(&context, key, value).map_err(Error::io("fsconfig", key))?;
+    }
+    fsconfig_set_string(&context, "source", "overlay").map_err(Error::io("fsconfig", "source"))?;
+    fsconfig_create(&context).map_err(Error::io("mount overlay", shown))?;
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map_err(Error::io("fsmount", shown))
+}
+
+/// With mount(2), in a thread that has its own namespace and ends with it.
+pub(crate) fn mount_old(lowers: &[PathBuf], writable: Option<(&Path, &Path)>) -> Result<OwnedFd> {
+    let plan = OldPlan::new(lowers, writable)?;
+    let thread = std::thread::Builder::new().name("mount".to_owned());
+    std::thread::scope(|scope| {
+        let mounting = thread.spawn_scoped(scope, || plan.execute()).map_err(Error::io("spawn thread", "mount"))?;
+        mounting.join().unwrap_or_else(|_| {
+            Err(Error::Io { step: "mount overlay", path: String::new(), source: std::io::Error::other("thread died") })
+        })
+    })
+}
+
+/// Relative names and their common directory.
+struct OldPlan {
+    directory: PathBuf,
+    /// Where it is mounted in the thread's namespace.
+    target: PathBuf,
+    options: CString,
+}
+
+impl OldPlan {
+    fn new(lowers: &[PathBuf], writable: Option<(&Path, &Path)>) -> Result<OldPlan> {
+        let first = lowers.first().map_or(Path::new("/"), PathBuf::as_path);
+        // <root>/layers/<short>/diff → <root>/layers
+        let directory = first.ancestors().nth(2).unwrap_or(Path::new("/")).to_owned();
+        let mut options = b"lowerdir=".to_vec();
+        let empty = empty_beside(first);
+        let padding = (lowers.len() == 1 && writable.is_none()).then_some(&empty);
+        for (i, lower) in lowers.iter().chain(padding).enumerate() {
+            if i > 0 {
+                options.push(b':');
+            }
+            options.extend(escape(&relative(&directory, lower)));
+        }
+        if let Some((upper, work)) = writable {
+            for (key, path) in [("upperdir", upper), ("workdir", work)] {
+                options.extend_from_slice(format!(",{key}=").as_bytes());
+                options.extend(escape(&relative(&directory, path)));
+            }
+        }
+        for (key, value) in OPTIONS {
+            options.extend_from_slice(format!(",{key}={value}").as_bytes());
+        }
+        if options.len() > MAX_OPTIONS {
+            return Err(Error::TooLarge { what: "list of layers", limit: MAX_OPTIONS as u64 });
+        }
+        let options = CString::new(options).map_err(|e| Error::io("mount overlay", first)(std::io::Error::from(e)))?;
+        Ok(OldPlan { directory, target: empty, options })
+    }
+
+    fn execute(&self) -> Result<OwnedFd> {
+        let target = &self.target;
+        // also gives the thread a working directory of its own
+        tare_sys::thread::unshare(tare_sys::process::namespace::MOUNT)
+            .map_err(Error::io("unshare", "mount namespace"))?;
+        mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
+            .map_err(Error::io("make private", "/"))?;
+        rustix::process::chdir(&self.directory).map_err(Error::io("chdir", &self.directory))?;
+        mount2("overlay", target, "overlay", MountFlags::empty(), &*self.options)
+            .map_err(Error::io("mount overlay", target))?;
+        open_tree(rustix::fs::CWD, target, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
+            .map_err(Error::io("open_tree", target))
+    }
+}
+
+/// The store's empty directory, for a layer at `<root>/layers/<short>/diff` or that directory itself.
+fn empty_beside(layer: &Path) -> PathBuf {
+    layer.ancestors().nth(3).map_or_else(|| layer.to_owned(), |root| root.join("empty"))
+}
+
+/// `path` as seen from `directory`, by their common part.
+fn relative(directory: &Path, path: &Path) -> PathBuf {
+    let common = directory.components().zip(path.components()).take_while(|(a, b)| a == b).count();
+    let up = directory.components().skip(common).map(|_| Path::new(".."));
+    up.chain(path.components().skip(common).map(|c| Path::new(c.as_os_str()))).collect()
+}
+
+/// Colons separate layers and commas options; overlayfs reads a backslash before them.
+fn escape(path: &Path) -> Vec<u8> {
+    let mut escaped = Vec::new();
+    for &byte in path.as_os_str().as_bytes() {
+        if matches!(byte, b':' | b',' | b'\\') {
+            escaped.push(b'\\');
+        }
+        escaped.push(byte);
+    }
+    escaped
+}
