@@ -45,6 +45,21 @@ impl Cgroup {
         }
     }
 
+    /// Names of the groups directly below, in any hierarchy. None when the group does not exist.
+    pub fn children(&self) -> Result<Vec<String>, Error> {
+        let mut names = std::collections::BTreeSet::new();
+        for hierarchy in self.hierarchies.all() {
+            let found = match files::directory(&hierarchy.root, self.relative()) {
+                Ok(root) => tree::children(&root),
+                Err(Errno::NOENT) => continue,
+                Err(errno) => Err(errno),
+            };
+            let found = found.map_err(|errno| Error::os("readdir", self.display(hierarchy, ""), errno))?;
+            names.extend(found.into_iter().filter_map(|name| name.into_string().ok()));
+        }
+        Ok(names.into_iter().collect())
+    }
+
     /// Stops every process in the group and below, and returns when they stand still. The caller must not be in it.
     pub fn freeze(&self) -> Result<(), Error> {
         if self.freeze_within(PATIENCE)? {

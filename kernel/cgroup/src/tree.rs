@@ -52,7 +52,8 @@ fn open(directory: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
     openat(directory, name, flags, Mode::empty())
 }
 
-fn children(directory: impl AsFd) -> Result<Vec<CString>, Errno> {
+/// Names of the groups directly below a directory; none when it has gone.
+pub(crate) fn children(directory: impl AsFd) -> Result<Vec<CString>, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut names = Vec::new();
     let listing = match openat(directory, c".", flags, Mode::empty()) {
