@@ -225,6 +225,9 @@ impl<'a> Transaction<'a> {
                 message.nest(9, |description| description.nest(2, |fields| describe_fields(fields, set.key)));
             }
             message.be32(10, ANY_ID);
+            if set.key == [DataType::InterfaceName] {
+                message.bytes(13, &host_order_data());
+            }
         });
     }
 
@@ -309,6 +312,16 @@ fn describe_fields(message: &mut Message, parts: &[DataType]) {
     for part in parts {
         message.nest(NFTA_LIST_ELEM, |field| field.be32(1, part.length()));
     }
+}
+
+/// User data by which `nft` knows that a key is in the machine's byte order (which it takes interface names for): type,
+/// length, value.
+fn host_order_data() -> Vec<u8> {
+    /// `NFTNL_UDATA_SET_KEYBYTEORDER`.
+    const KEY_BYTE_ORDER: u8 = 0;
+    /// `BYTEORDER_HOST_ENDIAN` of libnftables.
+    const HOST: u32 = 1;
+    [&[KEY_BYTE_ORDER, 4][..], &HOST.to_ne_bytes()].concat()
 }
 
 /// A comment in the form that `nft` keeps in a rule's user data: type, length, text with a zero.

@@ -12,7 +12,8 @@
 //! - [`ports`]: published ports;
 //! - [`reconcile`]: what exists and should not;
 //! - [`firewall`]: the nf_tables table as data;
-//! - [`cidr`], [`ipam`], [`pools`]: addresses and subnets, pure.
+//! - [`cidr`], [`ipam`], [`pools`]: addresses and subnets, pure;
+//! - [`hosts`], [`resolv`]: the files that give a container its names.
 #![forbid(unsafe_code)]
 
 pub mod bridge;
@@ -20,12 +21,14 @@ pub mod cidr;
 pub mod endpoint;
 mod error;
 pub mod firewall;
+pub mod hosts;
 pub mod ipam;
 pub mod netns;
 pub mod network;
 pub mod pools;
 pub mod ports;
 pub mod reconcile;
+pub mod resolv;
 mod sysctl;
 
 pub use bridge::{BridgeInfo, BridgeSpec, BridgeSubnet, bridge_name};

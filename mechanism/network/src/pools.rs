@@ -10,7 +10,7 @@ use crate::cidr::Cidr;
 use crate::error::{Error, Result};
 
 /// Held by whichever engine on this host is choosing a subnet; in `/run` because it must mean the same to all of them.
-pub const LOCK_PATH: &str = "/run/tare-subnets.lock";
+pub(crate) const LOCK_PATH: &str = "/run/tare-subnets.lock";
 
 /// Pools that subnets are cut from.
 #[derive(Debug, Clone, PartialEq, Eq)]

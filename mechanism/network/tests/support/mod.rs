@@ -27,14 +27,23 @@ pub struct Machine {
     pub outside: OwnedFd,
 }
 
-/// Runs a test on a machine of its own.
-pub fn machine(test: impl FnOnce(&Machine) + Send) {
-    run_in_new(|| {
-        let outside = cable();
-        let network = open();
-        test(&Machine { network, outside });
-    })
-    .unwrap();
+/// Runs a test on a machine of its own, and then on another on which bridged packets do not (or do) pass through
+/// netfilter: other programs switch that on, and everything must work either way.
+pub fn machine(test: impl Fn(&Machine) + Sync) {
+    for through_netfilter in ["0", "1"] {
+        run_in_new(|| {
+            let switch = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+            if std::fs::exists(switch).unwrap() {
+                std::fs::write(switch, through_netfilter).unwrap();
+            }
+            // Inherited from the real machine otherwise.
+            std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
+            let outside = cable();
+            let network = open();
+            test(&Machine { network, outside });
+        })
+        .unwrap();
+    }
 }
 
 pub fn open() -> Network {
