@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use crate::mount::{MountAttr, attr, propagation};
 use crate::process::{CloneArgs, namespace};
 use crate::seccomp::{SockFilter, SockFprog};
-use crate::thread::Scheduling;
+use crate::thread::SchedAttr;
 
 macro_rules! fields {
     ($source:ident, $rust:ty, $c:literal, $($own:ident = $theirs:literal),*) => {$(
@@ -43,9 +43,10 @@ fn structures_and_constants_are_the_kernels() {
     fields!(source, MountAttr, "struct mount_attr", userns_fd = "userns_fd");
     fields!(source, SockFilter, "struct sock_filter", code = "code", jt = "jt", jf = "jf", k = "k");
     fields!(source, SockFprog, "struct sock_fprog", len = "len", filter = "filter");
-    fields!(source, Scheduling, "struct sched_attr", policy = "sched_policy", flags = "sched_flags");
-    fields!(source, Scheduling, "struct sched_attr", nice = "sched_nice", priority = "sched_priority");
-    fields!(source, Scheduling, "struct sched_attr", runtime = "sched_runtime", period = "sched_period");
+    fields!(source, SchedAttr, "struct sched_attr", policy = "sched_policy", flags = "sched_flags");
+    fields!(source, SchedAttr, "struct sched_attr", nice = "sched_nice", priority = "sched_priority");
+    fields!(source, SchedAttr, "struct sched_attr", runtime = "sched_runtime", deadline = "sched_deadline");
+    fields!(source, SchedAttr, "struct sched_attr", period = "sched_period");
     constants!(source,
         namespace::TIME => "CLONE_NEWTIME", namespace::MOUNT => "CLONE_NEWNS", namespace::CGROUP => "CLONE_NEWCGROUP",
         namespace::UTS => "CLONE_NEWUTS", namespace::IPC => "CLONE_NEWIPC", namespace::USER => "CLONE_NEWUSER",

@@ -2,7 +2,8 @@
 //!
 //! One file per facility: [`process`] (clone3, and what only its child may do), [`thread`] (namespaces, keyring,
 //! scheduling of the caller), [`mount`], [`seccomp`], [`socket`] (passing descriptors), [`spawn`] (starting helpers
-//! without forking memory), [`kill`], [`signals`], [`memory`], [`bpf`], [`network`], [`errno`] (names of errors).
+//! without forking memory), [`kill`], [`signals`], [`memory`],
+//! [`inherited`] (descriptors from the parent), [`bpf`], [`network`], [`errno`] (names of errors).
 //!
 //! Structures and constants written down here are compared with the kernel's headers by `headers.rs`.
 
@@ -10,6 +11,7 @@ pub mod bpf;
 pub mod errno;
 #[cfg(test)]
 mod headers;
+pub mod inherited;
 pub mod kill;
 pub mod memory;
 pub mod mount;

@@ -206,23 +206,17 @@ impl Child {
         exit_now(status)
     }
 
-    /// Closes every descriptor but those in `keep`, which must be in ascending order. Descriptors closed so must not be
-    /// used by the child any more. Errors: `close_range(2)`.
-    pub fn close_all_but(&self, keep: &[RawFd]) -> Result<(), Errno> {
-        let mut first: u32 = 0;
+    /// Closes every descriptor from `first` on but those in `keep`, which must be in ascending order. Descriptors closed
+    /// so must not be used by the child any more. Errors: `close_range(2)`.
+    pub fn close_all_but(&self, mut first: u32, keep: &[RawFd]) -> Result<(), Errno> {
         for fd in keep {
             let fd = fd.cast_unsigned();
             if fd > first {
-                close_range(first, fd - 1, 0)?;
+                close_range(first, fd - 1)?;
             }
-            first = fd.checked_add(1).ok_or(Errno::INVAL)?;
+            first = first.max(fd.checked_add(1).ok_or(Errno::INVAL)?);
         }
-        close_range(first, u32::MAX, 0)
-    }
-
-    /// Marks every descriptor from `first` on close-on-exec. Errors: `close_range(2)`.
-    pub fn close_on_exec_from(&self, first: u32) -> Result<(), Errno> {
-        close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+        close_range(first, u32::MAX)
     }
 
     /// Makes `fd` available as descriptor `target`, not close-on-exec, closing what was there. Errors: `dup(2)`.
@@ -232,9 +226,9 @@ impl Child {
     }
 }
 
-fn close_range(first: u32, last: u32, flags: u32) -> Result<(), Errno> {
+fn close_range(first: u32, last: u32) -> Result<(), Errno> {
     // SAFETY: the caller is a `Child`, whose other code does not use the descriptors in the range.
-    crate::check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
+    crate::check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
 }
 
 #[cfg(test)]
@@ -284,7 +278,7 @@ mod tests {
         let envp = Strings::new(vec![c"X=y".to_owned(), c"PATH=/usr/bin:/bin".to_owned()]);
         let child = clone(0, None, |child| {
             let fd = writer.as_fd();
-            if child.duplicate_to(fd, 5).is_err() || child.close_all_but(&[0, 1, 2, 5]).is_err() {
+            if child.duplicate_to(fd, 5).is_err() || child.close_all_but(0, &[0, 1, 2, 5]).is_err() {
                 return 1;
             }
             let _ = child.execute(c"/bin/sh", &argv, &envp);
@@ -304,7 +298,7 @@ mod tests {
         let (mut reader, mut writer) = std::io::pipe().unwrap();
         let kept = writer.as_raw_fd();
         let child = clone(0, None, |child| {
-            let closed = child.close_all_but(&[kept]).is_ok();
+            let closed = child.close_all_but(0, &[kept]).is_ok();
             let gone = rustix::io::fcntl_getfd(rustix::stdio::stdin()).is_err();
             let _ = writer.write_all(b"!");
             i32::from(closed && gone)

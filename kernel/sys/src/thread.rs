@@ -43,11 +43,9 @@ pub fn set_io_priority(class: u32, level: u32) -> Result<(), Errno> {
     crate::check(result).map(drop)
 }
 
-/// `struct sched_attr` of `linux/sched/types.h`, first version.
-#[repr(C)]
+/// Scheduling policy and attributes (`sched(7)`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Scheduling {
-    size: u32,
     /// `SCHED_*`
     pub policy: u32,
     /// `SCHED_FLAG_*`
@@ -64,12 +62,27 @@ pub struct Scheduling {
     pub period: u64,
 }
 
-const _: () = assert!(size_of::<Scheduling>() == 48);
+/// `struct sched_attr` of `linux/sched/types.h`, first version.
+#[repr(C)]
+pub(crate) struct SchedAttr {
+    size: u32,
+    pub(crate) policy: u32,
+    pub(crate) flags: u64,
+    pub(crate) nice: i32,
+    pub(crate) priority: u32,
+    pub(crate) runtime: u64,
+    pub(crate) deadline: u64,
+    pub(crate) period: u64,
+}
 
-/// Sets scheduling policy and attributes. Errors: `sched_setattr(2)`.
+const _: () = assert!(size_of::<SchedAttr>() == 48);
+
+/// Sets scheduling policy and attributes of the calling thread. Errors: `sched_setattr(2)`.
 pub fn set_scheduling(attributes: &Scheduling) -> Result<(), Errno> {
+    let Scheduling { policy, flags, nice, priority, runtime, deadline, period } = *attributes;
     #[expect(clippy::cast_possible_truncation, reason = "48, as asserted")]
-    let attributes = Scheduling { size: size_of::<Scheduling>() as u32, ..*attributes };
+    let size = size_of::<SchedAttr>() as u32;
+    let attributes = SchedAttr { size, policy, flags, nice, priority, runtime, deadline, period };
     // SAFETY: the structure is valid for reads of the size in it.
     let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, std::ptr::from_ref(&attributes), 0) };
     crate::check(result).map(drop)

@@ -1,0 +1,163 @@
+//! Hooks: programs that the specification has run at points of the container's life. They get the container's state as
+//! JSON on standard input.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
+use tare_oci_runtime::{Hook, Hooks, Spec, State};
+use tare_sys::process::{Child, Cloned, Strings, clone};
+
+use crate::error::{Error, Result};
+use crate::plan::mounts::c_string;
+use crate::talk::end;
+
+/// Points of a container's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HookKind {
+    /// The old name of `CreateRuntime`.
+    Prestart,
+    /// The namespaces and mounts are there; runs in the runtime's namespaces.
+    CreateRuntime,
+    /// As above, but runs in the container's namespaces.
+    CreateContainer,
+    /// Before the process is executed; runs in the container.
+    StartContainer,
+    /// After the process was started.
+    Poststart,
+    /// After the container was deleted.
+    Poststop,
+}
+
+impl HookKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Prestart => "prestart",
+            Self::CreateRuntime => "createRuntime",
+            Self::CreateContainer => "createContainer",
+            Self::StartContainer => "startContainer",
+            Self::Poststart => "poststart",
+            Self::Poststop => "poststop",
+        }
+    }
+
+    fn list(self, hooks: &Hooks) -> &[Hook] {
+        match self {
+            Self::Prestart => &hooks.prestart,
+            Self::CreateRuntime => &hooks.create_runtime,
+            Self::CreateContainer => &hooks.create_container,
+            Self::StartContainer => &hooks.start_container,
+            Self::Poststart => &hooks.poststart,
+            Self::Poststop => &hooks.poststop,
+        }
+    }
+}
+
+/// Bytes of a hook's standard error that are passed on in an error.
+const STDERR_BYTES_MAX: u64 = 4096;
+
+/// Runs the hooks of a kind in order; stops at the first that fails. `container` is the init's pidfd, for those that
+/// run in the container's namespaces ([`HookKind::CreateContainer`], [`HookKind::StartContainer`]).
+pub fn run_hooks(kind: HookKind, spec: &Spec, state: &State, container: Option<BorrowedFd<'_>>) -> Result<()> {
+    spec.hooks.as_ref().map_or(Ok(()), |hooks| run_list(kind, hooks, state, container))
+}
+
+pub(crate) fn run_list(kind: HookKind, hooks: &Hooks, state: &State, container: Option<BorrowedFd<'_>>) -> Result<()> {
+    for (index, hook) in kind.list(hooks).iter().enumerate() {
+        let what = || format!("{} hook {index} `{}`", kind.name(), hook.path.display());
+        run(hook, state, container).map_err(|reason| Error::invalid(format!("{}: {reason}", what())))?;
+    }
+    Ok(())
+}
+
+fn run(hook: &Hook, state: &State, container: Option<BorrowedFd<'_>>) -> Result<(), String> {
+    let text = |error: std::io::Error| error.to_string();
+    let json = serde_json::to_vec(state).map_err(|error| error.to_string())?;
+    let mut input = memory()?;
+    input.write_all(&json).and_then(|()| input.seek(SeekFrom::Start(0))).map_err(text)?;
+    let mut output = memory()?;
+    let path = c_string(hook.path.as_os_str().as_encoded_bytes()).map_err(|error| error.to_string())?;
+    let argv = if hook.args.is_empty() { vec![path.clone()] } else { strings(&hook.args)? };
+    let program = Program { path, argv: Strings::new(argv), envp: Strings::new(strings(&hook.env)?) };
+    let streams = [input.as_fd(), output.as_fd()];
+    let child = clone(0, None, |child| become_hook(child, &program, streams, container));
+    let child = child.map_err(|errno| format!("clone3: {}", crate::error::name(errno)))?;
+    match wait(&child, hook.timeout) {
+        Ok(()) => Ok(()),
+        Err(reason) => {
+            let mut message = Vec::new();
+            let _ = output.seek(SeekFrom::Start(0));
+            let _ = output.take(STDERR_BYTES_MAX).read_to_end(&mut message);
+            let message = String::from_utf8_lossy(&message);
+            Err(if message.is_empty() { reason } else { format!("{reason}: {}", message.trim_end()) })
+        }
+    }
+}
+
+struct Program {
+    path: CString,
+    argv: Strings,
+    envp: Strings,
+}
+
+fn memory() -> Result<File, String> {
+    let fd = memfd_create(c"hook", MemfdFlags::CLOEXEC);
+    fd.map(File::from).map_err(|errno| format!("memfd_create: {}", crate::error::name(errno)))
+}
+
+fn strings(all: &[String]) -> Result<Vec<CString>, String> {
+    all.iter().map(|text| c_string(text.as_str()).map_err(|error| error.to_string())).collect()
+}
+
+/// Runs in the child: no allocation.
+fn become_hook(
+    child: &Child,
+    program: &Program,
+    [input, output]: [BorrowedFd<'_>; 2],
+    container: Option<BorrowedFd<'_>>,
+) -> i32 {
+    const FAILED: i32 = 126;
+    if let Some(container) = container {
+        let namespaces = ThreadNameSpaceType::MOUNT
+            | ThreadNameSpaceType::NETWORK
+            | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
+            | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
+            | ThreadNameSpaceType::CONTROL_GROUP;
+        if let Err(errno) = move_into_thread_name_spaces(container, namespaces) {
+            let _ = rustix::io::write(output, b"setns: ");
+            let _ = rustix::io::write(output, crate::error::name(errno).as_bytes());
+            return FAILED;
+        }
+    }
+    let placed = child.duplicate_to(input, 0).is_ok()
+        && child.duplicate_to(output, 1).is_ok()
+        && child.duplicate_to(output, 2).is_ok()
+        && child.close_all_but(3, &[]).is_ok();
+    if placed {
+        let errno = child.execute(&program.path, &program.argv, &program.envp);
+        let _ = rustix::io::write(rustix::stdio::stderr(), crate::error::name(errno).as_bytes());
+    }
+    FAILED
+}
+
+fn wait(child: &Cloned, timeout: Option<i64>) -> Result<(), String> {
+    let limit = timeout.filter(|seconds| *seconds > 0).map(|seconds| Timespec { tv_sec: seconds, tv_nsec: 0 });
+    let mut fds = [PollFd::from_borrowed_fd(child.pidfd.as_fd(), PollFlags::IN)];
+    let ended = rustix::io::retry_on_intr(|| poll(&mut fds, limit.as_ref()));
+    if ended == Ok(0) {
+        end(child.pidfd.as_fd());
+        return Err(format!("killed after {} s", timeout.unwrap_or_default()));
+    }
+    let status = waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED).ok().flatten();
+    match status.as_ref().map(|status| (status.exit_status(), status.terminating_signal())) {
+        Some((Some(0), _)) => Ok(()),
+        Some((Some(code), _)) => Err(format!("exit status {code}")),
+        Some((_, Some(signal))) => Err(format!("signal {signal}")),
+        _ => Err(format!("lost (pidfd {})", child.pidfd.as_raw_fd())),
+    }
+}

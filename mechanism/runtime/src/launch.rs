@@ -1,0 +1,331 @@
+//! Creating a container's init, and starting it.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+
+use rustix::termios::Winsize;
+use rustix::thread::capabilities;
+use tare_cgroup::MountSources;
+use tare_oci_runtime::{Hooks, Process, Spec, State, Status};
+use tare_sys::process::{clone, namespace};
+
+use crate::child::{self, ChildStdio, InitTask, Task, Wait};
+use crate::error::{Error, ErrorKind, Result};
+use crate::hooks::{self, HookKind};
+use crate::plan::{Limits, Plan, ProcessPlan};
+use crate::prepare::{self, Prepared, above};
+use crate::step::Context;
+use crate::talk::{Excursion, Talk, Undumpable, basic_keep, join_cgroup, keep_list, oom_score_adj, sockets};
+use crate::user::{self, User, resolve_user};
+use crate::userns;
+
+/// What it takes to create a container. [`Launch::new`] has the usual values.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    /// The container's name.
+    pub id: &'a str,
+    /// Its bundle directory: what relative paths of the specification start from.
+    pub bundle: &'a Path,
+    /// What it shall be.
+    pub spec: &'a Spec,
+    /// A detached mount (fsmount(2), open_tree(2)) that becomes `/`; `None`: the specification's root directory, with
+    /// what is mounted below it.
+    pub root: Option<OwnedFd>,
+    /// A network namespace, in place of the specification's.
+    pub netns: Option<OwnedFd>,
+    /// Standard input, output and error.
+    pub stdio: Stdio,
+    /// How the init gets into its cgroup.
+    pub cgroup: CgroupPlace<'a>,
+    /// The container's cgroups, for mounts of type `cgroup`; `None`: those at `linux.cgroupsPath`.
+    pub cgroup_mounts: Option<&'a MountSources>,
+    /// Passed on as descriptors 3 and up.
+    pub preserve_fds: Vec<OwnedFd>,
+    /// A FIFO opened for reading and writing: the init waits for a byte from it, instead of for [`Created::start`], so
+    /// that another process can start it.
+    pub start_fifo: Option<OwnedFd>,
+    /// chroot(2) into the root instead of pivot_root(2): for a host whose own root is an initramfs.
+    pub no_pivot: bool,
+    /// Do not make a session keyring.
+    pub keep_keyring: bool,
+}
+
+impl<'a> Launch<'a> {
+    /// A launch from the bundle alone.
+    pub fn new(id: &'a str, bundle: &'a Path, spec: &'a Spec) -> Self {
+        Self {
+            id,
+            bundle,
+            spec,
+            root: None,
+            netns: None,
+            stdio: Stdio::Inherit,
+            cgroup: CgroupPlace::None,
+            cgroup_mounts: None,
+            preserve_fds: Vec::new(),
+            start_fifo: None,
+            no_pivot: false,
+            keep_keyring: false,
+        }
+    }
+}
+
+/// Standard input, output and error of a process.
+#[derive(Debug)]
+pub enum Stdio {
+    /// The caller's own.
+    Inherit,
+    /// These.
+    Fds {
+        /// Standard input.
+        stdin: OwnedFd,
+        /// Standard output.
+        stdout: OwnedFd,
+        /// Standard error.
+        stderr: OwnedFd,
+    },
+    /// A new terminal of the container; its master comes back as `console`.
+    Terminal {
+        /// Rows and columns.
+        size: Option<(u16, u16)>,
+    },
+}
+
+/// How a process gets into its cgroup.
+#[derive(Debug, Clone, Copy)]
+pub enum CgroupPlace<'a> {
+    /// It stays in the caller's.
+    None,
+    /// The calling thread already is in it.
+    Born,
+    /// It is cloned into this directory (cgroup v2, `CLONE_INTO_CGROUP`).
+    Into(BorrowedFd<'a>),
+    /// The caller writes its ID to `cgroup.procs` in each of these directories.
+    Join(&'a [PathBuf]),
+}
+
+/// A container whose process waits right before execve(2). Dropping it kills the process.
+pub struct Created {
+    /// The init's process ID in the caller's namespace.
+    pub pid: i32,
+    /// Its pidfd.
+    pub pidfd: OwnedFd,
+    /// When it started, in clock ticks since boot.
+    pub start_time: u64,
+    /// The master of its terminal.
+    pub console: Option<OwnedFd>,
+    talk: Talk,
+    process: ProcessPlan,
+    hooks: Option<Box<(Hooks, State)>>,
+}
+
+/// A container's running init, or another process in it. The caller reaps it.
+#[derive(Debug)]
+pub struct Init {
+    /// Its process ID in the caller's namespace.
+    pub pid: i32,
+    /// Its pidfd.
+    pub pidfd: OwnedFd,
+    /// When it started, in clock ticks since boot.
+    pub start_time: u64,
+    /// The master of its terminal.
+    pub console: Option<OwnedFd>,
+}
+
+/// Makes a container up to the point where only execve(2) is missing.
+///
+/// The calling thread is for a moment in namespaces that the container joins; if it cannot go back, the error says so,
+/// and the caller should end.
+pub fn create(launch: Launch<'_>) -> Result<Created> {
+    let Launch { spec, bundle, .. } = launch;
+    let process = spec.process.as_ref().ok_or_else(|| Error::invalid("process: not specified"))?;
+    let plan = Plan::new(spec, bundle, launch.netns.is_some())?;
+    let root = prepare::root(launch.root, spec, bundle)?;
+    let user = user(process, || Ok(root.0.as_fd()))?;
+    let limits = limits(plan.namespaces.create & namespace::USER != 0, launch.keep_keyring)?;
+    let process = ProcessPlan::new(launch.id, process, &user, spec.linux.as_ref(), &limits)?;
+    let prepared = Prepared::new(&plan, root, launch.netns, launch.cgroup_mounts, spec)?;
+
+    let floor = floor(&launch.preserve_fds)?;
+    let preserve = all_above(launch.preserve_fds, floor)?;
+    let stdio = child_stdio(launch.stdio, floor)?;
+    let fifo = launch.start_fifo.map(|fifo| above(fifo, floor)).transpose()?;
+    let host_proc = prepare::host_proc()?;
+    let (own_socket, socket) = sockets(floor)?;
+    let extra = fifo.iter().chain([&host_proc]).map(AsRawFd::as_raw_fd);
+    let keep = keep_list(basic_keep(&socket, streams(&stdio), &preserve).chain(prepared.descriptors()).chain(extra));
+    let user_namespace = plan.namespaces.create & namespace::USER != 0;
+    let task = InitTask {
+        common: Task {
+            socket: socket.as_fd(),
+            keep: &keep,
+            process: &process,
+            stdio: &stdio,
+            preserve: &preserve,
+            host_proc: host_proc.as_fd(),
+            await_parent: user_namespace || matches!(launch.cgroup, CgroupPlace::Join(_)),
+            wait: fifo.as_ref().map_or(Wait::Parent, |fifo| Wait::Fifo(fifo.as_fd())),
+        },
+        plan: &plan,
+        prepared: &prepared,
+        pivot: !launch.no_pivot,
+    };
+    let talk = start_child(&task, &launch.cgroup, own_socket)?;
+    let (pid, pidfd) = identity(&talk)?;
+    let await_parent = task.common.await_parent;
+    drop((socket, stdio, preserve, fifo, prepared));
+
+    let linux = spec.linux.as_ref();
+    if let Some(linux) = linux.filter(|_| user_namespace) {
+        userns::write_maps(pid, &linux.uid_mappings, &linux.gid_mappings)?;
+    }
+    join_cgroup(&launch.cgroup, pid)?;
+    if await_parent {
+        talk.go()?;
+    }
+    oom_score_adj(pid, process.oom_score_adj)?;
+    let start_time = start_time(pid)?;
+    let hooks = spec.hooks.as_ref().map(|hooks| Box::new((hooks.clone(), state(launch.id, spec, pid, bundle))));
+    let context = Context { plan: Some(&plan), process: &process };
+    let console = talk.until_ready(context, || create_hooks(hooks.as_deref(), pidfd.as_fd()))?;
+    Ok(Created { pid, pidfd, start_time, console, talk, process, hooks })
+}
+
+impl Created {
+    /// Lets the process execute its command; returns when it has.
+    ///
+    /// A command that was found but is no program (wrong architecture, missing interpreter) is not an error here: as
+    /// with Docker, the process says so on its own standard error and exits with 255.
+    pub fn start(mut self) -> Result<Init> {
+        if let Some(hooks) = &mut self.hooks {
+            hooks.1.status = Status::Created;
+            hooks::run_list(HookKind::StartContainer, &hooks.0, &hooks.1, Some(self.pidfd.as_fd()))?;
+        }
+        self.talk.go()?;
+        self.talk.until_executed(Context { plan: None, process: &self.process })?;
+        if let Some(hooks) = &mut self.hooks {
+            hooks.1.status = Status::Running;
+            hooks::run_list(HookKind::Poststart, &hooks.0, &hooks.1, None)?;
+        }
+        Ok(Init { pid: self.pid, pidfd: self.pidfd, start_time: self.start_time, console: self.console })
+    }
+
+    /// Leaves the process waiting for its FIFO ([`Launch::start_fifo`]), for another process to start.
+    pub fn detach(mut self) -> Init {
+        self.talk.cloned = None;
+        Init { pid: self.pid, pidfd: self.pidfd, start_time: self.start_time, console: self.console }
+    }
+}
+
+fn start_child(task: &InitTask<'_>, cgroup: &CgroupPlace<'_>, socket: OwnedFd) -> Result<Talk> {
+    let mut excursion = Excursion::new();
+    for (join, fd) in task.plan.namespaces.join.iter().zip(&task.prepared.joins) {
+        if join.before {
+            excursion.enter(fd.as_fd(), join.flag)?;
+        }
+    }
+    let undumpable = task.plan.namespaces.join.iter().any(|join| join.flag == namespace::PID).then(Undumpable::new);
+    let into = if let CgroupPlace::Into(fd) = cgroup { Some(*fd) } else { None };
+    let cloned = clone(task.plan.namespaces.create, into, |child| child::init(child, task));
+    drop(undumpable);
+    let talk = Talk::new(cloned.map_err(|errno| Error::os("clone3", "the container's init", errno))?, socket);
+    excursion.end()?;
+    Ok(talk)
+}
+
+/// The process ID and a pidfd of the caller's own.
+pub(crate) fn identity(talk: &Talk) -> Result<(i32, OwnedFd)> {
+    let cloned = talk.cloned.as_ref().ok_or_else(|| Error::invalid("the process is gone"))?;
+    let pidfd = cloned.pidfd.try_clone().map_err(|error| Error::io("dup", "pidfd", &error))?;
+    Ok((cloned.pid, pidfd))
+}
+
+/// The user of a process: resolved by name where the specification has one. `root` gives the container's root.
+pub(crate) fn user<'a>(process: &Process, root: impl FnOnce() -> Result<BorrowedFd<'a>>) -> Result<User> {
+    let own = &process.user;
+    if !own.username.is_empty() {
+        let groups: Vec<String> = own.additional_gids.iter().map(u32::to_string).collect();
+        return resolve_user(root()?, &own.username, &groups);
+    }
+    let has_home = process.env.iter().any(|variable| variable.starts_with("HOME="));
+    let home = if has_home { String::new() } else { user::home(root()?, own.uid)? };
+    let mut user = User::new(own.uid, own.gid, &home);
+    user.additional_gids.clone_from(&own.additional_gids);
+    Ok(user)
+}
+
+pub(crate) fn limits(user_namespace: bool, keep_keyring: bool) -> Result<Limits> {
+    use rustix::thread::CapabilitySet;
+    let held = if user_namespace {
+        // All of them, in there.
+        CapabilitySet::from_bits_retain(!0)
+    } else {
+        capabilities(None).map_err(|errno| Error::os("capget", "own capabilities", errno))?.permitted
+    };
+    Ok(Limits { held_capabilities: held, keep_keyring })
+}
+
+/// The first number that is free in the child's final table.
+pub(crate) fn floor(preserve: &[OwnedFd]) -> Result<RawFd> {
+    RawFd::try_from(preserve.len() + 3).map_err(|_| Error::invalid("too many descriptors to preserve"))
+}
+
+pub(crate) fn all_above(fds: Vec<OwnedFd>, floor: RawFd) -> Result<Vec<OwnedFd>> {
+    fds.into_iter().map(|fd| above(fd, floor)).collect()
+}
+
+pub(crate) fn child_stdio(stdio: Stdio, floor: RawFd) -> Result<ChildStdio> {
+    Ok(match stdio {
+        Stdio::Inherit => ChildStdio::Inherit,
+        Stdio::Fds { stdin, stdout, stderr } => {
+            ChildStdio::Fds([above(stdin, floor)?, above(stdout, floor)?, above(stderr, floor)?])
+        }
+        Stdio::Terminal { size } => ChildStdio::Terminal(size.map(|(rows, columns)| Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        })),
+    })
+}
+
+pub(crate) fn streams(stdio: &ChildStdio) -> &[OwnedFd] {
+    match stdio {
+        ChildStdio::Fds(fds) => fds,
+        ChildStdio::Inherit | ChildStdio::Terminal(_) => &[],
+    }
+}
+
+fn state(id: &str, spec: &Spec, pid: i32, bundle: &Path) -> State {
+    State {
+        oci_version: spec.oci_version.clone(),
+        id: id.to_owned(),
+        status: Status::Creating,
+        pid,
+        bundle: bundle.to_owned(),
+        annotations: spec.annotations.clone(),
+    }
+}
+
+fn create_hooks(hooks: Option<&(Hooks, State)>, pidfd: BorrowedFd<'_>) -> Result<()> {
+    let Some((hooks, state)) = hooks else { return Ok(()) };
+    hooks::run_list(HookKind::Prestart, hooks, state, None)?;
+    hooks::run_list(HookKind::CreateRuntime, hooks, state, None)?;
+    hooks::run_list(HookKind::CreateContainer, hooks, state, Some(pidfd))
+}
+
+/// When a process started, in clock ticks since boot (field 22 of `/proc/PID/stat`): with the process ID and the boot
+/// it says which process is meant.
+pub fn start_time(pid: i32) -> Result<u64> {
+    /// Counted from the field after the name, which may contain anything.
+    const FIELD: usize = 22 - 3;
+    let path = format!("/proc/{pid}/stat");
+    let text = std::fs::read(&path).map_err(|error| {
+        let gone = error.kind() == std::io::ErrorKind::NotFound || error.raw_os_error() == Some(3);
+        let kind = if gone { ErrorKind::State } else { ErrorKind::Setup };
+        Error::new(kind, format!("read `{path}`: {error}"), None)
+    })?;
+    let after = text.iter().rposition(|byte| *byte == b')').and_then(|end| text.get(end + 2..)).unwrap_or_default();
+    let field = std::str::from_utf8(after).ok().and_then(|text| text.split(' ').nth(FIELD));
+    field.and_then(|field| field.parse().ok()).ok_or_else(|| Error::invalid(format!("read `{path}`: malformed")))
+}
