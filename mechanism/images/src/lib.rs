@@ -22,8 +22,12 @@
 //! ```
 
 pub mod blobs;
+pub mod changes;
 pub mod compression;
+pub mod copy;
+pub mod copy_up;
 mod error;
+pub mod export;
 mod files;
 pub mod gc;
 pub mod image;
@@ -37,8 +41,10 @@ pub mod rootdir;
 pub mod snapshots;
 pub mod store;
 pub mod unpack;
+mod walk;
 
 pub use blobs::BlobWriter;
+pub use changes::{Change, ChangeKind};
 pub use error::{Error, Result};
 pub use image::{HistoryEntry, Image, ImageContent, PlatformManifest};
 pub use layers::Layer;

@@ -65,6 +65,41 @@ impl RootDir {
         Ok((self.open_dir(parent)?, OsStr::from_bytes(name)))
     }
 
+    /// The path without links: every directory in it resolved, the last component too with `follow`.
+    ///
+    /// A snapshot: a container can change links meanwhile, but never so that [`Self::open_at`] leaves the root.
+    pub fn real_path(&self, path: &[u8], follow: bool) -> Result<Vec<u8>, Errno> {
+        let mut ahead: Vec<Vec<u8>> = components(path).collect();
+        let mut real: Vec<u8> = Vec::new();
+        let mut links = 0;
+        while let Some(component) = ahead.pop() {
+            if component == b".." {
+                real.truncate(split(&real).0.len());
+                continue;
+            }
+            let next = join(&real, &component);
+            let fd = self.open_at(&next, OFlags::PATH | OFlags::NOFOLLOW)?;
+            let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
+            if kind == FileType::Symlink && (follow || !ahead.is_empty()) {
+                links += 1;
+                if links > MAX_LINKS {
+                    return Err(Errno::LOOP);
+                }
+                let target = rustix::fs::readlinkat(&fd, "", Vec::new())?.into_bytes();
+                if target.first() == Some(&b'/') {
+                    real.clear();
+                }
+                ahead.extend(components(&target));
+                continue;
+            }
+            if kind != FileType::Directory && !ahead.is_empty() {
+                return Err(Errno::NOTDIR);
+            }
+            real = next;
+        }
+        Ok(real)
+    }
+
     /// `lstat` of a path below.
     pub fn lstat(&self, path: &[u8]) -> Result<Stat, Errno> {
         let fd = self.open_at(path, OFlags::PATH | OFlags::NOFOLLOW)?;

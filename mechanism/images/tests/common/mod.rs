@@ -69,7 +69,8 @@ impl Fixture {
     /// An image of plain layers, published under `name` or as a dangling one.
     pub fn image(&self, name: Option<&str>, layers: &[Vec<u8>]) -> Digest {
         let target = self.target(layers, "amd64");
-        let names: Vec<Reference> = name.map(|n| Reference::parse_normalized(n).unwrap()).into_iter().collect();
+        let names: Vec<Reference> =
+            name.map(|n| Reference::parse_normalized(n).unwrap().with_default_tag()).into_iter().collect();
         self.store.publish(&target, &names).unwrap();
         target.digest
     }
