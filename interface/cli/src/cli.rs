@@ -3,13 +3,14 @@
 use std::cell::OnceCell;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tare_docker_client::{Client, Connection};
 
 use crate::config::ConfigFile;
 use crate::error::CliError;
 use crate::help::DEFAULT_WIDTH;
+use crate::streams::input::Input;
 
 /// Options before the command, with the environment's share.
 #[derive(Debug, Clone, Default)]
@@ -28,30 +29,41 @@ pub struct Globals {
     pub local: &'static [(&'static str, &'static str)],
 }
 
-/// An output stream.
+/// An output stream; clones write to the same place.
+#[derive(Clone)]
 pub struct Output {
-    sink: Mutex<Box<dyn Write + Send>>,
+    sink: Arc<Mutex<Box<dyn Write + Send>>>,
     terminal: bool,
     size: fn() -> Option<(u16, u16)>,
+    ready: fn() -> bool,
 }
 
 impl Output {
     /// The process' standard output.
     pub fn stdout() -> Output {
         let terminal = std::io::stdout().is_terminal();
-        Output { sink: Mutex::new(Box::new(RawStdout)), terminal, size: || terminal_size(rustix::stdio::stdout()) }
+        Output {
+            sink: Arc::new(Mutex::new(Box::new(RawStdout))),
+            terminal,
+            size: || terminal_size(rustix::stdio::stdout()),
+            ready: || is_ready(rustix::stdio::stdout()),
+        }
     }
 
     /// The process' standard error.
     pub fn stderr() -> Output {
         let terminal = std::io::stderr().is_terminal();
-        let sink = Mutex::new(Box::new(std::io::stderr()) as Box<dyn Write + Send>);
-        Output { sink, terminal, size: || terminal_size(rustix::stdio::stderr()) }
+        Output {
+            sink: Arc::new(Mutex::new(Box::new(std::io::stderr()))),
+            terminal,
+            size: || terminal_size(rustix::stdio::stderr()),
+            ready: || is_ready(rustix::stdio::stderr()),
+        }
     }
 
     /// Any writer, not a terminal.
     pub fn to(sink: impl Write + Send + 'static) -> Output {
-        Output { sink: Mutex::new(Box::new(sink)), terminal: false, size: || None }
+        Output { sink: Arc::new(Mutex::new(Box::new(sink))), terminal: false, size: || None, ready: || true }
     }
 
     /// Writes everything, at once.
@@ -77,6 +89,11 @@ impl Output {
         self.terminal
     }
 
+    /// Whether a write of so many bytes will return at once. A pipe has room for [`PIPE_BUF`] when it has room at all.
+    pub fn takes(&self, bytes: usize) -> bool {
+        bytes <= PIPE_BUF && (self.ready)()
+    }
+
     /// Rows and columns, when it is a terminal.
     pub fn size(&self) -> Option<(u16, u16)> {
         if self.terminal { (self.size)() } else { None }
@@ -86,6 +103,16 @@ impl Output {
     pub fn width(&self) -> usize {
         self.size().map_or(DEFAULT_WIDTH, |(_, columns)| usize::from(columns))
     }
+}
+
+/// Bytes that a pipe takes in one piece (pipe(7)).
+const PIPE_BUF: usize = 4096;
+
+/// Whether a descriptor can be written to without waiting.
+fn is_ready(fd: rustix::fd::BorrowedFd<'_>) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
 }
 
 fn terminal_size(fd: rustix::fd::BorrowedFd<'_>) -> Option<(u16, u16)> {
@@ -113,6 +140,8 @@ pub struct Cli {
     pub out: Output,
     /// Where everything else goes.
     pub err: Output,
+    /// Where data comes from.
+    pub input: Input,
     client: OnceCell<Client>,
     config: OnceCell<ConfigFile>,
 }
@@ -120,7 +149,13 @@ pub struct Cli {
 impl Cli {
     /// Nothing is opened before it is used.
     pub fn new(globals: Globals, out: Output, err: Output) -> Cli {
-        Cli { globals, out, err, client: OnceCell::new(), config: OnceCell::new() }
+        Cli { globals, out, err, input: Input::stdin(), client: OnceCell::new(), config: OnceCell::new() }
+    }
+
+    /// The same with another input.
+    #[must_use]
+    pub fn with_input(self, input: Input) -> Cli {
+        Cli { input, ..self }
     }
 
     /// The client of the daemon that the options name. It connects with the first request.
