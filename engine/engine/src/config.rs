@@ -1,0 +1,57 @@
+//! How an engine is set up.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+/// The engine's settings, all decided by the caller.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Images, containers, volumes, the state database.
+    pub data_root: PathBuf,
+    /// Bundles and sockets of running containers; on a tmpfs, so that a reboot empties it.
+    pub exec_root: PathBuf,
+    /// The shim's executable.
+    pub shim: PathBuf,
+    /// Registries tried before Docker Hub, as URLs.
+    pub registry_mirrors: Vec<String>,
+    /// Registries (host:port or CIDR) that may be spoken to without TLS.
+    pub insecure_registries: Vec<String>,
+    /// Name of the default bridge interface; `None` chooses `tare0` or a name that carries the instance.
+    pub bridge: Option<String>,
+    /// Address and prefix of the default bridge (`--bip`); `None` takes the first free default pool.
+    pub bridge_address: Option<(Ipv4Addr, u8)>,
+    /// Interface MTU; `None` follows the host's default route.
+    pub mtu: Option<u32>,
+    /// Name servers for containers on the default bridge in place of the host's.
+    pub dns: Vec<String>,
+    /// Resolver options for containers.
+    pub dns_options: Vec<String>,
+    /// Search domains for containers.
+    pub dns_search: Vec<String>,
+    /// Set Docker's legacy link variables in linked containers (see reference on `--link`).
+    pub legacy_link_env: bool,
+    /// Default log driver.
+    pub log_driver: String,
+    /// Default log options.
+    pub log_opts: std::collections::BTreeMap<String, String>,
+    /// Seconds a container has to stop before it is killed, unless it says otherwise.
+    pub stop_timeout_s: i64,
+    /// Labels of this engine (`key=value`), shown by `info`.
+    pub labels: Vec<String>,
+    /// Default ulimits as in `--ulimit`.
+    pub default_ulimits: Vec<tare_docker_api::container::Ulimit>,
+    /// Address published ports bind to when none is given.
+    pub default_bind_address: Option<std::net::IpAddr>,
+    /// Set no_new_privs for every container that does not say otherwise.
+    pub no_new_privileges: bool,
+    /// Default size of `/dev/shm` in bytes.
+    pub shm_size: i64,
+    /// Parent cgroup for containers; `None` uses the engine's own.
+    pub cgroup_parent: Option<String>,
+    /// Layers downloaded at once per pull.
+    pub max_concurrent_downloads: usize,
+    /// Version shown to clients.
+    pub version: String,
+    /// Commit the engine was built from.
+    pub commit: String,
+}

@@ -1,0 +1,315 @@
+//! Creating a container: validation, merging with the image, reservation of everything that has a name.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
+use tare_docker_api::container::{Config, CreateRequest, CreateResponse, EndpointSettings, HostConfig};
+
+use super::record::Record;
+use super::state::State;
+use super::{Container, merge, mounts, names, validate};
+use crate::Engine;
+use crate::error::{Error, Result};
+use crate::host::{clock, random};
+use crate::image::ContainerImage;
+use crate::spec::security;
+
+/// Docker's words about links on the default bridge.
+const LINK_WARNING: &str = "Links on the default bridge network are deprecated and will be removed in a future release. \
+                            Use a custom network instead.";
+
+/// Characters of the ID that name a container where no hostname is given.
+const HOSTNAME_ID_LEN: usize = 12;
+
+impl Engine {
+    /// Creates a container. Answered after its record is on disk.
+    pub async fn create(
+        self: &Arc<Self>,
+        name: Option<&str>,
+        platform: Option<&str>,
+        request: CreateRequest,
+    ) -> Result<CreateResponse> {
+        let CreateRequest { mut config, mut host_config, networking_config } = request;
+        let mut warnings = Vec::new();
+        validate::create(&config, &host_config, self.facts.cpus)?;
+        crate::network::ports::requests(&config, &host_config, None)?;
+        for (port, _) in &config.exposed_ports {
+            crate::network::ports::parse(port)?;
+        }
+        let image = self.image_for_container(&config.image, platform, &mut warnings)?;
+        merge::merge(&mut config, &image.defaults);
+        let mut command = merge::command_line(&config).into_iter();
+        let path =
+            command.next().filter(|path| !path.is_empty()).ok_or_else(|| Error::invalid("no command specified"))?;
+        let id = random::id();
+        self.fill_defaults(&id, &mut config, &mut host_config);
+        let networks = endpoints(&mut config, &host_config, networking_config.endpoints_config.into_inner())?;
+        self.check_modes(&host_config)?;
+        let name = self.reserve_name(name, &id)?;
+        let record = Record {
+            id: id.clone(),
+            name: name.clone(),
+            created_at: clock::now_ns(),
+            image_id: image.id.clone(),
+            os: image.os.clone(),
+            path,
+            args: command.collect(),
+            log: self.log_config(&id, &name, &config, &host_config)?,
+            networks,
+            mounts: Vec::new(),
+            links: Vec::new(),
+            state: State::default(),
+            config,
+            host_config,
+        };
+        match self.create_reserved(record, &image, &mut warnings).await {
+            Ok(()) => Ok(CreateResponse { id, warnings }),
+            Err(error) => {
+                self.abandon(&id).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The part that leaves traces; [`Engine::abandon`] removes them.
+    async fn create_reserved(
+        self: &Arc<Self>,
+        mut record: Record,
+        image: &ContainerImage,
+        warnings: &mut Vec<String>,
+    ) -> Result<()> {
+        self.resolve_links(&mut record, warnings)?;
+        let from = self.volumes_from(&record.host_config)?;
+        record.mounts = mounts::plan(&record.config, &record.host_config, from)?;
+        let engine = Arc::clone(self);
+        let image = image.clone();
+        let record = crate::blocking(move || {
+            let mut record = record;
+            engine.make_directories(&record, &image)?;
+            engine.provide_mounts(&mut record, &image)?;
+            Ok(record)
+        })
+        .await?;
+        self.save_container(&record).await?;
+        let (id, attributes) = (record.id.clone(), crate::container::attributes(&record));
+        let container = Container::new(record, State::default());
+        self.index.write().unwrap_or_else(PoisonError::into_inner).insert(container);
+        self.events.publish("container", "create", id, attributes);
+        Ok(())
+    }
+
+    fn reserve_name(&self, name: Option<&str>, id: &str) -> Result<String> {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        let name = match name.filter(|name| !name.is_empty()) {
+            Some(name) => names::validate(name)?.to_owned(),
+            None => names::generate(id, random::number, |name| index.name_holder(name).is_some()),
+        };
+        index.reserve_name(&name, id)?;
+        Ok(name)
+    }
+
+    fn fill_defaults(&self, id: &str, config: &mut Config, host: &mut HostConfig) {
+        if matches!(host.network_mode.as_str(), "" | "default") {
+            "bridge".clone_into(&mut host.network_mode);
+        }
+        if config.hostname.is_empty() && !host.network_mode.starts_with("container:") {
+            config.hostname = if host.network_mode == "host" || host.uts_mode == "host" {
+                crate::host::hostname()
+            } else {
+                id.chars().take(HOSTNAME_ID_LEN).collect()
+            };
+        }
+        if host.ipc_mode.is_empty() {
+            "private".clone_into(&mut host.ipc_mode);
+        }
+        if host.cgroupns_mode.is_empty() {
+            let mode = if self.facts.unified_cgroups && !host.privileged { "private" } else { "host" };
+            mode.clone_into(&mut host.cgroupns_mode);
+        }
+        if host.shm_size == 0 {
+            host.shm_size = self.config.shm_size;
+        }
+        if host.restart_policy.name.is_empty() {
+            "no".clone_into(&mut host.restart_policy.name);
+        }
+        if host.runtime.is_empty() {
+            "tare".clone_into(&mut host.runtime);
+        }
+        let resources = &mut host.resources;
+        if resources.memory > 0 && resources.memory_swap == 0 {
+            resources.memory_swap = resources.memory.saturating_mul(2);
+        }
+        if resources.memory_swappiness == Some(-1) {
+            resources.memory_swappiness = None;
+        }
+        resources.pids_limit = resources.pids_limit.filter(|limit| *limit > 0);
+        if host.log_config.kind.is_empty() {
+            self.config.log_driver.clone_into(&mut host.log_config.kind);
+            if host.log_config.config.is_empty() {
+                host.log_config.config = self.config.log_opts.clone().into();
+            }
+        }
+        let normalise = |names: &tare_docker_api::go::List<String>| {
+            names.iter().map(|name| validate::capability(name).unwrap_or_else(|| name.clone())).collect()
+        };
+        if !host.cap_add.is_empty() {
+            host.cap_add = normalise(&host.cap_add);
+        }
+        if !host.cap_drop.is_empty() {
+            host.cap_drop = normalise(&host.cap_drop);
+        }
+        security::default_paths(host, self.facts.cpus);
+    }
+
+    /// Modes that name other containers are checked early; whether those run matters at start.
+    fn check_modes(&self, host: &HostConfig) -> Result<()> {
+        for (mode, what) in [
+            (&host.network_mode, "network namespace"),
+            (&host.pid_mode, "PID namespace"),
+            (&host.ipc_mode, "IPC namespace"),
+        ] {
+            if let Some(other) = mode.strip_prefix("container:")
+                && let Err(error) = self.find(other)
+                && what != "network namespace"
+            {
+                return Err(error);
+            }
+        }
+        security::options(host, &self.facts).map(|_| ())
+    }
+
+    /// Undoes a creation that failed.
+    async fn abandon(&self, id: &str) {
+        self.index.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        let directory = self.container_directory(id);
+        let images = Arc::clone(&self.images);
+        let id = id.to_owned();
+        let cleaned = crate::blocking(move || {
+            // Nothing may exist yet; what does is removed again at the daemon's start if it cannot be now.
+            let _ = std::fs::remove_dir_all(&directory);
+            images.remove_rw_layer(&id).map_err(crate::image::error)
+        })
+        .await;
+        if let Err(error) = cleaned {
+            tracing::warn!("cleaning up after a failed creation: {error}");
+        }
+    }
+}
+
+/// The networks a container is on, by name.
+fn endpoints(
+    config: &mut Config,
+    host: &HostConfig,
+    mut asked: BTreeMap<String, EndpointSettings>,
+) -> Result<BTreeMap<String, EndpointSettings>> {
+    if let Some(default) = asked.remove("default") {
+        asked.entry("bridge".to_owned()).or_insert(default);
+    }
+    let mode = &host.network_mode;
+    if mode.starts_with("container:") || mode == "host" {
+        let others = asked.keys().any(|name| name != mode);
+        if others {
+            return Err(Error::invalid(
+                "conflicting options: cannot attach both user-defined and non-user-defined network-modes",
+            ));
+        }
+    }
+    if mode.starts_with("container:") {
+        return Ok(BTreeMap::new());
+    }
+    let mac = std::mem::take(&mut config.mac_address);
+    let primary = asked.entry(mode.clone()).or_default();
+    if !mac.is_empty() && primary.mac_address.is_empty() {
+        primary.mac_address = mac;
+    }
+    for (name, settings) in &asked {
+        crate::network::endpoint::mac(&settings.mac_address)?;
+        let addressed = settings.ipam_config.as_ref().is_some_and(|ipam| !ipam.ipv4_address.is_empty());
+        if name == "bridge" && addressed {
+            return Err(Error::invalid(
+                "invalid config for network bridge: invalid endpoint settings:\nuser-specified IP address is \
+                 supported on user-defined networks only",
+            ));
+        }
+    }
+    Ok(asked)
+}
+
+impl Engine {
+    /// Turns `--link NAME:ALIAS` into references to containers.
+    fn resolve_links(&self, record: &mut Record, warnings: &mut Vec<String>) -> Result<()> {
+        if record.host_config.links.is_empty() {
+            return Ok(());
+        }
+        if record.host_config.network_mode != "bridge" {
+            // On a user-defined network a link is an alias for one's own eyes: resolved by name when it is used.
+            if let Some(settings) = record.networks.get_mut(&record.host_config.network_mode) {
+                settings.links = record.host_config.links.clone();
+            }
+            record.host_config.links = tare_docker_api::go::List::default();
+            return Ok(());
+        }
+        warnings.push(LINK_WARNING.to_owned());
+        let mut shown = Vec::new();
+        for link in &record.host_config.links {
+            let (target, alias) = split_link(link)?;
+            let target = self
+                .find(target)
+                .map_err(|error| Error::invalid(format!("could not get container for {target}: {error}")))?;
+            let name = target.name();
+            if target.read().record.host_config.network_mode == "host" {
+                return Err(Error::invalid(
+                    "conflicting options: host type networking can't be used with links. This would result in \
+                     undefined behavior",
+                ));
+            }
+            let path = format!("{}/{alias}", record.name);
+            self.index.write().unwrap_or_else(PoisonError::into_inner).reserve_name(&path, &target.id)?;
+            record.links.push((target.id.clone(), alias.to_owned()));
+            shown.push(format!("/{name}:/{path}"));
+        }
+        record.host_config.links = shown.into();
+        Ok(())
+    }
+}
+
+/// `name`, `name:alias`, or what inspect shows, `/name:/parent/alias`.
+fn split_link(link: &str) -> Result<(&str, &str)> {
+    let invalid = || Error::invalid(format!("bad format for links: {link}"));
+    if link.is_empty() {
+        return Err(Error::invalid("empty string specified for links"));
+    }
+    let (name, alias) = match link.split_once(':') {
+        None => (link, link),
+        Some((_, alias)) if alias.contains(':') => return Err(invalid()),
+        Some((name, alias)) => (name, alias.rsplit('/').next().unwrap_or(alias)),
+    };
+    if name.is_empty() || alias.is_empty() {
+        return Err(invalid());
+    }
+    Ok((name, alias.trim_start_matches('/')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_split() {
+        assert_eq!(split_link("db").unwrap(), ("db", "db"));
+        assert_eq!(split_link("db:sql").unwrap(), ("db", "sql"));
+        assert_eq!(split_link("/db:/web/sql").unwrap(), ("/db", "sql"));
+        assert_eq!(split_link("a:b:c").unwrap_err().message, "bad format for links: a:b:c");
+    }
+
+    #[test]
+    fn endpoints_follow_the_network_mode() {
+        let host = |mode: &str| HostConfig { network_mode: mode.to_owned(), ..HostConfig::default() };
+        let asked = || [("default".to_owned(), EndpointSettings::default())].into_iter().collect();
+        let mut config = Config::default();
+        let networks = endpoints(&mut config, &host("bridge"), asked()).unwrap();
+        assert_eq!(networks.keys().collect::<Vec<_>>(), ["bridge"]);
+        assert!(endpoints(&mut config, &host("container:x"), BTreeMap::new()).unwrap().is_empty());
+        assert!(endpoints(&mut config, &host("host"), asked()).is_err());
+    }
+}

@@ -1,0 +1,378 @@
+//! Running further commands in a container.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tare_docker_api::container::{ExecConfig, ExecInspect, ExecProcessConfig, ExecStart, IdResponse};
+use tare_oci_runtime::{ConsoleSize, Process};
+use tare_shim_protocol::{Attach, Exec as ExecRequest, FailureKind, FdRole, Op};
+
+use super::state::Status;
+use super::{Container, signal};
+use crate::Engine;
+use crate::error::{Error, Result};
+use crate::host::random;
+use crate::shim::CallError;
+use crate::spec;
+
+/// Docker's words before the error of an exec.
+const EXEC_FAILED: &str = "OCI runtime exec failed: exec failed: unable to start container process: ";
+/// How long a finished exec can be inspected, at least.
+const FINISHED_KEPT: Duration = Duration::from_secs(300);
+
+/// One exec instance.
+#[derive(Debug)]
+pub(crate) struct Exec {
+    pub(crate) id: String,
+    pub(crate) container: Arc<Container>,
+    pub(crate) config: ExecConfig,
+    detach_keys: Vec<u8>,
+    progress: Mutex<Progress>,
+    ended: tokio::sync::watch::Sender<Option<i32>>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Progress {
+    started: bool,
+    running: bool,
+    exit_code: Option<i32>,
+    pid: i32,
+    finished: Option<Instant>,
+}
+
+impl Exec {
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn finish(&self, code: i32) {
+        let mut progress = self.progress();
+        if progress.exit_code.is_none() {
+            *progress =
+                Progress { running: false, exit_code: Some(code), pid: 0, finished: Some(Instant::now()), ..*progress };
+            drop(progress);
+            self.ended.send_replace(Some(code));
+        }
+    }
+}
+
+/// All exec instances, by ID.
+#[derive(Debug, Default)]
+pub(crate) struct Execs(Mutex<BTreeMap<String, Arc<Exec>>>);
+
+impl Execs {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Exec>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, id: &str) -> Result<Arc<Exec>> {
+        self.all().get(id).cloned().ok_or_else(|| Error::not_found(format!("No such exec instance: {id}")))
+    }
+
+    fn insert(&self, exec: Arc<Exec>) {
+        let mut all = self.all();
+        all.retain(|_, old| old.progress().finished.is_none_or(|finished| finished.elapsed() < FINISHED_KEPT));
+        all.insert(exec.id.clone(), exec);
+    }
+
+    /// Instances of a container that have not finished.
+    pub(crate) fn of(&self, container: &str) -> Vec<String> {
+        let all = self.all();
+        let own = all.values().filter(|exec| exec.container.id == container && exec.progress().finished.is_none());
+        own.map(|exec| exec.id.clone()).collect()
+    }
+
+    /// A container's processes have all ended with it.
+    pub(crate) fn container_exited(&self, container: &str) {
+        for exec in self.all().values().filter(|exec| exec.container.id == container && exec.progress().running) {
+            exec.finish(128 + signal::KILL);
+        }
+    }
+
+    pub(crate) fn container_removed(&self, container: &str) {
+        self.all().retain(|_, exec| exec.container.id != container);
+    }
+}
+
+/// A client about to be attached to an exec. See [`ExecTicket::connect`].
+#[derive(Debug)]
+pub struct ExecTicket {
+    /// It has a terminal.
+    pub tty: bool,
+    engine: Arc<Engine>,
+    exec: Arc<Exec>,
+    size: Option<(u16, u16)>,
+}
+
+impl Engine {
+    /// Prepares a command to run in a running container.
+    pub async fn exec_create(self: &Arc<Self>, name: &str, config: ExecConfig) -> Result<IdResponse> {
+        let exec = self.new_exec(name, config)?;
+        let mut attributes = super::attributes(&exec.container.read().record);
+        attributes.insert("execID".to_owned(), exec.id.clone());
+        let command = exec.config.cmd.clone().unwrap_or_default().join(" ");
+        self.events.publish("container", format!("exec_create: {command}"), &exec.container.id, attributes);
+        self.execs.insert(Arc::clone(&exec));
+        Ok(IdResponse { id: exec.id.clone() })
+    }
+
+    fn new_exec(&self, name: &str, config: ExecConfig) -> Result<Arc<Exec>> {
+        let container = self.find(name)?;
+        runs(&container)?;
+        if config.cmd.as_ref().is_none_or(Vec::is_empty) {
+            return Err(Error::invalid("No exec command specified"));
+        }
+        if let Some(bad) = config.env.iter().find(|variable| variable.is_empty() || variable.starts_with('=')) {
+            return Err(Error::invalid(format!("invalid environment variable: {bad}")));
+        }
+        let detach_keys = super::attach::detach_keys(Some(config.detach_keys.as_str()))?;
+        Ok(Arc::new(Exec {
+            id: random::id(),
+            container,
+            config,
+            detach_keys,
+            progress: Mutex::default(),
+            ended: tokio::sync::watch::Sender::new(None),
+        }))
+    }
+
+    /// Starts an exec nobody is attached to.
+    pub async fn exec_start_detached(self: &Arc<Self>, id: &str, start: &ExecStart) -> Result<()> {
+        let exec = self.claim_exec(id)?;
+        self.run_exec(&exec, None, exec_size(&exec.config, start)).await
+    }
+
+    /// Claims an exec for a client that will be attached.
+    pub fn exec_attach(self: &Arc<Self>, id: &str, start: &ExecStart) -> Result<ExecTicket> {
+        let exec = self.claim_exec(id)?;
+        Ok(ExecTicket { tty: exec.config.tty, size: exec_size(&exec.config, start), engine: Arc::clone(self), exec })
+    }
+
+    fn claim_exec(&self, id: &str) -> Result<Arc<Exec>> {
+        let exec = self.execs.find(id)?;
+        let mut progress = exec.progress();
+        if progress.exit_code.is_some() {
+            return Err(Error::conflict(format!("exec command {id} has already run")));
+        }
+        if progress.started {
+            return Err(Error::conflict(format!("exec command {id} is already running")));
+        }
+        runs(&exec.container)?;
+        progress.started = true;
+        drop(progress);
+        Ok(exec)
+    }
+
+    async fn run_exec(
+        self: &Arc<Self>,
+        exec: &Arc<Exec>,
+        client: Option<(OwnedFd, Vec<u8>)>,
+        size: Option<(u16, u16)>,
+    ) -> Result<()> {
+        let result = self.send_exec(exec, client, size).await;
+        if let Err(error) = &result {
+            let code = if error.message.contains("executable file not found")
+                || error.message.contains("no such file or directory")
+            {
+                127
+            } else {
+                126
+            };
+            exec.finish(code);
+        }
+        result
+    }
+
+    async fn send_exec(
+        self: &Arc<Self>,
+        exec: &Arc<Exec>,
+        client: Option<(OwnedFd, Vec<u8>)>,
+        size: Option<(u16, u16)>,
+    ) -> Result<()> {
+        let shim = exec.container.shim()?;
+        let process = self.exec_process(exec)?;
+        let process_file = format!("exec-{}.json", exec.id);
+        let path = self.bundle(&exec.container.id).join(&process_file);
+        let body = serde_json::to_vec(&process).map_err(|error| Error::internal(error.to_string()))?;
+        std::fs::write(&path, body).map_err(|error| Error::io("write", path.display(), error))?;
+        let config = &exec.config;
+        let (attach, fds) = match client {
+            Some((stream, input)) => {
+                let attach = Attach {
+                    id: 0,
+                    stdin: config.attach_stdin,
+                    stdout: config.attach_stdout,
+                    stderr: config.attach_stderr,
+                    multiplexed: !config.tty,
+                    detach_keys: exec.detach_keys.clone(),
+                    input,
+                    hold: false,
+                };
+                (Some(attach), vec![(FdRole::Client, stream)])
+            }
+            None => (None, Vec::new()),
+        };
+        let mut attributes = super::attributes(&exec.container.read().record);
+        attributes.insert("execID".to_owned(), exec.id.clone());
+        let command = config.cmd.clone().unwrap_or_default().join(" ");
+        exec.progress().running = true;
+        let request = ExecRequest { id: exec.id.clone(), process_file, attach, size };
+        let started = shim.call(Op::Exec(request), fds).await.map_err(|error| {
+            // The shim deletes the file when it reads it; a lost one did not.
+            let _ = std::fs::remove_file(&path);
+            exec.progress().running = false;
+            exec_failed(error)
+        })?;
+        {
+            let mut progress = exec.progress();
+            // The exit may have been told already.
+            if progress.exit_code.is_none() {
+                progress.pid = started.pid;
+            }
+        }
+        self.events.publish("container", format!("exec_start: {command}"), &exec.container.id, attributes);
+        Ok(())
+    }
+
+    fn exec_process(&self, exec: &Exec) -> Result<Process> {
+        let record = exec.container.read().record.clone();
+        let links = if record.links.is_empty() || !self.config.legacy_link_env {
+            Vec::new()
+        } else {
+            self.running_links(&record)?.env
+        };
+        let config = &exec.config;
+        let terminal = tare_docker_api::container::Config { tty: config.tty, ..record.config.clone() };
+        let mut env = spec::environment::of(&terminal, &record.config.hostname, &links);
+        spec::environment::override_with(&mut env, &config.env);
+        let user = if config.user.is_empty() { &record.config.user } else { &config.user };
+        let directory = if config.working_dir.is_empty() { &record.config.working_dir } else { &config.working_dir };
+        let host = if config.privileged {
+            tare_docker_api::container::HostConfig { privileged: true, ..record.host_config.clone() }
+        } else {
+            record.host_config.clone()
+        };
+        let security = spec::security::options(&record.host_config, &self.facts)?;
+        let capabilities = spec::capabilities::of(&host, &self.facts.capabilities);
+        Ok(Process {
+            terminal: config.tty,
+            console_size: config.console_size.and_then(|[rows, cols]| {
+                Some(ConsoleSize { height: u16::try_from(rows).ok()?, width: u16::try_from(cols).ok()? })
+            }),
+            user: spec::user(user, &record.host_config.group_add),
+            args: config.cmd.clone().unwrap_or_default(),
+            env,
+            cwd: if directory.is_empty() { "/".into() } else { directory.into() },
+            capabilities: Some(spec::capability_sets(capabilities, user)),
+            no_new_privileges: security.no_new_privileges,
+            apparmor_profile: security.apparmor,
+            ..Process::default()
+        })
+    }
+
+    /// Sets the size of an exec's terminal.
+    pub async fn exec_resize(&self, id: &str, rows: u16, cols: u16) -> Result<()> {
+        let exec = self.execs.find(id)?;
+        let shim = exec.container.shim()?;
+        shim.call(Op::Resize { exec: Some(exec.id.clone()), rows, cols }, Vec::new())
+            .await
+            .map(|_| ())
+            .map_err(|error| Error::internal(error.to_string()))
+    }
+
+    /// Describes an exec.
+    pub fn exec_inspect(&self, id: &str) -> Result<ExecInspect> {
+        let exec = self.execs.find(id)?;
+        let progress = *exec.progress();
+        let config = &exec.config;
+        let mut words = config.cmd.clone().unwrap_or_default().into_iter();
+        Ok(ExecInspect {
+            id: exec.id.clone(),
+            running: progress.running,
+            exit_code: progress.exit_code.map(i64::from),
+            process_config: ExecProcessConfig {
+                tty: config.tty,
+                entrypoint: words.next().unwrap_or_default(),
+                arguments: words.collect(),
+                privileged: Some(config.privileged),
+                user: config.user.clone(),
+            },
+            open_stdin: config.attach_stdin,
+            open_stderr: config.attach_stderr,
+            open_stdout: config.attach_stdout,
+            can_remove: false,
+            container_id: exec.container.id.clone(),
+            detach_keys: Some(config.detach_keys.clone()),
+            pid: i64::from(progress.pid),
+        })
+    }
+
+    /// The shim's word that an exec has ended.
+    pub(crate) fn exec_exited(&self, container: &Container, id: &str, code: i32) {
+        let Ok(exec) = self.execs.find(id) else { return };
+        exec.finish(code);
+        let mut attributes = super::attributes(&container.read().record);
+        attributes.insert("execID".to_owned(), id.to_owned());
+        attributes.insert("exitCode".to_owned(), code.to_string());
+        self.events.publish("container", "exec_die", &container.id, attributes);
+    }
+
+    /// Runs a command with its output going to `stream` and waits for its exit code.
+    pub(crate) async fn exec_captured(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        config: ExecConfig,
+        stream: OwnedFd,
+    ) -> Result<(Arc<Exec>, i32)> {
+        let exec = self.new_exec(&container.id, config)?;
+        exec.progress().started = true;
+        self.execs.insert(Arc::clone(&exec));
+        self.run_exec(&exec, Some((stream, Vec::new())), None).await?;
+        let mut ended = exec.ended.subscribe();
+        let code = ended.wait_for(Option::is_some).await.map_or(None, |code| *code);
+        Ok((exec, code.unwrap_or(-1)))
+    }
+}
+
+impl ExecTicket {
+    /// Starts the exec with the client's stream and the bytes already read from it. A failure to start is written to
+    /// the stream, as Docker does.
+    pub async fn connect(self, stream: OwnedFd, early: Vec<u8>) -> Result<()> {
+        let copy = stream.try_clone().map_err(|error| Error::io("dup", "client", error))?;
+        let result = self.engine.run_exec(&self.exec, Some((stream, early)), self.size).await;
+        if let Err(error) = &result {
+            let text = format!("{}\r\n", error.message);
+            let framed = if self.tty { text.into_bytes() } else { super::logs::frame(1, text.as_bytes()) };
+            // A client that has left does not read it.
+            let _ = rustix::io::write(&copy, &framed);
+        }
+        result
+    }
+}
+
+fn exec_size(config: &ExecConfig, start: &ExecStart) -> Option<(u16, u16)> {
+    let [rows, cols] = start.console_size.or(config.console_size)?;
+    Some((u16::try_from(rows).ok()?, u16::try_from(cols).ok()?))
+}
+
+/// Fails with Docker's words unless the container runs.
+fn runs(container: &Container) -> Result<()> {
+    match container.read().state.status {
+        Status::Running => Ok(()),
+        Status::Paused => {
+            Err(Error::conflict(format!("Container {} is paused, unpause the container before exec", container.id)))
+        }
+        Status::Restarting => Err(Error::restarting(&container.id)),
+        _ => Err(Error::not_running(&container.id)),
+    }
+}
+
+fn exec_failed(error: CallError) -> Error {
+    match error {
+        CallError::Failed(failure) if failure.kind == FailureKind::State => Error::conflict(failure.message),
+        CallError::Failed(failure) => Error::invalid(format!("{EXEC_FAILED}{}", failure.message)),
+        CallError::Lost(error) => Error::internal(format!("{EXEC_FAILED}the container's shim is lost: {error}")),
+    }
+}

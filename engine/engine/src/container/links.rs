@@ -1,0 +1,209 @@
+//! Legacy links on the default bridge: names in the hosts file and environment variables.
+
+use std::net::IpAddr;
+
+use tare_network::{Protocol, hosts, resolv};
+
+use super::Container;
+use super::record::Record;
+use crate::Engine;
+use crate::error::{Error, Result};
+use crate::network::files::{self, Files};
+use crate::network::sandbox::Sandbox;
+
+/// What a starting container knows of those it is linked to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Links {
+    /// Lines of the hosts file: address, names.
+    pub(crate) hosts: Vec<(IpAddr, Vec<String>)>,
+    /// Environment variables.
+    pub(crate) env: Vec<String>,
+}
+
+impl Engine {
+    /// Looks at the linked containers, all of which must run.
+    pub(crate) fn running_links(&self, record: &Record) -> Result<Links> {
+        let mut links = Links::default();
+        for (id, alias) in &record.links {
+            let child = self.find(id)?;
+            let inner = child.read();
+            let (child, own) = (&inner.record, &record.name);
+            if !inner.state.is_alive() {
+                return Err(Error::internal(format!(
+                    "Cannot link to a non running container: /{} AS /{own}/{alias}",
+                    child.name
+                )));
+            }
+            let address = inner.sandbox.endpoints.iter().find(|endpoint| endpoint.network_name == "bridge");
+            let Some(address) = address.and_then(|endpoint| endpoint.ipv4).map(|cidr| cidr.address()) else {
+                return Err(Error::internal(format!(
+                    "Cannot link to /{}, as it does not belong to the default network",
+                    child.name
+                )));
+            };
+            let mut names = vec![alias.clone(), child.config.hostname.clone()];
+            if child.name != *alias {
+                names.push(child.name.clone());
+            }
+            links.hosts.push((address, names));
+            links.env.extend(environment(own, alias, address, child));
+        }
+        Ok(links)
+    }
+
+    /// Points the hosts files of containers that link to this one to its new address.
+    pub(crate) fn update_links_to(&self, container: &Container) {
+        let address = {
+            let inner = container.read();
+            inner
+                .sandbox
+                .endpoints
+                .iter()
+                .find(|e| e.network_name == "bridge")
+                .and_then(|e| e.ipv4)
+                .map(|c| c.address())
+        };
+        let Some(address) = address else { return };
+        for parent in self.all_containers() {
+            let aliases: Vec<_> = {
+                let inner = parent.read();
+                let links = inner.record.links.iter().filter(|(id, _)| *id == container.id);
+                if inner.state.is_alive() { links.map(|(_, alias)| alias.clone()).collect() } else { Vec::new() }
+            };
+            let hosts = Files::in_directory(&self.container_directory(&parent.id)).hosts;
+            for alias in aliases {
+                if let Err(error) = files::update_alias(&hosts, &alias, address) {
+                    tracing::warn!("updating {}: {error}", hosts.display());
+                }
+            }
+        }
+    }
+
+    /// Names given with `--add-host`; `host-gateway` is the default bridge's address.
+    pub(crate) fn extra_hosts(&self, record: &Record) -> Result<Vec<(String, IpAddr)>> {
+        let mut extra = Vec::new();
+        for text in &record.host_config.extra_hosts {
+            let invalid = || Error::invalid(format!("bad format for add-host: {text:?}"));
+            let (name, address) = text.split_once(':').ok_or_else(invalid)?;
+            let address = if address == "host-gateway" {
+                self.networks
+                    .find("bridge")?
+                    .read()
+                    .pools
+                    .first()
+                    .map(tare_network::Ipam::gateway)
+                    .ok_or_else(|| Error::internal("unable to derive the IP value for host-gateway"))?
+            } else {
+                address
+                    .trim_matches(['[', ']'])
+                    .parse()
+                    .map_err(|_| Error::invalid(format!("invalid IP address in add-host: {address:?}")))?
+            };
+            extra.push((name.to_owned(), address));
+        }
+        Ok(extra)
+    }
+
+    /// The hosts file of a container with endpoints of its own.
+    pub(crate) fn hosts_text(
+        &self,
+        record: &Record,
+        sandbox: &Sandbox,
+        extra: &[(String, IpAddr)],
+        links: &Links,
+    ) -> String {
+        let config = &record.config;
+        let names: Vec<String> = if config.domainname.is_empty() {
+            vec![config.hostname.clone()]
+        } else {
+            vec![format!("{}.{}", config.hostname, config.domainname), config.hostname.clone()]
+        };
+        let own: Vec<_> = sandbox
+            .endpoints
+            .iter()
+            .flat_map(|endpoint| endpoint.addresses().collect::<Vec<_>>())
+            .map(|address| (address, names.clone()))
+            .collect();
+        let ipv6 = sandbox.endpoints.iter().any(|endpoint| endpoint.ipv6.is_some());
+        files::hosts_text(&hosts::Spec { ipv6, extra, own: &own, links: &links.hosts })
+    }
+
+    /// resolv.conf of a container.
+    pub(crate) fn resolv_conf(&self, record: &Record, sandbox: &Sandbox) -> String {
+        let host = &record.host_config;
+        let config = &self.config;
+        let pick = |own: &[String], engine: &[String]| if own.is_empty() { engine.to_vec() } else { own.to_vec() };
+        if host.network_mode == "host"
+            && host.dns.is_empty()
+            && host.dns_search.is_empty()
+            && host.dns_options.is_empty()
+        {
+            return files::host_resolv_conf();
+        }
+        let spec = resolv::Spec {
+            embedded: sandbox.endpoints.iter().any(|endpoint| endpoint.network_name != "bridge"),
+            ipv6: sandbox.endpoints.iter().any(|endpoint| endpoint.ipv6.is_some()),
+            nameservers: pick(&host.dns, &config.dns).iter().filter_map(|text| text.parse().ok()).collect(),
+            search: pick(&host.dns_search, &config.dns_search),
+            options: pick(&host.dns_options, &config.dns_options),
+        };
+        files::resolv_conf(&spec).text
+    }
+}
+
+/// Docker's variables for one link.
+fn environment(parent: &str, alias: &str, address: IpAddr, child: &Record) -> Vec<String> {
+    let prefix = alias.to_uppercase().replace('-', "_");
+    let mut env = vec![format!("{prefix}_NAME=/{parent}/{alias}")];
+    let mut ports: Vec<(u16, Protocol)> =
+        child.config.exposed_ports.keys().filter_map(|port| crate::network::ports::parse(port).ok()).collect();
+    ports.sort_by_key(|(number, protocol)| (protocol_order(*protocol), *number));
+    if let Some((number, protocol)) = ports.first() {
+        let protocol = crate::network::ports::word(*protocol);
+        env.push(format!("{prefix}_PORT={protocol}://{address}:{number}"));
+    }
+    for range in ranges(&ports) {
+        if let [first, .., last] = range {
+            env.extend(range_variables(&prefix, address, *first, *last));
+        }
+        for (number, protocol) in range {
+            let word = crate::network::ports::word(*protocol);
+            let name = format!("{prefix}_PORT_{number}_{}", word.to_uppercase());
+            env.push(format!("{name}={word}://{address}:{number}"));
+            env.push(format!("{name}_ADDR={address}"));
+            env.push(format!("{name}_PORT={number}"));
+            env.push(format!("{name}_PROTO={word}"));
+        }
+    }
+    for variable in &child.config.env {
+        let Some((name, value)) = variable.split_once('=') else { continue };
+        if !matches!(name, "HOME" | "PATH") {
+            env.push(format!("{prefix}_ENV_{name}={value}"));
+        }
+    }
+    env
+}
+
+fn range_variables(prefix: &str, address: IpAddr, first: (u16, Protocol), last: (u16, Protocol)) -> Vec<String> {
+    let word = crate::network::ports::word(first.1);
+    let name = format!("{prefix}_PORT_{}_{}", first.0, word.to_uppercase());
+    vec![
+        format!("{name}_START={word}://{address}:{}", first.0),
+        format!("{name}_PORT_START={}", first.0),
+        format!("{name}_END={word}://{address}:{}", last.0),
+        format!("{name}_PORT_END={}", last.0),
+    ]
+}
+
+/// Runs of consecutive ports of one protocol.
+fn ranges(ports: &[(u16, Protocol)]) -> impl Iterator<Item = &[(u16, Protocol)]> {
+    ports.chunk_by(|a, b| a.1 == b.1 && a.0.checked_add(1) == Some(b.0))
+}
+
+fn protocol_order(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => 0,
+        Protocol::Udp => 1,
+        Protocol::Sctp => 2,
+    }
+}

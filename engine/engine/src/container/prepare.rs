@@ -1,0 +1,252 @@
+//! Everything a launch needs, made before the shim is asked: the root mount, the network, the bundle directory.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tare_shim_protocol::{CONFIG_NAME, FdRole, HeldSocket, Protocol, SPEC_NAME, ShimConfig};
+
+use super::Container;
+use super::record::Record;
+use super::start::{Fds, namespace_path};
+use crate::Engine;
+use crate::error::{Error, Result};
+use crate::host::random;
+use crate::network::files::{self, Files};
+use crate::network::sandbox::Sandbox;
+use crate::spec::{self, Inputs, Place};
+
+/// A container about to be launched.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) bundle: PathBuf,
+    pub(crate) fds: Fds,
+    pub(crate) sandbox: Sandbox,
+}
+
+/// Name of the file in the bundle directory that carries the sandbox.
+pub(crate) const SANDBOX_NAME: &str = "sandbox.json";
+
+impl Engine {
+    /// Prepares a launch, undoing what was done if a step fails.
+    pub(crate) async fn prepare(self: &Arc<Self>, container: &Arc<Container>) -> Result<Prepared> {
+        let record = container.read().record.clone();
+        let links = self.running_links(&record)?;
+        let places = self.places(&record)?;
+        let engine = Arc::clone(self);
+        let id = record.id.clone();
+        let root = tokio::task::spawn_blocking(move || engine.images.mount_rw_layer(&id));
+        let engine = Arc::clone(self);
+        let rest = crate::blocking(move || {
+            let mut sandbox = Sandbox { id: random::id(), ..Sandbox::default() };
+            let prepared = engine.prepare_rest(&record, &places, &links, &mut sandbox);
+            match prepared {
+                Ok((bundle, fds)) => Ok(Prepared { bundle, fds, sandbox }),
+                Err(error) => {
+                    engine.drop_sandbox(&record.id, &sandbox);
+                    crate::remove_tree(&engine.bundle(&record.id));
+                    Err(error)
+                }
+            }
+        })
+        .await;
+        let root = root.await.map_err(|error| Error::internal(error.to_string()))?.map_err(crate::image::error);
+        match (rest, root) {
+            (Ok(mut prepared), Ok(root)) => {
+                prepared.fds.push((FdRole::Root, root));
+                Ok(prepared)
+            }
+            (Ok(prepared), Err(error)) => {
+                self.release_sandbox(container, &prepared.sandbox);
+                crate::remove_tree(&prepared.bundle);
+                Err(error)
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Which namespaces are shared with whom.
+    fn places(&self, record: &Record) -> Result<Places> {
+        let host = &record.host_config;
+        let place = |mode: &str, namespace: &str| -> Result<Place> {
+            match mode {
+                "host" => Ok(Place::Host),
+                mode => match mode.strip_prefix("container:") {
+                    None => Ok(Place::Own),
+                    Some(other) => Ok(Place::Join(namespace_path(self.namespace_owner(other, namespace)?, namespace))),
+                },
+            }
+        };
+        let joined = host.network_mode.strip_prefix("container:").is_some();
+        let uts = match host.uts_mode.as_str() {
+            // A container in another's network shares its hostname, as the names in it do.
+            "" if joined => place(&host.network_mode, "uts")?,
+            mode => place(mode, "uts")?,
+        };
+        Ok(Places {
+            pid: place(&host.pid_mode, "pid")?,
+            ipc: place(&host.ipc_mode, "ipc")?,
+            uts,
+            network: place(&host.network_mode, "net")?,
+        })
+    }
+
+    /// The init of a running container whose namespace is to be joined.
+    fn namespace_owner(&self, reference: &str, namespace: &str) -> Result<i32> {
+        let words = match namespace {
+            "net" | "uts" => "network",
+            "pid" => "PID",
+            _ => "IPC",
+        };
+        let other = self
+            .find(reference)
+            .map_err(|error| Error::internal(format!("joining {words} namespace of container: {error}")))?;
+        let inner = other.read();
+        if !inner.state.is_alive() {
+            return Err(Error::conflict(format!(
+                "cannot join {words} namespace of a non running container: container {reference} is {}",
+                inner.state.status.word()
+            )));
+        }
+        Ok(inner.state.pid)
+    }
+
+    fn prepare_rest(
+        &self,
+        record: &Record,
+        places: &Places,
+        links: &super::links::Links,
+        sandbox: &mut Sandbox,
+    ) -> Result<(PathBuf, Fds)> {
+        let mut fds = self.prepare_network(record, sandbox)?;
+        let names = Files::in_directory(&self.container_directory(&record.id));
+        let shared_files = self.prepare_files(record, &names, sandbox, links)?;
+        self.check_mount_sources(record)?;
+        let spec = spec::build(&Inputs {
+            record,
+            facts: &self.facts,
+            pid: places.pid.clone(),
+            ipc: places.ipc.clone(),
+            uts: places.uts.clone(),
+            network: places.network.clone(),
+            hostname: record.config.hostname.clone(),
+            files: shared_files,
+            link_env: if self.config.legacy_link_env { links.env.clone() } else { Vec::new() },
+            cgroup: self.cgroup_path(record),
+            shm: None,
+            init: self.init_program(record)?,
+        })?;
+        let bundle = self.bundle(&record.id);
+        std::fs::create_dir_all(&bundle).map_err(|error| Error::io("mkdir", bundle.display(), error))?;
+        self.write_bundle(record, &bundle, &spec, sandbox)?;
+        fds.shrink_to_fit();
+        Ok((bundle, fds))
+    }
+
+    /// The network namespace with its endpoints, and the published ports.
+    fn prepare_network(&self, record: &Record, sandbox: &mut Sandbox) -> Result<Fds> {
+        let host = &record.host_config;
+        let mut fds = Vec::new();
+        if host.network_mode == "host" || host.network_mode.starts_with("container:") {
+            return Ok(fds);
+        }
+        let netns = self.networks.mechanism.new_netns().map_err(crate::network::network_error)?;
+        for (index, (name, settings)) in ordered_networks(record).into_iter().enumerate() {
+            let failed = |error: Error| error.context("failed to set up container networking: ");
+            let net = self.networks.find(name).map_err(failed)?;
+            if net.driver() != "bridge" {
+                continue;
+            }
+            let ifname = format!("eth{index}");
+            let endpoint = self.networks.connect(&netns, &net, &ifname, settings, index == 0).map_err(failed)?;
+            sandbox.endpoints.push(endpoint);
+        }
+        if let Some(gateway) = sandbox.endpoints.first().cloned() {
+            let default_ip = self.config.default_bind_address;
+            let requests = crate::network::ports::requests(&record.config, host, default_ip)?;
+            for port in self.networks.publish(&record.id, &record.name, &gateway, &requests)? {
+                if let Some(socket) = port.socket {
+                    let protocol = match port.mapping.protocol {
+                        tare_network::Protocol::Tcp => Protocol::Tcp,
+                        tare_network::Protocol::Udp => Protocol::Udp,
+                        tare_network::Protocol::Sctp => Protocol::Sctp,
+                    };
+                    fds.push((FdRole::Held(HeldSocket { protocol, relay: port.relay }), socket));
+                }
+                sandbox.mappings.push(port.mapping);
+            }
+        }
+        fds.push((FdRole::NetNs, netns.into_fd()));
+        Ok(fds)
+    }
+
+    /// Writes hosts, resolv.conf and hostname; a container in another's network gets that one's.
+    fn prepare_files(
+        &self,
+        record: &Record,
+        names: &Files,
+        sandbox: &Sandbox,
+        links: &super::links::Links,
+    ) -> Result<Vec<(PathBuf, &'static str)>> {
+        let host = &record.host_config;
+        if let Some(other) = host.network_mode.strip_prefix("container:") {
+            let owner = self.find(other)?;
+            return Ok(Files::in_directory(&self.container_directory(&owner.id)).mounts());
+        }
+        let extra = self.extra_hosts(record)?;
+        files::write(&names.hostname, &format!("{}\n", record.config.hostname))?;
+        let hosts = if host.network_mode == "host" {
+            files::host_hosts(&extra)
+        } else {
+            self.hosts_text(record, sandbox, &extra, links)
+        };
+        files::write(&names.hosts, &hosts)?;
+        let resolv = self.resolv_conf(record, sandbox);
+        files::write(&names.resolv_conf, &resolv)?;
+        Ok(names.mounts())
+    }
+
+    fn write_bundle(
+        &self,
+        record: &Record,
+        bundle: &std::path::Path,
+        spec: &tare_oci_runtime::Spec,
+        sandbox: &Sandbox,
+    ) -> Result<()> {
+        let shim = ShimConfig {
+            id: record.id.clone(),
+            open_stdin: record.config.open_stdin,
+            stdin_once: record.config.stdin_once,
+            log: record.log.clone(),
+            size: None,
+            dns: None,
+            labels: std::collections::BTreeMap::new(),
+        };
+        write_json(&bundle.join(SPEC_NAME), spec)?;
+        write_json(&bundle.join(CONFIG_NAME), &shim)?;
+        write_json(&bundle.join(SANDBOX_NAME), sandbox)
+    }
+}
+
+/// Namespaces by who has them.
+#[derive(Debug)]
+pub(crate) struct Places {
+    pid: Place,
+    ipc: Place,
+    uts: Place,
+    network: Place,
+}
+
+/// The network of the network mode first: it gives the default route, unless another has a higher priority.
+fn ordered_networks(record: &Record) -> Vec<(&String, &tare_docker_api::network::EndpointSettings)> {
+    let mut networks: Vec<_> = record.networks.iter().collect();
+    networks.sort_by_key(|(name, settings)| {
+        (std::cmp::Reverse(settings.gw_priority), **name != record.host_config.network_mode)
+    });
+    networks
+}
+
+/// Writes a value as JSON.
+pub(crate) fn write_json(path: &std::path::Path, value: &impl serde::Serialize) -> Result<()> {
+    let bytes = serde_json::to_vec(value).map_err(|error| Error::internal(error.to_string()))?;
+    std::fs::write(path, bytes).map_err(|error| Error::io("write", path.display(), error))
+}

@@ -1,0 +1,151 @@
+//! Removing containers.
+
+use std::sync::{Arc, PoisonError};
+
+use tare_docker_api::container::PruneReport;
+use tare_docker_api::filters::Filters;
+use tare_state::{Change, Kind};
+
+use super::Container;
+use super::state::Status;
+use crate::Engine;
+use crate::error::{Error, Result};
+use crate::options::RemoveOptions;
+
+impl Engine {
+    /// Removes a container, or with `link` only a link's name.
+    pub async fn remove(self: &Arc<Self>, name: &str, options: RemoveOptions) -> Result<()> {
+        if options.link {
+            return self.remove_link(name).await;
+        }
+        let container = self.find(name)?;
+        if container.read().state.status == Status::Removing {
+            return Err(Error::conflict(format!("removal of container {name} is already in progress")));
+        }
+        let _operation = container.operation.lock().await;
+        let status = container.read().state.status;
+        let refuse = |why: &str| Err(Error::conflict(format!("cannot remove container {name:?}: {why}")));
+        match status {
+            Status::Paused if !options.force => return refuse("container is paused and must be unpaused first"),
+            Status::Running | Status::Restarting if !options.force => {
+                return refuse(&format!(
+                    "container is {}: stop the container before removing or force remove",
+                    status.word()
+                ));
+            }
+            // Its own removal at its end was faster.
+            Status::Removing => return Err(Error::no_such_container(name)),
+            _ => {}
+        }
+        self.end_for_removal(&container).await?;
+        self.remove_container(&container, options.volumes).await
+    }
+
+    async fn end_for_removal(self: &Arc<Self>, container: &Arc<Container>) -> Result<()> {
+        if container.read().state.status == Status::Restarting {
+            self.stop_locked(container, &crate::options::StopOptions::default()).await?;
+        }
+        if container.read().state.is_alive() {
+            self.force_kill(container).await.map_err(|error| {
+                error.context(format!("cannot remove container {:?}: could not kill container: ", container.name()))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Removes a container that does not run. Answers when its record is gone; what the kernel takes longer for goes on
+    /// behind it.
+    pub(crate) async fn remove_container(self: &Arc<Self>, container: &Arc<Container>, volumes: bool) -> Result<()> {
+        {
+            let mut inner = container.read();
+            if inner.state.status == Status::Removing {
+                return Err(Error::no_such_container(&container.id));
+            }
+            inner.state.status = Status::Removing;
+            inner.waiting_clients.clear();
+            inner.tasks.drain(..).for_each(|task| task.abort());
+        }
+        let record = container.read().record.clone();
+        self.write(vec![Change::Delete(Kind::Container, container.id.clone())]).await?;
+        self.index.write().unwrap_or_else(PoisonError::into_inner).remove(&container.id);
+        self.execs.container_removed(&container.id);
+        if volumes {
+            self.release_volumes(&record);
+        }
+        self.events.publish("container", "destroy", &container.id, super::attributes(&record));
+        container.announce(|progress| {
+            progress.running = false;
+            progress.removed = true;
+        });
+        let engine = Arc::clone(self);
+        tokio::task::spawn_blocking(move || engine.remove_traces(&record.id));
+        Ok(())
+    }
+
+    /// Removes what a container has on disk. Failures are logged: the next start of the engine tries again.
+    pub(crate) fn remove_traces(&self, id: &str) {
+        if let Err(error) = self.images.remove_rw_layer(id) {
+            tracing::warn!("removing the file system of container {id}: {error}");
+        }
+        crate::remove_tree(&self.bundle(id));
+        crate::remove_tree(&self.container_directory(id));
+    }
+
+    /// A container with `--rm` whose start failed must not stay.
+    pub(crate) async fn remove_failed(self: &Arc<Self>, container: &Arc<Container>) {
+        if let Err(error) = self.remove_container(container, true).await {
+            tracing::warn!("removing container {} after its start failed: {error}", container.id);
+        }
+    }
+
+    async fn remove_link(&self, name: &str) -> Result<()> {
+        let path = name.strip_prefix('/').unwrap_or(name);
+        let Some((parent, alias)) = path.split_once('/') else {
+            self.find(name)?;
+            return Err(Error::internal("Conflict, cannot remove the default link name of the container"));
+        };
+        let child = self.find(path)?;
+        let parent = self.find(parent)?;
+        let snapshot = {
+            let mut inner = parent.read();
+            inner.record.links.retain(|(id, own)| *id != child.id || own != alias);
+            let suffix = format!(":/{path}");
+            inner.record.host_config.links.retain(|link| !link.ends_with(&suffix));
+            inner.snapshot()
+        };
+        self.index.write().unwrap_or_else(PoisonError::into_inner).release_name(path, &child.id);
+        self.save_container(&snapshot).await
+    }
+
+    /// Removes every container that does not run and that the filters let through.
+    pub async fn prune_containers(self: &Arc<Self>, filters: Filters) -> Result<PruneReport> {
+        let until = crate::filter::prune_until(&filters, &["label", "label!", "until"])?;
+        let mut report = PruneReport::default();
+        for container in self.all_containers() {
+            let record = {
+                let inner = container.read();
+                let idle = matches!(inner.state.status, Status::Created | Status::Exited | Status::Dead);
+                if !idle || until.is_some_and(|until| inner.record.created_at >= until) {
+                    continue;
+                }
+                inner.record.clone()
+            };
+            if !crate::filter::labels_match(&filters, &record.config.labels) {
+                continue;
+            }
+            let _operation = container.operation.lock().await;
+            if container.read().state.counts_as_running() {
+                continue;
+            }
+            let size = self.snapshot_size(&container.id);
+            if self.remove_container(&container, false).await.is_ok() {
+                report.containers_deleted.push(container.id.clone());
+                report.space_reclaimed += size;
+            }
+        }
+        let mut attributes = std::collections::BTreeMap::new();
+        attributes.insert("reclaimed".to_owned(), report.space_reclaimed.to_string());
+        self.events.publish("container", "prune", "", attributes);
+        Ok(report)
+    }
+}

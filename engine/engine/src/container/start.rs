@@ -1,0 +1,192 @@
+//! Starting a container: the use case, and the launch that restarts share with it.
+//!
+//! The launch prepares the root mount and the network side by side ([`crate::container::prepare`]), hands everything to
+//! a shim that is already there, and commits nothing durable before it answers.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use tare_shim_protocol::{FailureKind, FdRole, Launch, Op};
+
+use super::prepare::Prepared;
+use super::state::Status;
+use super::{Container, supervise};
+use crate::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::host::clock;
+use crate::shim::{CallError, Connection, Started};
+
+/// Docker's words before a runtime's error.
+const START_FAILED: &str =
+    "failed to create task for container: failed to create shim task: OCI runtime create failed: ";
+/// Docker's words before an error of the container's command itself.
+const INIT_FAILED: &str = "unable to start container process: error during container init: ";
+
+impl Engine {
+    /// Starts a container. [`ErrorKind::NotModified`] if it runs.
+    pub async fn start(self: &Arc<Self>, name: &str) -> Result<()> {
+        let container = self.find(name)?;
+        let _operation = container.operation.lock().await;
+        self.start_locked(&container).await
+    }
+
+    /// The same, with the container's operation lock held.
+    pub(crate) async fn start_locked(self: &Arc<Self>, container: &Arc<Container>) -> Result<()> {
+        {
+            let mut inner = container.read();
+            match inner.state.status {
+                Status::Paused => {
+                    return Err(Error::conflict("cannot start a paused container, try unpause instead"));
+                }
+                Status::Running | Status::Restarting => {
+                    return Err(Error::not_modified("container is already running"));
+                }
+                Status::Removing | Status::Dead => {
+                    return Err(Error::conflict("container is marked for removal and cannot be started"));
+                }
+                Status::Created | Status::Exited => {}
+            }
+            inner.state.manually_stopped = false;
+            inner.state.restart_count = 0;
+            inner.restart_delay = std::time::Duration::ZERO;
+        }
+        let result = self.launch(container).await;
+        if result.is_err() && container.read().record.host_config.auto_remove {
+            self.remove_failed(container).await;
+        }
+        result
+    }
+
+    /// Starts the container's process. The operation lock is held and the container does not run.
+    pub(crate) async fn launch(self: &Arc<Self>, container: &Arc<Container>) -> Result<()> {
+        container.await_tickets().await;
+        let prepared = match self.prepare(container).await {
+            Ok(prepared) => prepared,
+            Err(error) => return Err(self.failed_to_start(container, error)),
+        };
+        let sandbox = prepared.sandbox.clone();
+        match self.hand_over(container, prepared).await {
+            Ok((connection, events, started)) => {
+                self.started(container, &connection, started, sandbox);
+                tokio::spawn(supervise::run(Arc::clone(self), Arc::clone(container), connection, events));
+                Ok(())
+            }
+            Err(error) => {
+                self.release_sandbox(container, &sandbox);
+                crate::remove_tree(&self.bundle(&container.id));
+                Err(self.failed_to_start(container, error))
+            }
+        }
+    }
+
+    /// Gives a prepared container to a shim and waits until its process runs.
+    async fn hand_over(
+        &self,
+        container: &Container,
+        prepared: Prepared,
+    ) -> Result<(Arc<Connection>, tokio::sync::mpsc::UnboundedReceiver<tare_shim_protocol::Event>, Started)> {
+        let spare = self.spares.take().map_err(|error| Error::io("start a shim", self.config.shim.display(), error))?;
+        let (connection, events) =
+            Connection::open(spare.socket).map_err(|error| Error::io("connect to", "the shim", error))?;
+        let clients = std::mem::take(&mut container.read().waiting_clients);
+        for (attach, stream) in clients {
+            // Its reply tells nothing that matters here; a lost shim shows at the launch.
+            let _ = connection.begin(Op::Attach(attach), vec![(FdRole::Client, stream)]).await;
+        }
+        let launch = Op::Launch(Launch { bundle: prepared.bundle });
+        let started = connection.call(launch, prepared.fds).await.map_err(call_failed)?;
+        Ok((connection, events, started))
+    }
+
+    fn started(
+        &self,
+        container: &Arc<Container>,
+        connection: &Arc<Connection>,
+        started: Started,
+        sandbox: crate::network::sandbox::Sandbox,
+    ) {
+        let (snapshot, attributes) = {
+            let mut inner = container.read();
+            inner.shim = Some(Arc::clone(connection));
+            inner.sandbox = sandbox;
+            let state = &mut inner.state;
+            state.status = Status::Running;
+            state.pid = started.pid;
+            state.start_time = started.start_time;
+            state.started_at = clock::now_ns();
+            state.finished_at = 0;
+            state.exit_code = 0;
+            state.error.clear();
+            state.oom_killed = false;
+            (inner.snapshot(), super::attributes(&inner.record))
+        };
+        container.announce(|progress| {
+            progress.running = true;
+            progress.error.clear();
+        });
+        for endpoint in &container.read().sandbox.endpoints {
+            self.network_event("connect", &endpoint.network_id, &endpoint.network_name, &container.id);
+        }
+        self.events.publish("container", "start", &container.id, attributes);
+        self.save_later(&snapshot);
+        self.update_links_to(container);
+        self.start_health(container);
+    }
+
+    /// Records why a start failed, with Docker's exit codes.
+    fn failed_to_start(&self, container: &Arc<Container>, error: Error) -> Error {
+        let lower = error.message.to_lowercase();
+        let (code, error) =
+            if lower.contains("executable file not found") || lower.contains("no such file or directory") {
+                (127, error)
+            } else if lower.contains("permission denied") {
+                (126, error)
+            } else if lower.contains("is a directory") {
+                (126, Error { message: format!("{}: permission denied", error.message), ..error })
+            } else {
+                (128, error)
+            };
+        let snapshot = {
+            let mut inner = container.read();
+            inner.waiting_clients.clear();
+            inner.state.exit_code = code;
+            inner.state.error.clone_from(&error.message);
+            inner.state.pid = 0;
+            inner.snapshot()
+        };
+        container.announce(|progress| {
+            progress.exit_code = code;
+            progress.error.clone_from(&error.message);
+        });
+        self.save_later(&snapshot);
+        error
+    }
+}
+
+fn call_failed(error: CallError) -> Error {
+    match error {
+        CallError::Failed(failure) => match failure.kind {
+            FailureKind::NotFound | FailureKind::Permission => {
+                Error { kind: ErrorKind::Invalid, message: format!("{START_FAILED}{INIT_FAILED}{}", failure.message) }
+            }
+            FailureKind::State | FailureKind::Setup => Error {
+                kind: if failure.message.starts_with("unable to find") {
+                    ErrorKind::Invalid
+                } else {
+                    ErrorKind::Internal
+                },
+                message: format!("{START_FAILED}{INIT_FAILED}{}", failure.message),
+            },
+        },
+        CallError::Lost(error) => Error::internal(format!("{START_FAILED}the container's shim is lost: {error}")),
+    }
+}
+
+/// A descriptor's path for processes that share this one's descriptor table.
+pub(crate) type Fds = Vec<(FdRole, OwnedFd)>;
+
+/// Where a container's process finds its namespaces.
+pub(crate) fn namespace_path(pid: i32, name: &str) -> std::path::PathBuf {
+    Path::new("/proc").join(pid.to_string()).join("ns").join(name)
+}

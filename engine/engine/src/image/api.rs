@@ -1,0 +1,234 @@
+//! Listing and describing images, their names, and removing them.
+
+use tare_docker_api::container::Healthcheck;
+use tare_docker_api::filters::Filters;
+use tare_docker_api::go::Empty;
+use tare_docker_api::image::{History, ImageConfig, ImageInspect, ImageSummary, Metadata, RootFs};
+use tare_docker_api::oci::Descriptor;
+use tare_docker_api::time::Time;
+use tare_images::Image;
+use tare_images::oci::Config;
+use tare_reference::Reference;
+
+use super::{error, platform};
+use crate::Engine;
+use crate::error::{Error, Result};
+use crate::filter;
+
+/// Filters that `GET /images/json` knows.
+const FILTERS: &[&str] = &["dangling", "label", "label!", "before", "since", "reference", "until"];
+
+impl Engine {
+    /// Lists images, newest first.
+    pub async fn images(&self, filters: Filters) -> Result<Vec<ImageSummary>> {
+        filters.validate(FILTERS)?;
+        let dangling = if filters.contains("dangling") { Some(filters.bool_or("dangling", false)?) } else { None };
+        let created_of = |name: &str| -> Result<Option<i64>> {
+            let other = filters.get(name).next();
+            other.map(|other| Ok(created(&self.images.resolve(other).map_err(error)?).unix_nanos())).transpose()
+        };
+        let (before, since) = (created_of("before")?, created_of("since")?);
+        let until = filters.get("until").next().map(filter::time).transpose()?;
+        let mut images: Vec<Image> = self
+            .images
+            .list()
+            .into_iter()
+            .filter(|image| {
+                let at = created(image).unix_nanos();
+                dangling.is_none_or(|dangling| image.names.is_empty() == dangling)
+                    && filter::labels_match(&filters, &image.config.config.labels)
+                    && before.is_none_or(|before| at < before)
+                    && since.is_none_or(|since| at > since)
+                    && until.is_none_or(|until| at < until)
+                    && (!filters.contains("reference")
+                        || filters
+                            .get("reference")
+                            .any(|pattern| image.names.iter().any(|name| matches(pattern, name))))
+            })
+            .collect();
+        images.sort_by_key(|image| std::cmp::Reverse(created(image).unix_nanos()));
+        Ok(images.iter().map(|image| self.image_summary(image)).collect())
+    }
+
+    fn image_summary(&self, image: &Image) -> ImageSummary {
+        let id = image.id.to_string();
+        let containers = self.all_containers().iter().filter(|c| c.read().record.image_id == id).count();
+        ImageSummary {
+            containers: i64::try_from(containers).unwrap_or(i64::MAX),
+            created: created(image).seconds().max(0),
+            id,
+            labels: image.config.config.labels.clone().into(),
+            descriptor: Some(descriptor(image)),
+            repo_digests: image.repo_digests(),
+            repo_tags: image.repo_tags(),
+            shared_size: -1,
+            size: i64::try_from(image.size()).unwrap_or(i64::MAX),
+            ..ImageSummary::default()
+        }
+    }
+
+    /// Every image for `system df`.
+    pub(crate) async fn images_with_sizes(&self) -> Result<Vec<ImageSummary>> {
+        self.images(Filters::default()).await
+    }
+
+    pub(crate) fn layers_size(&self) -> i64 {
+        super::layers_size(&self.images)
+    }
+
+    /// Describes an image.
+    pub async fn image_inspect(&self, name: &str, wanted: Option<&str>) -> Result<ImageInspect> {
+        let image = self.find_image(name, wanted)?;
+        let config = &image.config;
+        let last = config.history.last();
+        Ok(ImageInspect {
+            id: image.id.to_string(),
+            repo_tags: image.repo_tags(),
+            repo_digests: image.repo_digests(),
+            comment: last.map(|step| step.comment.clone()).unwrap_or_default(),
+            created: created(&image),
+            author: config.author.clone(),
+            config: image_config(&config.config),
+            architecture: config.architecture.clone(),
+            variant: config.variant.clone(),
+            os: config.os.clone(),
+            os_version: config.os_version.clone(),
+            size: i64::try_from(image.size()).unwrap_or(i64::MAX),
+            root_fs: RootFs {
+                kind: "layers".to_owned(),
+                layers: image.diff_ids().iter().map(ToString::to_string).collect(),
+            },
+            metadata: Metadata::default(),
+            descriptor: Some(descriptor(&image)),
+            ..ImageInspect::default()
+        })
+    }
+
+    /// How an image was made, newest step first.
+    pub async fn image_history(&self, name: &str, wanted: Option<&str>) -> Result<Vec<History>> {
+        let image = self.find_image(name, wanted)?;
+        let mut steps: Vec<History> = self
+            .images
+            .history(&image)
+            .into_iter()
+            .map(|step| History {
+                comment: step.comment,
+                created: step.created.parse::<Time>().unwrap_or_default().seconds().max(0),
+                created_by: step.created_by,
+                id: "<missing>".to_owned(),
+                size: i64::try_from(step.size).unwrap_or(i64::MAX),
+                ..History::default()
+            })
+            .collect();
+        if let Some(first) = steps.first_mut() {
+            first.id = image.id.to_string();
+            first.tags = image.repo_tags().into();
+        }
+        Ok(steps)
+    }
+
+    /// Gives an image a further name.
+    pub async fn tag(&self, name: &str, repository: &str, tag: &str) -> Result<()> {
+        let image = self.find_image(name, None)?;
+        let text = if tag.is_empty() { repository.to_owned() } else { format!("{repository}:{tag}") };
+        let reference = Reference::parse_normalized(&text).map_err(|problem| Error::invalid(problem.to_string()))?;
+        if reference.digest().is_some() {
+            return Err(Error::invalid("refusing to create a tag with a digest reference"));
+        }
+        let reference = reference.with_default_tag();
+        self.images.tag(&image.id, &reference).map_err(error)?;
+        self.image_event("tag", &image.id.to_string(), &reference.familiar());
+        Ok(())
+    }
+
+    pub(crate) fn find_image(&self, name: &str, wanted: Option<&str>) -> Result<Image> {
+        let wanted = wanted.filter(|text| !text.is_empty()).map(platform).transpose()?;
+        self.images.resolve_platform(name, wanted.as_ref()).map_err(|problem| match problem {
+            tare_images::Error::NotFound(_) => Error::not_found(format!("No such image: {}", super::with_tag(name))),
+            other => error(other),
+        })
+    }
+
+    pub(crate) fn image_event(&self, action: &str, id: &str, name: &str) {
+        let attributes = std::collections::BTreeMap::from([("name".to_owned(), name.to_owned())]);
+        self.events.publish("image", action, id, attributes);
+    }
+}
+
+fn created(image: &Image) -> Time {
+    image.config.created.parse().unwrap_or_default()
+}
+
+fn descriptor(image: &Image) -> Descriptor {
+    Descriptor {
+        media_type: image.target.media_type.clone(),
+        digest: image.target.digest.to_string(),
+        size: i64::try_from(image.target.size).unwrap_or(i64::MAX),
+        ..Descriptor::default()
+    }
+}
+
+fn image_config(config: &Config) -> ImageConfig {
+    let set = |keys: std::collections::btree_map::Keys<'_, String, serde_json::Value>| {
+        keys.map(|key| (key.clone(), Empty {})).collect()
+    };
+    ImageConfig {
+        user: config.user.clone(),
+        exposed_ports: set(config.exposed_ports.keys()),
+        env: config.env.clone().into(),
+        entrypoint: config.entrypoint.clone(),
+        cmd: config.cmd.clone(),
+        volumes: set(config.volumes.keys()),
+        working_dir: config.working_dir.clone(),
+        labels: config.labels.clone().into(),
+        stop_signal: config.stop_signal.clone(),
+        args_escaped: config.args_escaped,
+        healthcheck: config.healthcheck.as_ref().map(|check| Healthcheck {
+            test: check.test.clone().into(),
+            interval: check.interval,
+            timeout: check.timeout,
+            start_period: check.start_period,
+            start_interval: check.start_interval,
+            retries: check.retries,
+        }),
+        on_build: config.on_build.clone().unwrap_or_default().into(),
+        shell: config.shell.clone().unwrap_or_default().into(),
+    }
+}
+
+/// The `reference` filter: a shell pattern for the familiar name, with or without the tag.
+fn matches(pattern: &str, name: &Reference) -> bool {
+    let familiar = name.familiar();
+    let bare = name.familiar_name();
+    glob(pattern.as_bytes(), familiar.as_bytes()) || glob(pattern.as_bytes(), bare.as_bytes())
+}
+
+/// Go's `path.Match` without classes: `*` and `?` do not cross slashes.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern.split_first(), text.split_first()) {
+        (None, None) => true,
+        (Some((b'*', rest)), _) => {
+            let end = text.iter().position(|byte| *byte == b'/').unwrap_or(text.len());
+            (0..=end).any(|skip| text.get(skip..).is_some_and(|text| glob(rest, text)))
+        }
+        (Some((b'?', rest)), Some((byte, text))) => *byte != b'/' && glob(rest, text),
+        (Some((wanted, rest)), Some((byte, text))) => wanted == byte && glob(rest, text),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reference_patterns() {
+        let name = Reference::parse_normalized("busybox:1.29").unwrap();
+        for pattern in ["busybox", "busy*", "busybox:1.*", "b?sybox:1.29"] {
+            assert!(matches(pattern, &name), "{pattern}");
+        }
+        for pattern in ["busy", "busybox:2*", "*/busybox"] {
+            assert!(!matches(pattern, &name), "{pattern}");
+        }
+    }
+}

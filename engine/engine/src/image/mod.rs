@@ -1,0 +1,149 @@
+//! Images as the engine uses them: what a container needs of one ([`ContainerImage`]), lists and descriptions
+//! ([`api`]), and moving them ([`transfer`]).
+
+pub(crate) mod api;
+
+use std::path::Path;
+
+use tare_docker_api::container::Healthcheck;
+use tare_images::oci::{Config, Platform};
+use tare_images::{Image, ImageStore};
+use tare_reference::{Digest, Reference};
+
+use crate::Engine;
+use crate::container::merge::ImageDefaults;
+use crate::container::record::Record;
+use crate::error::{Error, Result};
+use crate::host;
+
+/// What a new container needs of its image.
+#[derive(Debug, Clone)]
+pub(crate) struct ContainerImage {
+    pub(crate) id: String,
+    pub(crate) diff_ids: Vec<Digest>,
+    pub(crate) os: String,
+    pub(crate) defaults: ImageDefaults,
+}
+
+/// The store's errors by kind.
+pub(crate) fn error(error: tare_images::Error) -> Error {
+    use tare_images::Error as Store;
+    let message = error.to_string();
+    match error {
+        Store::NotFound(_) | Store::Ambiguous(_) | Store::Platform { .. } | Store::NoPath(_) => {
+            Error::not_found(message)
+        }
+        Store::Reference(_) | Store::NotADirectory | Store::Overwrite { .. } => Error::invalid(message),
+        _ => Error::internal(message),
+    }
+}
+
+/// Parses `linux/arm64/v8`, `linux/arm64` or `arm64`.
+pub(crate) fn platform(text: &str) -> Result<Platform> {
+    Platform::parse(text).map_err(|error| Error::invalid(error.to_string()))
+}
+
+impl Engine {
+    /// Finds the image of a new container.
+    pub(crate) fn image_for_container(
+        &self,
+        name: &str,
+        wanted: Option<&str>,
+        warnings: &mut Vec<String>,
+    ) -> Result<ContainerImage> {
+        if name.is_empty() {
+            return Err(Error::invalid("invalid reference format"));
+        }
+        let wanted = wanted.filter(|text| !text.is_empty()).map(platform).transpose()?;
+        let image = self.images.resolve_platform(name, wanted.as_ref()).map_err(|problem| match problem {
+            tare_images::Error::NotFound(_) => Error::not_found(format!("No such image: {}", with_tag(name))),
+            other => error(other),
+        })?;
+        let own = image.config.platform();
+        if wanted.is_none() && own.architecture != host::architecture() && !own.architecture.is_empty() {
+            warnings.push(format!(
+                "The requested image's platform ({own}) does not match the detected host platform (linux/{}) and no \
+                 specific platform was requested",
+                host::architecture()
+            ));
+        }
+        Ok(ContainerImage {
+            id: image.id.to_string(),
+            diff_ids: image.diff_ids().to_vec(),
+            os: if image.config.os.is_empty() { "linux".to_owned() } else { image.config.os.clone() },
+            defaults: defaults(&image.config.config),
+        })
+    }
+
+    /// The name lists show for a container's image: what was asked for, or the ID once the name means another image.
+    pub(crate) fn shown_image(&self, record: &Record) -> String {
+        let asked = &record.config.image;
+        match self.images.resolve_record(asked) {
+            Ok(found) if found.target.digest.to_string() == record.image_id => asked.clone(),
+            _ if asked.starts_with("sha256:") => asked.clone(),
+            _ => record.image_id.clone(),
+        }
+    }
+
+    /// The ID of an image by any of its names.
+    pub(crate) fn image_id(&self, name: &str) -> Option<String> {
+        self.images.resolve_record(name).ok().map(|record| record.target.digest.to_string())
+    }
+
+    /// Bytes of an image's unpacked layers; 0 when it is gone.
+    pub(crate) fn image_size(&self, id: &str) -> i64 {
+        let image: Option<Image> = self.images.resolve(id).ok();
+        image.map_or(0, |image| i64::try_from(self.images.unpacked_size(image.diff_ids())).unwrap_or(i64::MAX))
+    }
+
+    /// Bytes in a container's own layer.
+    pub(crate) fn snapshot_size(&self, id: &str) -> u64 {
+        crate::volume::api::tree_size(&self.images.rw_layer(id).upper)
+    }
+
+    /// Copies what the image has at a path into an empty volume.
+    pub(crate) fn copy_up(&self, image: &ContainerImage, path: &str, volume: &Path) -> Result<()> {
+        let empty = std::fs::read_dir(volume).map_err(|e| Error::io("opendir", volume.display(), e))?.next().is_none();
+        if !empty {
+            return Ok(());
+        }
+        self.images.copy_up(&image.diff_ids, Path::new(path), volume).map_err(error)
+    }
+}
+
+/// A name with `:latest` where it says nothing, as Docker shows names it did not find.
+fn with_tag(name: &str) -> String {
+    match Reference::parse_normalized(name) {
+        Ok(reference) => reference.with_default_tag().familiar(),
+        Err(_) => name.to_owned(),
+    }
+}
+
+fn defaults(config: &Config) -> ImageDefaults {
+    ImageDefaults {
+        user: config.user.clone(),
+        exposed_ports: config.exposed_ports.keys().cloned().collect(),
+        env: config.env.clone(),
+        entrypoint: config.entrypoint.clone(),
+        cmd: config.cmd.clone(),
+        volumes: config.volumes.keys().cloned().collect(),
+        working_dir: config.working_dir.clone(),
+        labels: config.labels.clone(),
+        stop_signal: config.stop_signal.clone(),
+        healthcheck: config.healthcheck.as_ref().map(|check| Healthcheck {
+            test: check.test.clone().into(),
+            interval: check.interval,
+            timeout: check.timeout,
+            start_period: check.start_period,
+            start_interval: check.start_interval,
+            retries: check.retries,
+        }),
+        shell: config.shell.clone().unwrap_or_default(),
+        on_build: config.on_build.clone().unwrap_or_default(),
+    }
+}
+
+/// The image store's size in total.
+pub(crate) fn layers_size(store: &ImageStore) -> i64 {
+    i64::try_from(store.total_size()).unwrap_or(i64::MAX)
+}

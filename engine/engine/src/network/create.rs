@@ -1,0 +1,384 @@
+//! The use cases on networks.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
+use tare_docker_api::filters::Filters;
+use tare_docker_api::network::{
+    EndpointResource, EndpointSettings, Ipam as IpamRecord, IpamConfig, Network as Record, NetworkConnectRequest,
+    NetworkCreateRequest, NetworkCreateResponse, NetworkDisconnectRequest, NetworkInspect, NetworkPruneReport,
+};
+use tare_network::Cidr;
+use tare_network::{Netns, Pools};
+use tare_state::{Change, Kind};
+
+use super::{Net, Networks, bridge_spec, network_error, pool};
+use crate::Engine;
+use crate::container::Container;
+use crate::error::{Error, ErrorKind, Result};
+use crate::filter;
+
+/// Options of bridge networks this engine honours; others are refused rather than ignored.
+const OPTIONS: &[&str] = &[
+    super::OPTION_BRIDGE_NAME,
+    super::OPTION_ICC,
+    super::OPTION_MASQUERADE,
+    super::OPTION_MTU,
+    super::OPTION_HOST_BINDING,
+];
+
+impl Networks {
+    /// Makes a bridge network. Blocking.
+    fn create(&self, request: NetworkCreateRequest) -> Result<String> {
+        let mut record = self.checked(request)?;
+        let mut lock = None;
+        let asked = record.ipam.config.iter().any(|config| !config.subnet.is_empty());
+        let mut configs = record.ipam.config.to_vec();
+        if !asked {
+            let (subnet, held) =
+                self.mechanism.choose_subnet(&Pools::docker(), false, None, &self.subnets()).map_err(|error| {
+                    Error::invalid(format!("all predefined address pools have been fully subnetted: {error}"))
+                })?;
+            lock = Some(held);
+            configs = vec![IpamConfig { subnet: subnet.to_string(), ..configs.into_iter().next().unwrap_or_default() }];
+        }
+        let taken = self.subnets();
+        for config in &mut configs {
+            let subnet: Cidr = config
+                .subnet
+                .parse()
+                .map_err(|_| Error::invalid(format!("invalid subnet {}: invalid CIDR address", config.subnet)))?;
+            if asked && taken.iter().any(|other| other.overlaps(subnet)) {
+                return Err(Error::forbidden(
+                    "invalid pool request: Pool overlaps with other one on this address space",
+                ));
+            }
+            config.gateway = pool(config)?.gateway().to_string();
+        }
+        record.ipam.config = configs.into();
+        self.mechanism.ensure_bridge(&bridge_spec(&record)?).map_err(network_error)?;
+        drop(lock);
+        self.save(&record)?;
+        let id = record.id.clone();
+        self.insert(record)?;
+        Ok(id)
+    }
+
+    fn checked(&self, request: NetworkCreateRequest) -> Result<Record> {
+        let name = request.name.trim();
+        if name.is_empty() {
+            return Err(Error::invalid("invalid network name: name is empty"));
+        }
+        if matches!(name, "bridge" | "host" | "none") {
+            return Err(Error::forbidden(format!("operation is not permitted on predefined {name} network ")));
+        }
+        if self.by_name(name).is_some() {
+            return Err(Error::conflict(format!("network with name {name} already exists")));
+        }
+        match request.driver.as_str() {
+            "" | "bridge" => {}
+            "host" | "null" => {
+                return Err(Error::forbidden(format!(
+                    "only one instance of \"{}\" network is allowed",
+                    request.driver
+                )));
+            }
+            "macvlan" | "ipvlan" | "overlay" => {
+                return Err(Error::not_implemented(format!(
+                    "network driver {:?} is not supported yet",
+                    request.driver
+                )));
+            }
+            other => {
+                return Err(Error::not_found(format!(
+                    "could not find plugin {other} in v1 plugin registry: plugin not found"
+                )));
+            }
+        }
+        if request.ingress
+            || request.config_only
+            || request.config_from.as_ref().is_some_and(|from| !from.network.is_empty())
+        {
+            return Err(Error::not_implemented("ingress and configuration-only networks are not supported"));
+        }
+        if let Some(unknown) = request.options.keys().find(|option| !OPTIONS.contains(&option.as_str())) {
+            return Err(Error::not_implemented(format!("network option {unknown:?} is not supported yet")));
+        }
+        let ipam = request.ipam.unwrap_or_default();
+        if !matches!(ipam.driver.as_str(), "" | "default") {
+            return Err(Error::not_found(format!("could not find IPAM driver {:?}", ipam.driver)));
+        }
+        Ok(Record {
+            enable_ipv4: request.enable_ipv4.unwrap_or(true),
+            enable_ipv6: request.enable_ipv6.unwrap_or(false),
+            ipam: IpamRecord { driver: "default".to_owned(), options: ipam.options, config: ipam.config },
+            internal: request.internal,
+            attachable: request.attachable,
+            options: request.options.into_inner().into(),
+            labels: request.labels.into_inner().into(),
+            ..super::blank(name, "bridge")
+        })
+    }
+
+    fn remove(&self, net: &Net) -> Result<()> {
+        self.store.write_sync(vec![Change::Delete(Kind::Network, net.id.clone())])?;
+        self.by_id.write().unwrap_or_else(PoisonError::into_inner).remove(&net.id);
+        self.mechanism.remove_bridge(&net.bridge()).map_err(network_error)
+    }
+}
+
+impl Engine {
+    /// Lists networks.
+    pub async fn networks(&self, filters: Filters) -> Result<Vec<Record>> {
+        filters.validate(&["dangling", "driver", "id", "label", "name", "scope", "type"])?;
+        let dangling = if filters.contains("dangling") { Some(filters.bool_or("dangling", false)?) } else { None };
+        for kind in filters.get("type") {
+            if !matches!(kind, "builtin" | "custom") {
+                return Err(Error::invalid(format!("invalid filter: 'type'='{kind}'")));
+            }
+        }
+        let records = self.networks.all().into_iter().filter(|net| {
+            let inner = net.read();
+            let kind = if net.is_predefined() { "builtin" } else { "custom" };
+            filters.exact("driver", &inner.record.driver)
+                && filters.prefix("id", &net.id)
+                && filters.matches("name", &net.name)
+                && filters.exact("scope", "local")
+                && filters.exact("type", kind)
+                && filter::labels_match(&filters, &inner.record.labels)
+                && dangling
+                    .is_none_or(|dangling| (!net.is_predefined() && self.members(&net.name).is_empty()) == dangling)
+        });
+        Ok(records.map(|net| net.read().record.clone()).collect())
+    }
+
+    /// Describes a network with the containers on it.
+    pub async fn network_inspect(&self, name: &str) -> Result<NetworkInspect> {
+        let net = self.networks.find(name)?;
+        let mut containers = BTreeMap::new();
+        for container in self.all_containers() {
+            let inner = container.read();
+            if let Some(endpoint) = inner.sandbox.on(&net.id) {
+                let address = |cidr: Option<Cidr>| cidr.map(|cidr| cidr.to_string()).unwrap_or_default();
+                containers.insert(
+                    container.id.clone(),
+                    EndpointResource {
+                        name: inner.record.name.clone(),
+                        endpoint_id: endpoint.endpoint_id.clone(),
+                        mac_address: endpoint.mac.clone(),
+                        ipv4_address: address(endpoint.ipv4),
+                        ipv6_address: address(endpoint.ipv6),
+                    },
+                );
+            }
+        }
+        let network = net.read().record.clone();
+        Ok(NetworkInspect { network, containers, status: None })
+    }
+
+    /// Makes a network.
+    pub async fn network_create(self: &Arc<Self>, request: NetworkCreateRequest) -> Result<NetworkCreateResponse> {
+        let _changing = self.networks.changing.lock().await;
+        let name = request.name.clone();
+        let engine = Arc::clone(self);
+        let id = crate::blocking(move || engine.networks.create(request)).await?;
+        self.network_event("create", &id, &name, "");
+        Ok(NetworkCreateResponse { id, warning: String::new() })
+    }
+
+    /// Removes a network nobody is on.
+    pub async fn network_remove(self: &Arc<Self>, name: &str) -> Result<()> {
+        let _changing = self.networks.changing.lock().await;
+        let net = self.networks.find(name)?;
+        if net.is_predefined() {
+            return Err(Error::forbidden(format!("{} is a pre-defined network and cannot be removed", net.name)));
+        }
+        let active: Vec<_> = self
+            .all_containers()
+            .iter()
+            .filter_map(|container| {
+                let inner = container.read();
+                let endpoint = inner.sandbox.on(&net.id)?;
+                Some(format!(
+                    "name:\"{}\" id:\"{}\"",
+                    inner.record.name,
+                    endpoint.endpoint_id.get(..12).unwrap_or_default()
+                ))
+            })
+            .collect();
+        if !active.is_empty() {
+            return Err(Error::forbidden(format!(
+                "error while removing network: network {} has active endpoints ({})",
+                net.name,
+                active.join(", ")
+            )));
+        }
+        let engine = Arc::clone(self);
+        let removed = Arc::clone(&net);
+        crate::blocking(move || engine.networks.remove(&removed)).await?;
+        self.network_event("destroy", &net.id, &net.name, "");
+        Ok(())
+    }
+
+    /// Connects a container to a network, at once if it runs.
+    pub async fn network_connect(self: &Arc<Self>, name: &str, request: NetworkConnectRequest) -> Result<()> {
+        let net = self.networks.find(name)?;
+        let container = self.find(&request.container)?;
+        let _operation = container.operation.lock().await;
+        let settings = request.endpoint_config.unwrap_or_default();
+        let mode = container.read().record.host_config.network_mode.clone();
+        if mode.starts_with("container:") || mode == "host" || matches!(net.name.as_str(), "host" | "none") {
+            return Err(Error::invalid(
+                "container sharing network namespace with another container or host cannot be connected to any other \
+                 network",
+            ));
+        }
+        if container.read().record.networks.contains_key(&net.name) {
+            return Err(Error::forbidden(format!(
+                "endpoint with name {} already exists in network {}",
+                container.name(),
+                net.name
+            )));
+        }
+        super::endpoint::check_addresses(&net, &settings)?;
+        if container.read().state.is_alive() {
+            self.connect_live(&container, &net, &settings).await?;
+        }
+        let snapshot = {
+            let mut inner = container.read();
+            inner.record.networks.insert(net.name.clone(), settings);
+            inner.snapshot()
+        };
+        self.save_container(&snapshot).await?;
+        self.network_event("connect", &net.id, &net.name, &container.id);
+        Ok(())
+    }
+
+    async fn connect_live(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        net: &Arc<Net>,
+        settings: &EndpointSettings,
+    ) -> Result<()> {
+        let (pid, used) = {
+            let inner = container.read();
+            (inner.state.pid, inner.sandbox.endpoints.iter().map(|e| e.ifname.clone()).collect::<Vec<_>>())
+        };
+        let ifname = (0..).map(|n| format!("eth{n}")).find(|name| !used.contains(name)).unwrap_or_default();
+        let engine = Arc::clone(self);
+        let (net, settings) = (Arc::clone(net), settings.clone());
+        let endpoint = crate::blocking(move || {
+            let netns = namespace_of(pid)?;
+            engine.networks.connect(&netns, &net, &ifname, &settings, used.is_empty())
+        })
+        .await?;
+        container.read().sandbox.endpoints.push(endpoint);
+        self.save_sandbox(container);
+        Ok(())
+    }
+
+    /// Disconnects a container from a network.
+    pub async fn network_disconnect(self: &Arc<Self>, name: &str, request: NetworkDisconnectRequest) -> Result<()> {
+        let net = self.networks.find(name)?;
+        let container = match self.find(&request.container) {
+            Err(error) if request.force && error.kind == ErrorKind::NotFound => return Ok(()),
+            found => found?,
+        };
+        let _operation = container.operation.lock().await;
+        if container.read().record.host_config.network_mode == "host" {
+            return Err(Error::forbidden(
+                "container cannot be disconnected from host network or connected to host network",
+            ));
+        }
+        let endpoint = {
+            let mut inner = container.read();
+            if inner.record.networks.remove(&net.name).is_none() {
+                return Err(Error::internal(format!(
+                    "container {} is not connected to the network {}",
+                    container.id, net.name
+                )));
+            }
+            let position = inner.sandbox.endpoints.iter().position(|endpoint| endpoint.network_id == net.id);
+            position.map(|position| inner.sandbox.endpoints.remove(position))
+        };
+        if let Some(endpoint) = endpoint {
+            let engine = Arc::clone(self);
+            crate::blocking(move || {
+                let detached = engine.networks.mechanism.detach(&endpoint.endpoint_id).map_err(network_error);
+                engine.networks.forget(&endpoint);
+                detached
+            })
+            .await?;
+            self.save_sandbox(&container);
+        }
+        let snapshot = container.read().snapshot();
+        self.save_container(&snapshot).await?;
+        self.network_event("disconnect", &net.id, &net.name, &container.id);
+        Ok(())
+    }
+
+    /// Removes every user-defined network that no container is on.
+    pub async fn networks_prune(self: &Arc<Self>, filters: Filters) -> Result<NetworkPruneReport> {
+        let until = filter::prune_until(&filters, &["label", "label!", "until"])?;
+        let mut report = NetworkPruneReport::default();
+        for net in self.networks.all() {
+            let wanted = {
+                let inner = net.read();
+                !net.is_predefined()
+                    && filter::labels_match(&filters, &inner.record.labels)
+                    && until.is_none_or(|until| inner.record.created.unix_nanos() < until)
+                    && self.members(&net.name).is_empty()
+            };
+            if wanted && self.network_remove(&net.id).await.is_ok() {
+                report.networks_deleted.push(net.name.clone());
+            }
+        }
+        self.events.publish("network", "prune", "", BTreeMap::from([("reclaimed".to_owned(), "0".to_owned())]));
+        Ok(report)
+    }
+
+    /// Containers, running or not, that are on a network.
+    fn members(&self, name: &str) -> Vec<String> {
+        let containers = self.all_containers();
+        containers.iter().filter(|c| c.read().record.networks.contains_key(name)).map(|c| c.id.clone()).collect()
+    }
+
+    /// Publishes an event about a network; `container` may be empty.
+    pub(crate) fn network_event(&self, action: &str, id: &str, name: &str, container: &str) {
+        let driver = self.networks.find(id).map_or_else(|_| "bridge".to_owned(), |net| net.driver());
+        let mut attributes = BTreeMap::from([("name".to_owned(), name.to_owned()), ("type".to_owned(), driver)]);
+        if !container.is_empty() {
+            attributes.insert("container".to_owned(), container.to_owned());
+        }
+        self.events.publish("network", action, id, attributes);
+    }
+
+    /// Takes a container's ports and addresses back when it has ended.
+    pub(crate) fn release_sandbox(&self, container: &Container, sandbox: &super::sandbox::Sandbox) {
+        self.drop_sandbox(&container.id, sandbox);
+    }
+
+    /// The same by ID.
+    pub(crate) fn drop_sandbox(&self, id: &str, sandbox: &super::sandbox::Sandbox) {
+        self.networks.unpublish(id, &sandbox.mappings);
+        for endpoint in &sandbox.endpoints {
+            self.networks.forget(endpoint);
+        }
+    }
+
+    /// Writes a running container's sandbox for a daemon that comes back.
+    fn save_sandbox(&self, container: &Container) {
+        let sandbox = container.read().sandbox.clone();
+        let path = self.bundle(&container.id).join(crate::container::prepare::SANDBOX_NAME);
+        if let Err(error) = crate::container::prepare::write_json(&path, &sandbox) {
+            tracing::error!("storing the networks of container {}: {error}", container.id);
+        }
+    }
+}
+
+/// The network namespace of a running container.
+pub(crate) fn namespace_of(pid: i32) -> Result<Netns> {
+    let path = crate::container::start::namespace_path(pid, "net");
+    let file = std::fs::File::open(&path).map_err(|error| Error::io("open", path.display(), error))?;
+    Ok(Netns::adopt(file.into()))
+}

@@ -1,0 +1,200 @@
+//! Joining a container's network namespace to a network, and leaving it.
+
+use std::net::IpAddr;
+
+use tare_docker_api::network::EndpointSettings;
+use tare_network::Cidr;
+use tare_network::{EndpointSpec, Ipam, IpamError, Netns};
+
+use super::sandbox::Endpoint;
+use super::{Net, NetInner, Networks, network_error};
+use crate::error::{Error, Result};
+use crate::host::random;
+
+impl Networks {
+    /// Makes an interface `ifname` in `netns` that is connected to `net`.
+    pub(crate) fn connect(
+        &self,
+        netns: &Netns,
+        net: &Net,
+        ifname: &str,
+        settings: &EndpointSettings,
+        default_route: bool,
+    ) -> Result<Endpoint> {
+        let mac = mac(&settings.mac_address)?;
+        let (internal, mtu) = {
+            let inner = net.read();
+            (inner.record.internal, inner.record.options.get(super::OPTION_MTU).and_then(|mtu| mtu.parse().ok()))
+        };
+        let addresses = allocate(&mut net.read(), settings)?;
+        let v4 = addresses.iter().find(|(address, _)| address.address().is_ipv4());
+        let v6 = addresses.iter().find(|(address, _)| address.address().is_ipv6());
+        let gateway = default_route && !internal;
+        let spec = EndpointSpec {
+            endpoint_id: random::id(),
+            bridge: net.bridge(),
+            ifname: ifname.to_owned(),
+            mac,
+            ipv4: v4.map(|(address, _)| *address),
+            ipv6: v6.map(|(address, _)| *address),
+            gateway_v4: v4.filter(|_| gateway).and_then(|(_, gateway)| ipv4(*gateway)),
+            gateway_v6: v6.filter(|_| gateway).and_then(|(_, gateway)| ipv6(*gateway)),
+            mtu,
+        };
+        let info = self.mechanism.attach(netns, &spec).map_err(|error| {
+            release(&mut net.read(), addresses.iter().map(|(address, _)| address.address()));
+            network_error(error)
+        })?;
+        Ok(Endpoint {
+            network_id: net.id.clone(),
+            network_name: net.name.clone(),
+            endpoint_id: spec.endpoint_id,
+            ifname: spec.ifname,
+            mac: info.mac.map(|byte| format!("{byte:02x}")).join(":"),
+            ipv4: spec.ipv4,
+            ipv6: spec.ipv6,
+            gateway_v4: v4.filter(|_| !internal).and_then(|(_, gateway)| ipv4(*gateway)),
+            gateway_v6: v6.filter(|_| !internal).and_then(|(_, gateway)| ipv6(*gateway)),
+        })
+    }
+
+    /// Gives an endpoint's addresses back. The interface itself goes with the network namespace, or by `detach`.
+    pub(crate) fn forget(&self, endpoint: &Endpoint) {
+        if let Ok(net) = self.find(&endpoint.network_id) {
+            release(&mut net.read(), endpoint.addresses());
+        }
+    }
+
+    /// Marks an adopted endpoint's addresses as used.
+    pub(crate) fn remember(&self, endpoint: &Endpoint) {
+        let Ok(net) = self.find(&endpoint.network_id) else { return };
+        let mut inner = net.read();
+        for address in endpoint.addresses() {
+            for pool in &mut inner.pools {
+                // Fails in the pools of other families and subnets, and where it is known already.
+                let _ = pool.allocate_exact(address);
+            }
+        }
+    }
+}
+
+/// Checks addresses a user asks for, as far as they can be without taking them.
+pub(crate) fn check_addresses(net: &Net, settings: &EndpointSettings) -> Result<()> {
+    let asked = settings.ipam_config.clone().unwrap_or_default();
+    let inner = net.read();
+    for text in [&asked.ipv4_address, &asked.ipv6_address] {
+        if text.is_empty() {
+            continue;
+        }
+        let invalid = |what: String| {
+            Error::invalid(format!("invalid config for network {}: invalid endpoint settings:\n{what}", net.name))
+        };
+        let address: IpAddr = text.parse().map_err(|_| invalid(format!("invalid IP address: {text}")))?;
+        if net.is_predefined() {
+            return Err(invalid("user-specified IP address is supported on user-defined networks only".into()));
+        }
+        let inside = inner
+            .record
+            .ipam
+            .config
+            .iter()
+            .filter_map(|config| config.subnet.parse::<Cidr>().ok())
+            .any(|subnet| subnet.contains(address));
+        if !inside {
+            return Err(invalid(format!("no configured subnet contains IP address {text}")));
+        }
+    }
+    mac(&settings.mac_address).map(|_| ())
+}
+
+/// One address of each pool, with the pool's gateway.
+fn allocate(inner: &mut NetInner, settings: &EndpointSettings) -> Result<Vec<(Cidr, IpAddr)>> {
+    let asked = settings.ipam_config.clone().unwrap_or_default();
+    let asked: Vec<IpAddr> =
+        [&asked.ipv4_address, &asked.ipv6_address].into_iter().filter_map(|text| text.parse().ok()).collect();
+    let mut addresses: Vec<(Cidr, IpAddr)> = Vec::new();
+    let mut families = [false; 2];
+    for pool in &mut inner.pools {
+        let family = usize::from(pool.gateway().is_ipv6());
+        if families.get(family).copied().unwrap_or(true) {
+            continue;
+        }
+        let wanted = asked.iter().find(|address| address.is_ipv6() == pool.gateway().is_ipv6());
+        match take(pool, wanted.copied()) {
+            Ok(Some(address)) => {
+                if let Some(done) = families.get_mut(family) {
+                    *done = true;
+                }
+                addresses.extend(Cidr::new(address, pool.subnet().prefix()).map(|cidr| (cidr, pool.gateway())));
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let taken: Vec<_> = addresses.iter().map(|(address, _)| address.address()).collect();
+                release(inner, taken.into_iter());
+                return Err(error);
+            }
+        }
+    }
+    Ok(addresses)
+}
+
+fn take(pool: &mut Ipam, wanted: Option<IpAddr>) -> Result<Option<IpAddr>> {
+    let result = match wanted {
+        Some(address) => pool.allocate_exact(address).map(|()| address),
+        None => pool.allocate(),
+    };
+    match result {
+        Ok(address) => Ok(Some(address)),
+        Err(IpamError::OutOfSubnet(..)) => Ok(None),
+        Err(IpamError::InUse(_)) => Err(Error::forbidden("Address already in use")),
+        Err(IpamError::Exhausted(_)) => {
+            Err(Error::forbidden("no available IPv4 addresses on this network's address pools"))
+        }
+        Err(error) => Err(network_error(error)),
+    }
+}
+
+fn release(inner: &mut NetInner, addresses: impl Iterator<Item = IpAddr>) {
+    for address in addresses {
+        for pool in &mut inner.pools {
+            pool.release(address);
+        }
+    }
+}
+
+fn ipv4(address: IpAddr) -> Option<std::net::Ipv4Addr> {
+    if let IpAddr::V4(address) = address { Some(address) } else { None }
+}
+
+fn ipv6(address: IpAddr) -> Option<std::net::Ipv6Addr> {
+    if let IpAddr::V6(address) = address { Some(address) } else { None }
+}
+
+/// Parses `02:42:ac:11:00:02`; empty is none.
+pub(crate) fn mac(text: &str) -> Result<Option<[u8; 6]>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let invalid = || Error::invalid(format!("invalid MAC address: {text}"));
+    let mut mac = [0; 6];
+    let mut parts = text.split([':', '-']);
+    for byte in &mut mac {
+        let part = parts.next().filter(|part| part.len() == 2).ok_or_else(invalid)?;
+        *byte = u8::from_str_radix(part, 16).map_err(|_| invalid())?;
+    }
+    if parts.next().is_some() { Err(invalid()) } else { Ok(Some(mac)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mac_addresses() {
+        assert_eq!(mac("02:42:aC:11:00:02").unwrap(), Some([2, 0x42, 0xac, 0x11, 0, 2]));
+        assert_eq!(mac("").unwrap(), None);
+        for bad in ["02:42", "02:42:ac:11:00:02:03", "zz:42:ac:11:00:02", "2:42:ac:11:00:02"] {
+            assert_eq!(mac(bad).unwrap_err().message, format!("invalid MAC address: {bad}"));
+        }
+    }
+}

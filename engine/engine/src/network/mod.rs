@@ -1,0 +1,308 @@
+//! Networks as users see them: the predefined three, those they create, and containers' endpoints on them.
+//!
+//! [`endpoint`] joins a running container to a network, [`ports`] publishes its ports, [`create`] makes and removes
+//! networks, [`sandbox`] is what a running container has of all that.
+
+pub(crate) mod create;
+pub(crate) mod endpoint;
+pub(crate) mod files;
+pub(crate) mod ports;
+pub(crate) mod sandbox;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use tare_docker_api::network::{Ipam as IpamRecord, IpamConfig, Network as Record};
+use tare_docker_api::time::Time;
+use tare_network::Cidr;
+use tare_network::{BridgeSpec, BridgeSubnet, Config, Ipam, Network as Mechanism, Pools, Ports};
+use tare_state::{Change, Kind, Store};
+
+use crate::config::EngineConfig;
+use crate::error::{Error, Result};
+use crate::host::random;
+
+/// Option that names a bridge network's interface.
+pub(crate) const OPTION_BRIDGE_NAME: &str = "com.docker.network.bridge.name";
+/// Option that marks the default bridge.
+pub(crate) const OPTION_DEFAULT_BRIDGE: &str = "com.docker.network.bridge.default_bridge";
+const OPTION_ICC: &str = "com.docker.network.bridge.enable_icc";
+const OPTION_MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
+const OPTION_MTU: &str = "com.docker.network.driver.mtu";
+pub(crate) const OPTION_HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
+
+/// Interface of the default bridge of the only engine on a machine.
+const DEFAULT_BRIDGE: &str = "tare0";
+
+/// A network.
+#[derive(Debug)]
+pub(crate) struct Net {
+    /// Full ID.
+    pub(crate) id: String,
+    /// Name.
+    pub(crate) name: String,
+    inner: Mutex<NetInner>,
+}
+
+/// What a network's mutex protects.
+#[derive(Debug)]
+pub(crate) struct NetInner {
+    /// What is stored and shown.
+    pub(crate) record: Record,
+    /// Addresses in use, one pool per subnet.
+    pub(crate) pools: Vec<Ipam>,
+}
+
+impl Net {
+    pub(crate) fn read(&self) -> MutexGuard<'_, NetInner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `bridge`, `host` or `null`.
+    pub(crate) fn driver(&self) -> String {
+        self.read().record.driver.clone()
+    }
+
+    /// One of the three every engine has.
+    pub(crate) fn is_predefined(&self) -> bool {
+        matches!(self.name.as_str(), "bridge" | "host" | "none")
+    }
+
+    /// The bridge's interface.
+    pub(crate) fn bridge(&self) -> String {
+        let inner = self.read();
+        inner.record.options.get(OPTION_BRIDGE_NAME).cloned().unwrap_or_else(|| tare_network::bridge_name(&self.id))
+    }
+}
+
+/// All networks.
+#[derive(Debug)]
+pub(crate) struct Networks {
+    pub(crate) mechanism: Mechanism,
+    pub(crate) ports: Ports,
+    by_id: RwLock<BTreeMap<String, Arc<Net>>>,
+    /// Serialises creation and removal.
+    changing: tokio::sync::Mutex<()>,
+    store: Arc<Store>,
+}
+
+impl Networks {
+    /// Loads the stored networks, makes the predefined ones, and brings every bridge up.
+    pub(crate) fn open(config: &EngineConfig, instance: &str, store: Arc<Store>) -> Result<Self> {
+        let mechanism = Mechanism::open(Config { instance: instance.to_owned(), ready_namespaces: NETNS_READY })
+            .map_err(network_error)?;
+        let mut records = Vec::new();
+        for (id, body) in store.load(Kind::Network)? {
+            match serde_json::from_str::<Record>(&body) {
+                Ok(record) => records.push(record),
+                Err(error) => tracing::error!("network {id} in the state database cannot be read: {error}"),
+            }
+        }
+        let networks = Self {
+            mechanism,
+            ports: Ports::new(),
+            by_id: RwLock::default(),
+            changing: tokio::sync::Mutex::new(()),
+            store,
+        };
+        for record in records {
+            networks.restore(record)?;
+        }
+        networks.predefine(config, instance)?;
+        Ok(networks)
+    }
+
+    fn restore(&self, record: Record) -> Result<()> {
+        if record.driver == "bridge" {
+            self.mechanism.ensure_bridge(&bridge_spec(&record)?).map_err(network_error)?;
+        }
+        self.insert(record)
+    }
+
+    /// Adds a network whose bridge exists.
+    fn insert(&self, record: Record) -> Result<()> {
+        let pools = record.ipam.config.iter().map(pool).collect::<Result<Vec<_>>>()?;
+        let net =
+            Net { id: record.id.clone(), name: record.name.clone(), inner: Mutex::new(NetInner { record, pools }) };
+        self.by_id.write().unwrap_or_else(PoisonError::into_inner).insert(net.id.clone(), Arc::new(net));
+        Ok(())
+    }
+
+    fn predefine(&self, config: &EngineConfig, instance: &str) -> Result<()> {
+        for (name, driver) in [("none", "null"), ("host", "host")] {
+            if self.by_name(name).is_none() {
+                let record = Record {
+                    ipam: IpamRecord { driver: "default".into(), ..IpamRecord::default() },
+                    ..blank(name, driver)
+                };
+                self.save(&record)?;
+                self.insert(record)?;
+            }
+        }
+        if self.by_name("bridge").is_none() {
+            self.predefine_bridge(config, instance)?;
+        }
+        Ok(())
+    }
+
+    fn predefine_bridge(&self, config: &EngineConfig, instance: &str) -> Result<()> {
+        let bridge = match &config.bridge {
+            Some(name) => name.clone(),
+            None if self.mechanism.bridge_is_free(DEFAULT_BRIDGE).map_err(network_error)? => DEFAULT_BRIDGE.to_owned(),
+            None => format!("tare-{instance}"),
+        };
+        let mut record = blank("bridge", "bridge");
+        for (name, value) in [
+            (OPTION_DEFAULT_BRIDGE, "true"),
+            (OPTION_ICC, "true"),
+            (OPTION_MASQUERADE, "true"),
+            (OPTION_HOST_BINDING, "0.0.0.0"),
+            (OPTION_BRIDGE_NAME, &bridge),
+        ] {
+            record.options.insert(name.to_owned(), value.to_owned());
+        }
+        if let Some(mtu) = config.mtu {
+            record.options.insert(OPTION_MTU.to_owned(), mtu.to_string());
+        }
+        let (subnet, gateway, lock) = match config.bridge_address {
+            Some((address, prefix)) => (network_of(address.into(), prefix)?, Some(address.to_string()), None),
+            None => {
+                let (subnet, lock) = self
+                    .mechanism
+                    .choose_subnet(&Pools::docker(), false, None, &self.subnets())
+                    .map_err(network_error)?;
+                (subnet, None, Some(lock))
+            }
+        };
+        let mut ipam =
+            IpamConfig { subnet: subnet.to_string(), gateway: gateway.unwrap_or_default(), ..IpamConfig::default() };
+        ipam.gateway = pool(&ipam)?.gateway().to_string();
+        record.ipam = IpamRecord { driver: "default".into(), config: vec![ipam].into(), ..IpamRecord::default() };
+        self.mechanism.ensure_bridge(&bridge_spec(&record)?).map_err(network_error)?;
+        drop(lock);
+        self.save(&record)?;
+        self.insert(record)
+    }
+
+    fn save(&self, record: &Record) -> Result<()> {
+        let body = serde_json::to_string(record).map_err(|error| Error::internal(error.to_string()))?;
+        Ok(self.store.write_sync(vec![Change::Put(Kind::Network, record.id.clone(), body)])?)
+    }
+
+    /// Every subnet in use by a network.
+    pub(crate) fn subnets(&self) -> Vec<Cidr> {
+        self.all()
+            .iter()
+            .flat_map(|net| {
+                net.read().record.ipam.config.iter().filter_map(|c| c.subnet.parse().ok()).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    /// All networks, by ID.
+    pub(crate) fn all(&self) -> Vec<Arc<Net>> {
+        self.by_id.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    fn by_name(&self, name: &str) -> Option<Arc<Net>> {
+        self.all().into_iter().find(|net| net.name == name)
+    }
+
+    /// By full ID, name, or unique ID prefix.
+    pub(crate) fn find(&self, reference: &str) -> Result<Arc<Net>> {
+        let missing = || Error::not_found(format!("network {reference} not found"));
+        if reference.is_empty() {
+            return Err(missing());
+        }
+        let all = self.all();
+        if let Some(net) =
+            all.iter().find(|net| net.id == reference).or_else(|| all.iter().find(|net| net.name == reference))
+        {
+            return Ok(Arc::clone(net));
+        }
+        let mut matches = all.iter().filter(|net| net.id.starts_with(reference));
+        match (matches.next(), matches.next()) {
+            (Some(net), None) => Ok(Arc::clone(net)),
+            (Some(_), Some(_)) => Err(Error::invalid(format!(
+                "network {reference} is ambiguous ({} matches found on ID prefix)",
+                all.iter().filter(|net| net.id.starts_with(reference)).count()
+            ))),
+            _ => Err(missing()),
+        }
+    }
+}
+
+/// Network namespaces kept ready: one start's worth.
+const NETNS_READY: usize = 2;
+
+fn blank(name: &str, driver: &str) -> Record {
+    Record {
+        name: name.to_owned(),
+        id: random::id(),
+        created: Time::now(),
+        scope: "local".to_owned(),
+        driver: driver.to_owned(),
+        enable_ipv4: true,
+        options: tare_docker_api::go::Map::empty(),
+        labels: tare_docker_api::go::Map::empty(),
+        ..Record::default()
+    }
+}
+
+fn network_of(address: IpAddr, prefix: u8) -> Result<Cidr> {
+    let cidr = Cidr::new(address, prefix).ok_or_else(|| Error::invalid(format!("invalid prefix length: {prefix}")))?;
+    Ok(cidr.network())
+}
+
+/// The pool of one subnet.
+fn pool(config: &IpamConfig) -> Result<Ipam> {
+    let subnet: Cidr = config
+        .subnet
+        .parse()
+        .map_err(|_| Error::invalid(format!("invalid subnet {}: invalid CIDR address", config.subnet)))?;
+    let range = match config.ip_range.as_str() {
+        "" => None,
+        text => {
+            Some(text.parse().map_err(|_| Error::invalid(format!("invalid ip-range {text}: invalid CIDR address")))?)
+        }
+    };
+    let address =
+        |text: &str| text.parse::<IpAddr>().map_err(|_| Error::invalid(format!("invalid gateway address: {text}")));
+    let gateway = if config.gateway.is_empty() { None } else { Some(address(&config.gateway)?) };
+    let aux = config.aux_address.values().map(|text| address(text)).collect::<Result<Vec<_>>>()?;
+    Ipam::new(subnet, range, gateway, &aux).map_err(|error| Error::invalid(error.to_string()))
+}
+
+/// The bridge a network record describes.
+fn bridge_spec(record: &Record) -> Result<BridgeSpec> {
+    let enabled = |option: &str| record.options.get(option).is_none_or(|value| value != "false");
+    let mut subnets = Vec::new();
+    for config in &record.ipam.config {
+        let pool = pool(config)?;
+        let subnet: Cidr =
+            config.subnet.parse().map_err(|_| Error::invalid(format!("invalid subnet {}", config.subnet)))?;
+        subnets.push(BridgeSubnet { subnet, gateway: Some(pool.gateway()) });
+    }
+    let mtu = match record.options.get(OPTION_MTU) {
+        Some(text) => Some(text.parse().map_err(|_| Error::invalid(format!("invalid MTU: {text}")))?),
+        None => None,
+    };
+    Ok(BridgeSpec {
+        bridge: record
+            .options
+            .get(OPTION_BRIDGE_NAME)
+            .cloned()
+            .unwrap_or_else(|| tare_network::bridge_name(&record.id)),
+        subnets,
+        mtu,
+        icc: enabled(OPTION_ICC),
+        internal: record.internal,
+        masquerade: enabled(OPTION_MASQUERADE),
+    })
+}
+
+/// Errors of the mechanism are the machine's, not the user's.
+pub(crate) fn network_error(error: impl std::fmt::Display) -> Error {
+    Error::internal(error.to_string())
+}

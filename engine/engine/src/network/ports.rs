@@ -1,0 +1,134 @@
+//! Published ports: from a request's port bindings to bound sockets.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use tare_docker_api::container::{Config, HostConfig, PortBinding};
+use tare_docker_api::go::List;
+use tare_network::{BoundPort, HostPort, PortError, PortMapping, PortRequest, Protocol, Target};
+
+use super::Networks;
+use super::sandbox::Endpoint;
+use crate::error::{Error, Result};
+
+/// Parses `80`, `80/tcp`, `53/udp`.
+pub(crate) fn parse(port: &str) -> Result<(u16, Protocol)> {
+    let invalid = || Error::invalid(format!("invalid port specification: {port:?}"));
+    let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+    let protocol = match protocol.to_ascii_lowercase().as_str() {
+        "tcp" => Protocol::Tcp,
+        "udp" => Protocol::Udp,
+        "sctp" => Protocol::Sctp,
+        _ => return Err(invalid()),
+    };
+    let number: u16 = number.parse().map_err(|_| invalid())?;
+    if number == 0 { Err(invalid()) } else { Ok((number, protocol)) }
+}
+
+/// Docker's word for a protocol.
+pub(crate) fn word(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        Protocol::Sctp => "sctp",
+    }
+}
+
+/// Everything a container asks to be published, in order of container ports.
+pub(crate) fn requests(config: &Config, host: &HostConfig, default_ip: Option<IpAddr>) -> Result<Vec<PortRequest>> {
+    let mut requests = Vec::new();
+    let mut bindings: BTreeMap<String, List<PortBinding>> = host.port_bindings.clone().into_inner();
+    if host.publish_all_ports {
+        for (port, _) in &config.exposed_ports {
+            bindings.entry(port.clone()).or_default();
+        }
+    }
+    for (port, addresses) in &bindings {
+        let (container_port, protocol) = parse(port)?;
+        let any = [PortBinding::default()];
+        let addresses = if addresses.is_empty() { &any[..] } else { addresses.as_slice() };
+        for address in addresses {
+            let host_ip = match address.host_ip.as_str() {
+                "" => default_ip,
+                text => Some(
+                    text.trim_matches(['[', ']'])
+                        .parse()
+                        .map_err(|_| Error::invalid(format!("invalid IP address in port binding: {text}")))?,
+                ),
+            };
+            requests.push(PortRequest { protocol, host_ip, host_port: host_port(&address.host_port)?, container_port });
+        }
+    }
+    Ok(requests)
+}
+
+fn host_port(text: &str) -> Result<HostPort> {
+    let invalid = || Error::invalid(format!("invalid port specification: {text:?}"));
+    if text.is_empty() || text == "0" {
+        return Ok(HostPort::Any);
+    }
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last): (u16, u16) = (first.parse().map_err(|_| invalid())?, last.parse().map_err(|_| invalid())?);
+    if first == 0 || first > last { Err(invalid()) } else { Ok(HostPort::Range(first, last)) }
+}
+
+impl Networks {
+    /// Binds host ports for a container's endpoint and makes the kernel forward them.
+    pub(crate) fn publish(
+        &self,
+        owner: &str,
+        name: &str,
+        endpoint: &Endpoint,
+        requests: &[PortRequest],
+    ) -> Result<Vec<BoundPort>> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let target = Target {
+            ipv4: endpoint.ipv4.and_then(|cidr| if let IpAddr::V4(ip) = cidr.address() { Some(ip) } else { None }),
+            ipv6: endpoint.ipv6.and_then(|cidr| if let IpAddr::V6(ip) = cidr.address() { Some(ip) } else { None }),
+        };
+        let failed = |what: String| {
+            Error::internal(format!(
+                "failed to set up container networking: driver failed programming external connectivity on endpoint \
+                 {name} ({}): {what}",
+                endpoint.endpoint_id
+            ))
+        };
+        let bound = self.ports.bind(owner, &target, requests).map_err(|error| failed(sentence(&error)))?;
+        let mappings: Vec<PortMapping> = bound.iter().map(|port| port.mapping.clone()).collect();
+        self.mechanism.publish(&mappings).map_err(|error| {
+            self.ports.release(owner);
+            failed(error.to_string())
+        })?;
+        Ok(bound)
+    }
+
+    /// Takes published ports back. The sockets are the shim's to close, afterwards.
+    pub(crate) fn unpublish(&self, owner: &str, mappings: &[PortMapping]) {
+        if mappings.is_empty() {
+            return;
+        }
+        if let Err(error) = self.mechanism.unpublish(mappings) {
+            tracing::warn!("unpublishing the ports of {owner}: {error}");
+        }
+        self.ports.release(owner);
+    }
+}
+
+fn sentence(error: &PortError) -> String {
+    match error {
+        PortError::Allocated { address, .. } => {
+            // Docker writes the IPv6 wildcard without brackets here.
+            let (ip, port) = (address.ip(), address.port());
+            format!("Bind for {ip}:{port} failed: port is already allocated")
+        }
+        PortError::InUse { address, protocol } => {
+            format!("failed to bind host port {address}/{}: address already in use", word(*protocol))
+        }
+        PortError::NotAvailable { address, protocol } => {
+            format!("failed to bind host port {address}/{}: cannot assign requested address", word(*protocol))
+        }
+        other => other.to_string(),
+    }
+}

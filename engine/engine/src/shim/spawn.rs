@@ -1,0 +1,45 @@
+//! Starting a shim process.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+/// A shim that has been started and not yet been told what for.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    /// The control socket.
+    pub socket: OwnedFd,
+    /// The process, our child.
+    pub pid: i32,
+}
+
+/// Starts `binary` as a spare called `name`, whose cgroup waits below `cgroup_parent`.
+pub(crate) fn spawn(binary: &Path, name: &str, cgroup_parent: &str) -> io::Result<Spare> {
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+    let path = CString::new(binary.as_os_str().as_bytes())?;
+    let argv = ["tare-shim", "--spare", name, "--cgroup-parent", cgroup_parent]
+        .into_iter()
+        .map(CString::new)
+        .collect::<Result<Vec<_>, _>>()?;
+    let fds = [null.as_fd(), null.as_fd(), null.as_fd(), theirs.as_fd()];
+    let pid = tare_sys::spawn::spawn(&path, &argv, &[], &fds)?;
+    Ok(Spare { socket: ours, pid })
+}
+
+/// Waits for the end of a child and reaps it.
+pub(crate) async fn reap(pid: i32) {
+    let Some(pid) = rustix::process::Pid::from_raw(pid) else { return };
+    let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else { return };
+    #[expect(deprecated, reason = "an owned descriptor cannot be closed or replaced while it is registered")]
+    let pidfd = tokio::io::unix::AsyncFd::with_interest(pidfd, tokio::io::Interest::READABLE);
+    if let Ok(pidfd) = pidfd {
+        // Readable means that it has ended; an error leaves a zombie until the daemon ends, nothing worse.
+        let _ = pidfd.readable().await;
+        let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG);
+    }
+}

@@ -1,0 +1,133 @@
+//! The mounts of a container, in the order they are made.
+
+use std::path::{Path, PathBuf};
+
+use tare_oci_runtime::Mount;
+
+use super::{INIT_PATH, Inputs, Place, security};
+use crate::container::record::{self, MountKind, Record};
+use crate::error::Result;
+
+/// Docker's default mounts, then the engine's files, then the user's by depth of their destination.
+pub(crate) fn all(inputs: &Inputs<'_>) -> Result<Vec<Mount>> {
+    let record = inputs.record;
+    let user = &record.mounts;
+    let covered = |destination: &str| user.iter().any(|mount| mount.destination == destination);
+    let mut mounts: Vec<Mount> = defaults(inputs)
+        .into_iter()
+        .filter(|mount| !covered(&mount.destination.to_string_lossy()) || mount.destination == Path::new("/dev"))
+        .collect();
+    for (source, destination) in &inputs.files {
+        if !covered(destination) {
+            mounts.push(file(source, destination, !record.host_config.readonly_rootfs));
+        }
+    }
+    if let Some(init) = &inputs.init {
+        mounts.push(file(init, INIT_PATH, false));
+    }
+    let mut user: Vec<_> = user.iter().collect();
+    user.sort_by_key(|mount| mount.destination.matches('/').count());
+    mounts.extend(user.into_iter().map(of));
+    Ok(mounts)
+}
+
+/// A bind with shared or slave propagation needs a root that lets it through.
+pub(crate) fn root_propagation(record: &Record) -> String {
+    let any = |words: &[&str]| record.mounts.iter().any(|mount| words.contains(&mount.propagation.as_str()));
+    if any(&["shared", "rshared"]) {
+        "shared".to_owned()
+    } else if any(&["slave", "rslave"]) {
+        "rslave".to_owned()
+    } else {
+        String::new()
+    }
+}
+
+fn file(source: &Path, destination: &str, writable: bool) -> Mount {
+    let access = if writable { "rw" } else { "ro" };
+    Mount {
+        destination: destination.into(),
+        kind: "bind".to_owned(),
+        source: source.to_owned(),
+        options: ["rbind", "rprivate", access].map(str::to_owned).into(),
+        ..Mount::default()
+    }
+}
+
+fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount {
+    Mount {
+        destination: destination.into(),
+        kind: kind.to_owned(),
+        source: source.into(),
+        options: options.iter().map(|option| (*option).to_owned()).collect(),
+        ..Mount::default()
+    }
+}
+
+fn defaults(inputs: &Inputs<'_>) -> Vec<Mount> {
+    let host = &inputs.record.host_config;
+    let access = |writable| if writable { "rw" } else { "ro" };
+    let sys = access(host.privileged);
+    let cgroup = access(security::writable_cgroups(host));
+    let mut mounts = vec![
+        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+    ];
+    // The kernel shows sysfs of a network namespace only to its owner: with the host's, the host's is bound.
+    mounts.push(match inputs.network {
+        Place::Host => mount("/sys", "bind", "/sys", &["rbind", "nosuid", "noexec", "nodev", sys]),
+        _ => mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", sys]),
+    });
+    mounts.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &[cgroup, "nosuid", "noexec", "nodev"]));
+    if inputs.ipc == Place::Host {
+        mounts.push(mount("/dev/mqueue", "bind", "/dev/mqueue", &["rbind", "nosuid", "noexec", "nodev"]));
+    } else {
+        mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
+    }
+    mounts.extend(shm(inputs));
+    mounts
+}
+
+fn shm(inputs: &Inputs<'_>) -> Option<Mount> {
+    let host = &inputs.record.host_config;
+    if host.ipc_mode == "none" {
+        return None;
+    }
+    let shared: Option<PathBuf> = if inputs.ipc == Place::Host { Some("/dev/shm".into()) } else { inputs.shm.clone() };
+    Some(match shared {
+        Some(path) => Mount { source: path, ..mount("/dev/shm", "bind", "", &["rbind", "nosuid", "noexec", "nodev"]) },
+        None => {
+            let size = format!("size={}", host.shm_size);
+            mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size])
+        }
+    })
+}
+
+fn of(own: &record::Mount) -> Mount {
+    match own.kind {
+        MountKind::Tmpfs => {
+            Mount { options: own.tmpfs_options.clone(), ..mount(&own.destination, "tmpfs", "tmpfs", &[]) }
+        }
+        MountKind::Bind | MountKind::Volume | MountKind::Image => {
+            let mut source = PathBuf::from(&own.source);
+            if !own.subpath.is_empty() {
+                source.push(own.subpath.trim_start_matches('/'));
+            }
+            let bind = if own.non_recursive { "bind" } else { "rbind" };
+            let propagation = if own.propagation.is_empty() { "rprivate" } else { &own.propagation };
+            let mut options = vec![bind, propagation];
+            match (own.writable, own.read_only_non_recursive) {
+                (true, _) => options.push("rw"),
+                (false, true) => options.push("ro"),
+                (false, false) => options.extend(["ro", "rro"]),
+            }
+            Mount { source, ..mount(&own.destination, "bind", "", &options) }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Security options: what the engine found on the host, and what a container gets of it.
+
+use tare_docker_api::container::{HostConfig, Ulimit};
+use tare_oci_runtime::Seccomp;
+
+use crate::error::{Error, Result};
+
+/// Facts about the host and the engine's settings, gathered once.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    /// Capabilities in the engine's own bounding set.
+    pub(crate) capabilities: Vec<&'static str>,
+    /// The engine's own `oom_score_adj`.
+    pub(crate) oom_score_adj: i32,
+    /// Default resource limits.
+    pub(crate) ulimits: Vec<Ulimit>,
+    /// Set no_new_privs unless a container says otherwise.
+    pub(crate) no_new_privileges: bool,
+    /// The kernel has AppArmor.
+    pub(crate) apparmor: bool,
+    /// The processor's system call interface.
+    pub(crate) arch: tare_seccomp::Arch,
+    /// Kernel version.
+    pub(crate) kernel: tare_seccomp::KernelVersion,
+    /// Processors online.
+    pub(crate) cpus: usize,
+    /// cgroup v2.
+    pub(crate) unified_cgroups: bool,
+}
+
+/// A container's security settings.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Options {
+    pub(crate) no_new_privileges: bool,
+    pub(crate) seccomp: Option<Seccomp>,
+    pub(crate) apparmor: String,
+}
+
+/// Masked by default; `thermal_throttle` is added for each processor.
+const MASKED: &[&str] = &[
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+const READONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Fills the lists of masked and read-only paths that a request left out.
+pub(crate) fn default_paths(host: &mut HostConfig, cpus: usize) {
+    if host.privileged {
+        return;
+    }
+    if host.masked_paths.is_nil() {
+        let throttles = (0..cpus).map(|cpu| format!("/sys/devices/system/cpu/cpu{cpu}/thermal_throttle"));
+        host.masked_paths = MASKED.iter().map(|path| (*path).to_owned()).chain(throttles).collect();
+    }
+    if host.readonly_paths.is_nil() {
+        host.readonly_paths = READONLY.iter().map(|path| (*path).to_owned()).collect();
+    }
+}
+
+/// Interprets `--security-opt` and `--privileged`.
+pub(crate) fn options(host: &HostConfig, facts: &Facts) -> Result<Options> {
+    let mut options = Options { no_new_privileges: facts.no_new_privileges, ..Options::default() };
+    let mut profile = if host.privileged { Profile::Unconfined } else { Profile::Builtin };
+    for option in &host.security_opt {
+        let (name, value) = split(option)?;
+        match (name, value) {
+            ("no-new-privileges", "" | "true") => options.no_new_privileges = true,
+            ("no-new-privileges", "false") => options.no_new_privileges = false,
+            ("seccomp", "unconfined") => profile = Profile::Unconfined,
+            ("seccomp", "builtin") => profile = Profile::Builtin,
+            ("seccomp", json) => profile = Profile::Given(json.to_owned()),
+            ("apparmor", "unconfined") => options.apparmor.clear(),
+            ("apparmor", profile) if facts.apparmor => profile.clone_into(&mut options.apparmor),
+            ("apparmor", _) => {
+                return Err(Error::invalid("AppArmor is not supported on this host, but the profile was specified"));
+            }
+            // Labels mean something with SELinux only, which Docker, too, accepts without.
+            ("label", _) => {}
+            ("writable-cgroups", "" | "true" | "false") => {}
+            _ => return Err(Error::invalid(format!("invalid --security-opt 2: {option:?}"))),
+        }
+    }
+    let capabilities = super::capabilities::of(host, &facts.capabilities);
+    let capabilities: Vec<_> = capabilities.iter().map(String::as_str).collect();
+    options.seccomp = match profile {
+        Profile::Unconfined => None,
+        Profile::Builtin => Some(tare_seccomp::default_profile(&capabilities, facts.arch, facts.kernel)),
+        Profile::Given(json) => tare_seccomp::from_docker_json(&json, &capabilities, facts.arch, facts.kernel)
+            .map_err(|error| Error::invalid(format!("decoding seccomp profile failed: {error}")))?,
+    };
+    Ok(options)
+}
+
+/// Whether the container may write to its cgroup file system.
+pub(crate) fn writable_cgroups(host: &HostConfig) -> bool {
+    host.privileged
+        || host.security_opt.iter().any(|option| matches!(split(option), Ok(("writable-cgroups", "" | "true"))))
+}
+
+enum Profile {
+    Unconfined,
+    Builtin,
+    Given(String),
+}
+
+/// `name=value`, `name:value` (old) or `name`.
+fn split(option: &str) -> Result<(&str, &str)> {
+    if option == "no-new-privileges" || option == "writable-cgroups" {
+        return Ok((option, ""));
+    }
+    let separator = if option.contains('=') { '=' } else { ':' };
+    option.split_once(separator).ok_or_else(|| Error::invalid(format!("invalid --security-opt 1: {option:?}")))
+}

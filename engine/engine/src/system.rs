@@ -1,0 +1,326 @@
+//! The engine about itself: info, version, disk usage, events.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tare_docker_api::container::ContainerSummary;
+use tare_docker_api::events::{Actor, Message};
+use tare_docker_api::filters::Filters;
+use tare_docker_api::go::{List, Map};
+use tare_docker_api::system::{
+    ComponentVersion, DiskUsage, FirewallInfo, IndexInfo, Info, PlatformInfo, PluginsInfo, RegistryConfig, Runtime,
+    SwarmInfo, Version,
+};
+use tare_docker_api::time::Time;
+use tare_docker_api::versions;
+use tokio::sync::mpsc;
+
+use crate::Engine;
+use crate::container::state::Status;
+use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::host;
+use crate::options::{EventOptions, ListOptions};
+
+/// Events a slow client may be behind.
+const EVENTS_MAX: usize = 64;
+/// Filters that `GET /events` knows.
+const EVENT_FILTERS: &[&str] = &[
+    "type",
+    "event",
+    "container",
+    "image",
+    "volume",
+    "network",
+    "daemon",
+    "label",
+    "scope",
+    "plugin",
+    "service",
+    "node",
+    "secret",
+    "config",
+];
+
+impl Engine {
+    /// Describes the engine and the machine.
+    pub async fn info(&self) -> Result<Info> {
+        let containers = self.all_containers();
+        let count = |wanted: &[Status]| {
+            let matching = containers.iter().filter(|container| wanted.contains(&container.read().state.status));
+            i64::try_from(matching.count()).unwrap_or(i64::MAX)
+        };
+        let support = self.hierarchies.support();
+        let list = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<List<String>>();
+        let mut security = vec!["name=seccomp,profile=builtin".to_owned()];
+        if self.facts.unified_cgroups {
+            security.push("name=cgroupns".to_owned());
+        }
+        Ok(Info {
+            id: self.id.clone(),
+            containers: i64::try_from(containers.len()).unwrap_or(i64::MAX),
+            containers_running: count(&[Status::Running]),
+            containers_paused: count(&[Status::Paused]),
+            containers_stopped: count(&[
+                Status::Created,
+                Status::Exited,
+                Status::Restarting,
+                Status::Removing,
+                Status::Dead,
+            ]),
+            images: i64::try_from(self.images.records().len()).unwrap_or(i64::MAX),
+            driver: "overlayfs".to_owned(),
+            driver_status: vec![vec!["driver-type".to_owned(), "io.tare.snapshotter.v1".to_owned()]].into(),
+            plugins: PluginsInfo {
+                volume: list(&["local"]),
+                network: list(&["bridge", "host", "null"]),
+                authorization: List::default(),
+                log: list(&["json-file", "local", "none"]),
+            },
+            memory_limit: support.memory_limit,
+            swap_limit: support.swap_limit,
+            cpu_cfs_period: support.cpu_quota,
+            cpu_cfs_quota: support.cpu_quota,
+            cpu_shares: support.cpu_shares,
+            cpu_set: support.cpuset,
+            pids_limit: support.pids_limit,
+            oom_kill_disable: support.oom_kill_disable,
+            n_fd: open_descriptors(),
+            system_time: Time::now().to_string(),
+            logging_driver: self.config.log_driver.clone(),
+            cgroup_driver: "cgroupfs".to_owned(),
+            cgroup_version: if self.facts.unified_cgroups { "2" } else { "1" }.to_owned(),
+            kernel_version: host::kernel_release(),
+            operating_system: os_release("PRETTY_NAME"),
+            os_version: os_release("VERSION_ID"),
+            os_type: "linux".to_owned(),
+            architecture: host::machine(),
+            index_server_address: "https://index.docker.io/v1/".to_owned(),
+            registry_config: self.registry_config(),
+            n_cpu: i64::try_from(self.facts.cpus).unwrap_or(i64::MAX),
+            mem_total: i64::try_from(crate::container::stats::total_memory()).unwrap_or(i64::MAX),
+            docker_root_dir: self.config.data_root.to_string_lossy().into_owned(),
+            http_proxy: proxy("http_proxy"),
+            https_proxy: proxy("https_proxy"),
+            no_proxy: proxy("no_proxy"),
+            name: host::hostname(),
+            labels: self.config.labels.clone(),
+            server_version: self.config.version.clone(),
+            runtimes: Map::from(BTreeMap::from([("tare".to_owned(), Runtime::default())])),
+            default_runtime: "tare".to_owned(),
+            swarm: SwarmInfo { local_node_state: "inactive".to_owned(), ..SwarmInfo::default() },
+            live_restore_enabled: true,
+            init_binary: "tare-init".to_owned(),
+            security_options: security.into(),
+            firewall_backend: Some(FirewallInfo { driver: "nftables".to_owned(), ..FirewallInfo::default() }),
+            warnings: self.warnings(&support).into(),
+            ..Info::default()
+        })
+    }
+
+    fn registry_config(&self) -> RegistryConfig {
+        let mirrors: List<String> = self.config.registry_mirrors.iter().cloned().collect();
+        let index = IndexInfo { name: "docker.io".to_owned(), mirrors: mirrors.clone(), secure: true, official: true };
+        let cidrs = self.config.insecure_registries.iter().filter(|text| text.contains('/')).cloned();
+        RegistryConfig {
+            insecure_registry_cidrs: ["::1/128".to_owned(), "127.0.0.0/8".to_owned()]
+                .into_iter()
+                .chain(cidrs)
+                .collect(),
+            index_configs: Map::from(BTreeMap::from([("docker.io".to_owned(), index)])),
+            mirrors,
+        }
+    }
+
+    /// What users should know about their machine.
+    fn warnings(&self, support: &tare_cgroup::Support) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (present, words) in [
+            (support.memory_limit, "No memory limit support"),
+            (support.swap_limit, "No swap limit support"),
+            (support.cpu_quota, "No cpu cfs quota support"),
+            (support.cpu_shares, "No cpu shares support"),
+            (support.cpuset, "No cpuset support"),
+            (support.pids_limit, "No pids limit support"),
+        ] {
+            if !present {
+                warnings.push(format!("WARNING: {words}"));
+            }
+        }
+        match self.networks.mechanism.forward_conflicts() {
+            Ok(conflicts) => {
+                for conflict in conflicts {
+                    warnings
+                        .push(format!("WARNING: containers' traffic may be dropped by another firewall: {conflict}"));
+                }
+            }
+            Err(error) => tracing::warn!("looking for other firewalls: {error}"),
+        }
+        warnings
+    }
+
+    /// Versions of the engine and its parts.
+    pub async fn version(&self) -> Result<Version> {
+        let details = BTreeMap::from([
+            ("ApiVersion".to_owned(), versions::MAX.to_string()),
+            ("MinAPIVersion".to_owned(), versions::MIN.to_string()),
+            ("Arch".to_owned(), host::architecture().to_owned()),
+            ("Os".to_owned(), "linux".to_owned()),
+            ("KernelVersion".to_owned(), host::kernel_release()),
+            ("GitCommit".to_owned(), self.config.commit.clone()),
+            ("Experimental".to_owned(), "false".to_owned()),
+        ]);
+        Ok(Version {
+            platform: PlatformInfo { name: "Tare".to_owned() },
+            version: self.config.version.clone(),
+            api_version: versions::MAX.to_string(),
+            min_api_version: versions::MIN.to_string(),
+            os: "linux".to_owned(),
+            arch: host::architecture().to_owned(),
+            components: vec![ComponentVersion {
+                name: "Engine".to_owned(),
+                version: self.config.version.clone(),
+                details: details.into(),
+            }]
+            .into(),
+            git_commit: self.config.commit.clone(),
+            kernel_version: host::kernel_release(),
+            ..Version::default()
+        })
+    }
+
+    /// What takes space on disk. `types` of `container`, `image`, `volume`, `build-cache`; empty for all.
+    pub async fn df(self: &Arc<Self>, types: &[String]) -> Result<DiskUsage> {
+        const TYPES: &[&str] = &["container", "image", "volume", "build-cache"];
+        if let Some(unknown) = types.iter().find(|kind| !TYPES.contains(&kind.as_str())) {
+            return Err(Error::invalid(format!("unknown object type: {unknown}")));
+        }
+        let wanted = |kind: &str| types.is_empty() || types.iter().any(|wanted| wanted == kind);
+        let mut usage = DiskUsage::default();
+        if wanted("image") {
+            usage.images = Some(self.images_with_sizes().await?);
+            usage.layers_size = self.layers_size();
+        }
+        if wanted("container") {
+            let options = ListOptions { all: true, size: true, ..ListOptions::default() };
+            let containers: Vec<ContainerSummary> = self.list(options).await?;
+            usage.containers = Some(containers);
+        }
+        if wanted("volume") {
+            let engine = Arc::clone(self);
+            let volumes = crate::blocking(move || {
+                Ok(engine.volumes.all().iter().map(|volume| engine.volume_usage(volume)).collect())
+            });
+            usage.volumes = Some(volumes.await?);
+        }
+        if wanted("build-cache") {
+            usage.build_cache = Some(Vec::new());
+        }
+        Ok(usage)
+    }
+
+    /// Follows events.
+    pub fn events(&self, options: EventOptions) -> Result<mpsc::Receiver<Message>> {
+        options.filters.validate(EVENT_FILTERS)?;
+        let (past, mut live) = self.events.subscribe(options.since_ns);
+        let (sender, receiver) = mpsc::channel(EVENTS_MAX);
+        tokio::spawn(async move {
+            let until = options.until_ns;
+            let in_time = |event: &Event| until.is_none_or(|until| event.time_ns <= until);
+            for event in past.into_iter().filter(|event| in_time(event) && passes(event, &options.filters)) {
+                if sender.send(message(event)).await.is_err() {
+                    return;
+                }
+            }
+            let left = until.map(|until| u64::try_from(until - host::clock::now_ns()).unwrap_or(0));
+            let end = async {
+                match left {
+                    Some(left) => tokio::time::sleep(std::time::Duration::from_nanos(left)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::pin!(end);
+            loop {
+                let event = tokio::select! {
+                    biased;
+                    event = live.recv() => event,
+                    () = &mut end => return,
+                    () = sender.closed() => return,
+                };
+                match event {
+                    Ok(event) if passes(&event, &options.filters) => {
+                        if sender.send(message(event)).await.is_err() {
+                            return;
+                        }
+                    }
+                    Ok(_) => {}
+                    Err(tokio::sync::broadcast::error::RecvError::Lagged(lost)) => {
+                        tracing::warn!("a listener was too slow for {lost} events");
+                    }
+                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+                }
+            }
+        });
+        Ok(receiver)
+    }
+}
+
+fn message(event: Event) -> Message {
+    Message {
+        legacy: None,
+        kind: event.kind.to_owned(),
+        action: event.action,
+        actor: Actor { id: event.id, attributes: event.attributes.into() },
+        scope: "local".to_owned(),
+        time: event.time_ns.div_euclid(1_000_000_000),
+        time_nano: event.time_ns,
+    }
+}
+
+fn passes(event: &Event, filters: &Filters) -> bool {
+    let name = event.attributes.get("name").map(String::as_str).unwrap_or_default();
+    let object = |kind: &str| {
+        !filters.contains(kind)
+            || event.kind == kind
+                && filters.get(kind).any(|wanted| event.id.starts_with(wanted) && !wanted.is_empty() || name == wanted)
+    };
+    // An image filter also takes events of containers made from it.
+    let image = !filters.contains("image") || {
+        let own = if event.kind == "image" {
+            Some(event.id.as_str())
+        } else {
+            event.attributes.get("image").map(String::as_str)
+        };
+        let bare = |text: &str| text.split(':').next().unwrap_or_default().to_owned();
+        own.is_some_and(|own| filters.get("image").any(|wanted| wanted == own || wanted == bare(own) || wanted == name))
+    };
+    let action = !filters.contains("event")
+        || filters.get("event").any(|wanted| {
+            let prefixed = matches!(wanted, "health_status" | "exec_create" | "exec_start");
+            event.action == wanted || prefixed && event.action.starts_with(wanted)
+        });
+    filters.exact("type", event.kind)
+        && filters.exact("scope", "local")
+        && action
+        && object("container")
+        && object("volume")
+        && object("network")
+        && object("daemon")
+        && image
+        && filters.pairs("label", &event.attributes)
+}
+
+fn proxy(name: &str) -> String {
+    std::env::var(name).or_else(|_| std::env::var(name.to_uppercase())).unwrap_or_default()
+}
+
+fn open_descriptors() -> i64 {
+    std::fs::read_dir("/proc/self/fd").map_or(0, |entries| i64::try_from(entries.count()).unwrap_or(0))
+}
+
+/// A value of os-release(5).
+fn os_release(name: &str) -> String {
+    let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    value.map(|value| value.trim_matches('"').to_owned()).unwrap_or_default()
+}

@@ -1,0 +1,160 @@
+//! Giving a container its mounts: volumes are made and filled, sources of binds are checked or made.
+
+use std::path::Path;
+
+use tare_docker_api::container::HostConfig;
+
+use super::{ANONYMOUS_LABEL, no_such};
+use crate::Engine;
+use crate::container::record::{Mount, MountKind, Record};
+use crate::error::{Error, Result};
+use crate::image::ContainerImage;
+
+impl Engine {
+    /// The mounts of the containers named by `--volumes-from`.
+    pub(crate) fn volumes_from(&self, host: &HostConfig) -> Result<Vec<Mount>> {
+        let mut mounts = Vec::new();
+        for text in &host.volumes_from {
+            let (name, mode) = text.split_once(':').unwrap_or((text, "rw"));
+            if name.is_empty() {
+                return Err(Error::invalid("malformed volumes-from specification: ".to_owned() + text));
+            }
+            if !mode.split(',').all(|option| matches!(option, "rw" | "ro" | "z" | "Z")) {
+                return Err(Error::invalid(format!("invalid mode: {mode}")));
+            }
+            let other = self.find(name)?;
+            let read_only = mode.split(',').any(|option| option == "ro");
+            for mount in &other.read().record.mounts {
+                if matches!(mount.kind, MountKind::Bind | MountKind::Volume) {
+                    mounts.push(Mount {
+                        writable: mount.writable && !read_only,
+                        mode: if read_only { "ro".to_owned() } else { mount.mode.clone() },
+                        create_source: false,
+                        no_copy: true,
+                        ..mount.clone()
+                    });
+                }
+            }
+        }
+        Ok(mounts)
+    }
+
+    /// Makes what a new container's mounts need. Blocking.
+    pub(crate) fn provide_mounts(&self, record: &mut Record, image: &ContainerImage) -> Result<()> {
+        let labels = volume_labels(&record.host_config);
+        let options = volume_options(&record.host_config);
+        for mount in &mut record.mounts {
+            match mount.kind {
+                MountKind::Volume if mount.source.is_empty() => {
+                    let labels = labels(&mount.destination);
+                    let options = options(&mount.destination);
+                    let (volume, new) = self.volumes.create(&mount.name, labels, options)?;
+                    mount.anonymous = mount.name.is_empty();
+                    mount.name.clone_from(&volume.name);
+                    mount.source = self.volumes.content(&volume.name).to_string_lossy().into_owned();
+                    if new {
+                        self.volume_event("create", &volume.name, &[]);
+                    }
+                    if !mount.no_copy && volume.options.is_empty() {
+                        self.copy_up(image, &mount.destination, Path::new(&mount.source))?;
+                    }
+                }
+                MountKind::Image => {
+                    return Err(Error::not_implemented(format!(
+                        "mounts of type image are not supported yet (target {})",
+                        mount.destination
+                    )));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the sources of mounts before a start. Blocking.
+    pub(crate) fn check_mount_sources(&self, record: &Record) -> Result<()> {
+        for mount in &record.mounts {
+            match mount.kind {
+                MountKind::Bind => bind_source(mount)?,
+                MountKind::Volume => {
+                    let volume = self.volumes.get(&mount.name).ok_or_else(|| no_such(&mount.name))?;
+                    if !volume.options.is_empty() {
+                        return Err(Error::not_implemented(format!(
+                            "volume {}: mount options of the local driver are not supported yet",
+                            volume.name
+                        )));
+                    }
+                }
+                MountKind::Tmpfs | MountKind::Image => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Containers, by ID, that use a volume.
+    pub(crate) fn volume_users(&self, name: &str) -> Vec<String> {
+        let uses = |record: &Record| record.mounts.iter().any(|m| m.kind == MountKind::Volume && m.name == name);
+        let containers = self.all_containers();
+        containers.iter().filter(|container| uses(&container.read().record)).map(|c| c.id.clone()).collect()
+    }
+
+    /// Removes the anonymous volumes of a container that was removed, as far as nobody else uses them.
+    pub(crate) fn release_volumes(&self, record: &Record) {
+        for mount in &record.mounts {
+            if mount.kind == MountKind::Volume && mount.anonymous && self.volume_users(&mount.name).is_empty() {
+                match self.volumes.remove(&mount.name) {
+                    Ok(()) => self.volume_event("destroy", &mount.name, &[]),
+                    Err(error) => tracing::warn!("removing the volume {}: {error}", mount.name),
+                }
+            }
+        }
+    }
+
+    pub(crate) fn volume_event(&self, action: &str, name: &str, extra: &[(&str, &str)]) {
+        let mut attributes: std::collections::BTreeMap<String, String> =
+            extra.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        attributes.insert("driver".to_owned(), "local".to_owned());
+        self.events.publish("volume", action, name, attributes);
+    }
+}
+
+fn bind_source(mount: &Mount) -> Result<()> {
+    let source = Path::new(&mount.source);
+    match std::fs::symlink_metadata(source) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && mount.create_source => {
+            std::fs::create_dir_all(source).map_err(|error| {
+                Error::internal(format!(
+                    "error while creating mount source path '{}': mkdir {}: {error}",
+                    mount.source, mount.source
+                ))
+            })
+        }
+        Err(_) => Err(Error::invalid(format!(
+            "invalid mount config for type \"bind\": bind source path does not exist: {}",
+            mount.source
+        ))),
+    }
+}
+
+/// Labels that `--mount volume-label=` gives to new volumes, by destination.
+fn volume_labels(host: &HostConfig) -> impl Fn(&str) -> std::collections::BTreeMap<String, String> + use<> {
+    let mounts = host.mounts.to_vec();
+    move |destination| {
+        let request = mounts.iter().find(|mount| crate::container::mounts::clean(&mount.target) == destination);
+        let labels = request.and_then(|mount| mount.volume_options.as_ref()).map(|options| options.labels.clone());
+        let mut labels = labels.unwrap_or_default().into_inner();
+        labels.remove(ANONYMOUS_LABEL);
+        labels
+    }
+}
+
+/// Driver options that `--mount volume-opt=` gives to new volumes, by destination.
+fn volume_options(host: &HostConfig) -> impl Fn(&str) -> std::collections::BTreeMap<String, String> + use<> {
+    let mounts = host.mounts.to_vec();
+    move |destination| {
+        let request = mounts.iter().find(|mount| crate::container::mounts::clean(&mount.target) == destination);
+        let driver = request.and_then(|mount| mount.volume_options.as_ref()?.driver_config.clone());
+        driver.map(|driver| driver.options.into_inner()).unwrap_or_default()
+    }
+}
