@@ -1,6 +1,7 @@
 //! Containers: what is stored of one ([`record`]), what it does now ([`state`]), how it is found ([`index`]), and the
 //! use cases, one file each.
 
+pub(crate) mod archive;
 pub(crate) mod attach;
 pub(crate) mod create;
 pub(crate) mod exec;

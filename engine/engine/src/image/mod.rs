@@ -2,6 +2,7 @@
 //! ([`api`]), and moving them ([`transfer`]).
 
 pub(crate) mod api;
+pub(crate) mod transfer;
 
 use std::path::Path;
 
