@@ -9,6 +9,8 @@
 //! Values only: nothing here touches a file system. Input is hostile: every length is bounded by a named constant.
 //! Sources: POSIX.1-2024 `pax`, GNU tar manual ("Basic Tar Format", "Storing Sparse Files"), OCI image-spec layer.md.
 
+#![forbid(unsafe_code)]
+
 pub mod header;
 pub mod path;
 pub mod pax;

@@ -6,6 +6,8 @@
 //!
 //! Pure: text in, values out. The grammar is that of the distribution project's reference package.
 
+#![forbid(unsafe_code)]
+
 pub mod digest;
 pub mod glob;
 

@@ -21,6 +21,8 @@
 //! unsynced.json              what may be torn should the machine lose power now
 //! ```
 
+#![forbid(unsafe_code)]
+
 pub mod blobs;
 pub mod changes;
 pub mod compression;

@@ -273,3 +273,34 @@ fn put_can_keep_directories_directories() {
     put(c.dir(), "/lib", Cursor::new(Tar::new().file("sub", "file").done()), PutOptions::default()).unwrap();
     assert!(Path::new(&c.root().join("lib/sub")).is_file());
 }
+
+#[test]
+fn a_volume_starts_with_what_the_image_has() {
+    let c = Container::new();
+    let f = &c.fixture;
+    let id = f.image(
+        Some("data"),
+        &[Tar::new()
+            .entry(&tare_archive::Entry {
+                uid: 70,
+                gid: 71,
+                ..tare_archive::Entry::new("data", Kind::Directory, 0o2750)
+            })
+            .file("data/file", "x")
+            .dir("data/sub", 0o700)
+            .symlink("link", "/data")
+            .done()],
+    );
+    let image = f.store.image(&id).unwrap();
+    for path in ["/data", "/link/", "link"] {
+        let volume = tempfile::tempdir().unwrap();
+        f.store.copy_up(image.diff_ids(), Path::new(path), volume.path()).unwrap();
+        assert_eq!(names(volume.path()), ["file", "sub"]);
+        let meta = fs::metadata(volume.path()).unwrap();
+        assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.gid()), (0o2750, 70, 71));
+    }
+    let volume = tempfile::tempdir().unwrap();
+    f.store.copy_up(image.diff_ids(), Path::new("/nope"), volume.path()).unwrap();
+    f.store.copy_up(image.diff_ids(), Path::new("/data/file"), volume.path()).unwrap();
+    assert!(names(volume.path()).is_empty());
+}
