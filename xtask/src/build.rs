@@ -1,0 +1,93 @@
+//! Everything that is installed, in `target/dist`: `tare`, `tare-shim`, shell completions and man pages.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::{cargo, output, target_directory};
+
+/// The shim is static and at a fixed address, so that what each of many instances has for itself stays small: no dynamic
+/// linker, no relocations.
+const SHIM_FLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static";
+
+/// The shim waits; what counts is its size.
+const SHIM_OPTIMISATION: &str = "s";
+
+/// Shells `tare completion` knows, and the file names under which they look for completions.
+const COMPLETIONS: [(&str, &str); 3] = [("bash", "tare.bash"), ("zsh", "_tare"), ("fish", "tare.fish")];
+
+/// `cargo xtask build`.
+pub fn run() -> Result<(), String> {
+    let target = target_directory()?;
+    let dist = target.join("dist");
+    fs::create_dir_all(&dist).map_err(|error| format!("create `{}`: {error}", dist.display()))?;
+    // Both are built before anything is copied: target/dist never holds two that do not belong together.
+    status(cargo().args(["build", "--release", "--locked", "--package", "tare"]))?;
+    let host = host()?;
+    status(
+        cargo()
+            // A static C library must not reach procedural macros, which are loaded by the compiler: with `--target`
+            // the flags apply to the shim alone.
+            .args(["build", "--release", "--locked", "--package", "tare-shim", "--target", &host])
+            .env("RUSTFLAGS", SHIM_FLAGS)
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", SHIM_OPTIMISATION),
+    )?;
+    install(&target.join("release/tare"), &dist.join("tare"))?;
+    install(&target.join(host).join("release/tare-shim"), &dist.join("tare-shim"))?;
+    completions(&dist)?;
+    man_pages(&dist)?;
+    for name in ["tare", "tare-shim"] {
+        let path = dist.join(name);
+        let size = fs::metadata(&path).map_err(|error| format!("`{}`: {error}", path.display()))?.len();
+        println!("{} {} KiB", path.display(), size / 1024);
+    }
+    Ok(())
+}
+
+/// The triple this compiler builds for unless told otherwise.
+fn host() -> Result<String, String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let version = output(Command::new(rustc).arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).ok_or_else(|| "rustc -vV names no host".to_owned())
+}
+
+fn status(command: &mut Command) -> Result<(), String> {
+    let status = command.status().map_err(|error| format!("{command:?}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}")) }
+}
+
+/// Replaces a file as a whole: the old one may be running.
+fn install(from: &Path, to: &Path) -> Result<(), String> {
+    let new = to.with_extension("new");
+    fs::copy(from, &new).map_err(|error| format!("copy `{}`: {error}", from.display()))?;
+    fs::rename(&new, to).map_err(|error| format!("rename `{}`: {error}", new.display()))
+}
+
+fn completions(dist: &Path) -> Result<(), String> {
+    let directory = dist.join("completions");
+    fs::create_dir_all(&directory).map_err(|error| format!("create `{}`: {error}", directory.display()))?;
+    for (shell, name) in COMPLETIONS {
+        let script = output(Command::new(dist.join("tare")).args(["completion", shell]))?;
+        if script.is_empty() {
+            return Err(format!("tare completion {shell}: printed nothing"));
+        }
+        let path = directory.join(name);
+        fs::write(&path, script).map_err(|error| format!("write `{}`: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// `tare man DIRECTORY` writes one page per command, if this `tare` has that command.
+fn man_pages(dist: &Path) -> Result<(), String> {
+    let directory = dist.join("man");
+    fs::create_dir_all(&directory).map_err(|error| format!("create `{}`: {error}", directory.display()))?;
+    let mut command = Command::new(dist.join("tare"));
+    command.arg("man").arg(&directory);
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    if !output.status.success() {
+        println!("no man pages: `tare man`: {}", output.status);
+        fs::remove_dir_all(&directory).map_err(|error| format!("remove `{}`: {error}", directory.display()))?;
+    }
+    Ok(())
+}
