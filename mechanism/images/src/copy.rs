@@ -3,24 +3,17 @@
 //! Paths are resolved inside the root, whatever links a container plants. A path's last component is followed only
 //! where Docker follows it: with a trailing `/` or `/.`, and for the directory that is extracted into.
 
-use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::Path;
+use std::io::{BufRead, Write};
 
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 use tare_archive::path::{clean, split};
 use tare_archive::{Reader, Writer};
-use tare_reference::Digest;
 
 use crate::export::{Naming, base_name, export};
 use crate::rootdir::RootDir;
-use crate::store::ImageStore;
 use crate::unpack::{Options, unpack};
 use crate::{Error, Result};
-
-/// Bytes on their way between the two sides of a copy.
-const COPY_BUFFER: usize = 256 << 10;
 
 /// Docker's description of a path (`X-Docker-Container-Path-Stat`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,39 +88,6 @@ pub fn put<R: BufRead + Send + 'static>(root: RootDir, path: &str, archive: R, o
     };
     unpack(&mut Reader::new(crate::compression::buffered(plain)), root, options)?;
     Ok(())
-}
-
-impl ImageStore {
-    /// Fills an empty volume with what an image has in the directory at `path`, and gives it that directory's mode
-    /// and owner. Nothing happens if the image has no such directory.
-    pub fn copy_up(&self, diff_ids: &[Digest], path: &Path, volume: &Path) -> Result<()> {
-        let root = RootDir::from_fd(self.mount_image(diff_ids)?);
-        let wanted = clean_path(&path.to_string_lossy())?;
-        let Ok(base) = root.real_path(&wanted, true) else { return Ok(()) };
-        let stat = root.lstat(&base).map_err(Error::io("lstat", path))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            return Ok(());
-        }
-        let target = RootDir::open(volume).map_err(Error::io("open", volume))?;
-        let (reader, writer) = std::io::pipe().map_err(Error::io("pipe", volume))?;
-        std::thread::scope(|scope| {
-            let read = scope.spawn(|| {
-                let naming = Naming { strip: base.clone(), ..Naming::default() };
-                let mut archive = Writer::new(BufWriter::with_capacity(COPY_BUFFER, writer));
-                export(&root, &base, &naming, &mut archive)?;
-                Ok(drop(archive.finish()?))
-            });
-            let mut archive = Reader::new(BufReader::with_capacity(COPY_BUFFER, reader));
-            let written = unpack(&mut archive, target, Options::default());
-            // a reader that fails early must not leave the writer waiting
-            drop(archive);
-            let read = read.join().unwrap_or(Err(Error::NotADirectory));
-            written.map(drop).and(read)
-        })?;
-        let permissions = std::fs::Permissions::from_mode(stat.st_mode & 0o7777);
-        chown(volume, Some(stat.st_uid), Some(stat.st_gid)).map_err(Error::io("chown", volume))?;
-        std::fs::set_permissions(volume, permissions).map_err(Error::io("chmod", volume))
-    }
 }
 
 /// The path with its directories resolved, its last component only where it must be a directory.
