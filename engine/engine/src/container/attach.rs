@@ -110,34 +110,15 @@ impl Engine {
 impl AttachTicket {
     /// Hands over the client's stream with the bytes that were read from it already.
     pub async fn connect(self, stream: OwnedFd, early: Vec<u8>) -> Result<()> {
-        let hold = self.options.logs;
-        let (shim, attach) = {
-            let mut inner = self.container.read();
-            inner.last_client += 1;
-            let open_stdin = inner.record.config.open_stdin;
-            let attach = Attach {
-                id: inner.last_client,
-                stdin: self.options.stdin && open_stdin,
-                stdout: self.options.stdout,
-                stderr: self.options.stderr,
-                multiplexed: self.multiplexed,
-                detach_keys: self.detach_keys.clone(),
-                input: early,
-                hold,
-            };
-            match inner.shim.clone() {
-                Some(shim) => (shim, attach),
-                None if self.options.logs && !self.options.stream => {
-                    drop(inner);
-                    return self.replay(&stream, None).await;
-                }
-                None => {
-                    inner.waiting_clients.push((Attach { hold: false, ..attach }, stream));
-                    drop(inner);
-                    self.engine.container_event(&self.container, "attach");
-                    return Ok(());
-                }
+        let (shim, attach) = self.register(early);
+        let Some(shim) = shim else {
+            if !self.options.stream {
+                return self.replay(&stream, None).await;
             }
+            // The ticket holds up a start until this client is in the list.
+            self.container.read().waiting_clients.push((Attach { hold: false, ..attach }, stream));
+            self.engine.container_event(&self.container, "attach");
+            return Ok(());
         };
         self.engine.container_event(&self.container, "attach");
         if !self.options.stream {
@@ -145,7 +126,7 @@ impl AttachTicket {
         }
         let id = attach.id;
         let replay =
-            if hold { Some(stream.try_clone().map_err(|error| Error::io("dup", "client", error))?) } else { None };
+            if self.options.logs { Some(stream.try_clone().map_err(|error| Error::io("dup", "client", error))?) } else { None };
         let attached = shim
             .call(Op::Attach(attach), vec![(FdRole::Client, stream)])
             .await
@@ -155,6 +136,23 @@ impl AttachTicket {
             shim.call(Op::Release { id }, Vec::new()).await.map_err(|error| Error::internal(error.to_string()))?;
         }
         Ok(())
+    }
+
+    /// The shim to attach to, if the container runs, and what to ask of it.
+    fn register(&self, early: Vec<u8>) -> (Option<Arc<crate::shim::Connection>>, Attach) {
+        let mut inner = self.container.read();
+        inner.last_client += 1;
+        let attach = Attach {
+            id: inner.last_client,
+            stdin: self.options.stdin && inner.record.config.open_stdin,
+            stdout: self.options.stdout,
+            stderr: self.options.stderr,
+            multiplexed: self.multiplexed,
+            detach_keys: self.detach_keys.clone(),
+            input: early,
+            hold: self.options.logs,
+        };
+        (inner.shim.clone(), attach)
     }
 
     /// Writes what was logged up to `end` to the client.

@@ -95,7 +95,7 @@ impl Engine {
     pub async fn search(
         &self,
         term: &str,
-        limit: Option<usize>,
+        limit: usize,
         filters: Filters,
         credentials: Option<Credentials>,
     ) -> Result<Vec<SearchResult>> {
