@@ -125,8 +125,11 @@ impl AttachTicket {
             return self.replay(&stream, None).await;
         }
         let id = attach.id;
-        let replay =
-            if self.options.logs { Some(stream.try_clone().map_err(|error| Error::io("dup", "client", error))?) } else { None };
+        let replay = if self.options.logs {
+            Some(stream.try_clone().map_err(|error| Error::io("dup", "client", error))?)
+        } else {
+            None
+        };
         let attached = shim
             .call(Op::Attach(attach), vec![(FdRole::Client, stream)])
             .await

@@ -15,7 +15,7 @@ use crate::network::sandbox::Sandbox;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Links {
     /// Lines of the hosts file: address, names.
-    pub(crate) hosts: Vec<(IpAddr, Vec<String>)>,
+    pub(crate) hosts: Vec<(IpAddr, String)>,
     /// Environment variables.
     pub(crate) env: Vec<String>,
 }
@@ -45,7 +45,7 @@ impl Engine {
             if child.name != *alias {
                 names.push(child.name.clone());
             }
-            links.hosts.push((address, names));
+            links.hosts.push((address, names.join(" ")));
             links.env.extend(environment(own, alias, address, child));
         }
         Ok(links)
@@ -80,7 +80,7 @@ impl Engine {
     }
 
     /// Names given with `--add-host`; `host-gateway` is the default bridge's address.
-    pub(crate) fn extra_hosts(&self, record: &Record) -> Result<Vec<(String, IpAddr)>> {
+    pub(crate) fn extra_hosts(&self, record: &Record) -> Result<Vec<(IpAddr, String)>> {
         let mut extra = Vec::new();
         for text in &record.host_config.extra_hosts {
             let invalid = || Error::invalid(format!("bad format for add-host: {text:?}"));
@@ -99,7 +99,7 @@ impl Engine {
                     .parse()
                     .map_err(|_| Error::invalid(format!("invalid IP address in add-host: {address:?}")))?
             };
-            extra.push((name.to_owned(), address));
+            extra.push((address, name.to_owned()));
         }
         Ok(extra)
     }
@@ -109,15 +109,10 @@ impl Engine {
         &self,
         record: &Record,
         sandbox: &Sandbox,
-        extra: &[(String, IpAddr)],
+        extra: &[(IpAddr, String)],
         links: &Links,
     ) -> String {
-        let config = &record.config;
-        let names: Vec<String> = if config.domainname.is_empty() {
-            vec![config.hostname.clone()]
-        } else {
-            vec![format!("{}.{}", config.hostname, config.domainname), config.hostname.clone()]
-        };
+        let names = hosts::own_names(&record.config.hostname, &record.config.domainname);
         let own: Vec<_> = sandbox
             .endpoints
             .iter()
@@ -125,7 +120,8 @@ impl Engine {
             .map(|address| (address, names.clone()))
             .collect();
         let ipv6 = sandbox.endpoints.iter().any(|endpoint| endpoint.ipv6.is_some());
-        files::hosts_text(&hosts::Spec { ipv6, extra, own: &own, links: &links.hosts })
+        let extra = extra.iter().chain(&links.hosts).cloned().collect();
+        hosts::render(&hosts::Hosts { ipv6, extra, own })
     }
 
     /// resolv.conf of a container.
@@ -140,14 +136,14 @@ impl Engine {
         {
             return files::host_resolv_conf();
         }
-        let spec = resolv::Spec {
+        let wanted = resolv::Wanted {
             embedded: sandbox.endpoints.iter().any(|endpoint| endpoint.network_name != "bridge"),
             ipv6: sandbox.endpoints.iter().any(|endpoint| endpoint.ipv6.is_some()),
-            nameservers: pick(&host.dns, &config.dns).iter().filter_map(|text| text.parse().ok()).collect(),
+            nameservers: pick(&host.dns, &config.dns),
             search: pick(&host.dns_search, &config.dns_search),
             options: pick(&host.dns_options, &config.dns_options),
         };
-        files::resolv_conf(&spec).text
+        files::resolv_conf(&wanted).text
     }
 }
 

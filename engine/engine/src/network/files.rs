@@ -41,35 +41,24 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).map_err(|error| Error::io("write", path.display(), error))
 }
 
-/// The host's resolver configuration: systemd-resolved's real one when the usual file only names its stub.
-pub(crate) fn host_resolv_conf() -> String {
-    const STUB: &str = "127.0.0.53";
-    let text = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let mut servers = text.lines().filter_map(|line| line.strip_prefix("nameserver")).map(str::trim);
-    let only_stub = servers.next() == Some(STUB) && servers.next().is_none();
-    if only_stub && let Ok(real) = fs::read_to_string("/run/systemd/resolve/resolv.conf") {
-        return real;
-    }
-    text
-}
-
 /// resolv.conf of a container.
-pub(crate) fn resolv_conf(spec: &resolv::Spec) -> resolv::Rendered {
-    resolv::render(&host_resolv_conf(), spec)
+pub(crate) fn resolv_conf(wanted: &resolv::Wanted) -> resolv::Rendered {
+    let (path, text) = resolv::host_file(wanted.embedded);
+    resolv::render(&path, &text, wanted)
 }
 
-/// hosts of a container.
-pub(crate) fn hosts_text(spec: &hosts::Spec) -> String {
-    hosts::render(spec)
+/// The host's own resolv.conf, for containers in its network.
+pub(crate) fn host_resolv_conf() -> String {
+    fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
 }
 
 /// hosts of a container in the host's network: the host's own and the extra names.
-pub(crate) fn host_hosts(extra: &[(String, IpAddr)]) -> String {
+pub(crate) fn host_hosts(extra: &[(IpAddr, String)]) -> String {
     let mut text = fs::read_to_string("/etc/hosts").unwrap_or_default();
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
-    for (name, address) in extra {
+    for (address, name) in extra {
         text.push_str(&format!("{address}\t{name}\n"));
     }
     text
