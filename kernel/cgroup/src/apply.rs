@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use crate::devices::DeviceFilter;
 use crate::group::Cgroup;
-use crate::hierarchy::Hierarchy;
+use crate::hierarchy::{Hierarchy, Version};
 use crate::plan::{Plan, Step, Write};
 use crate::{Error, files};
 
@@ -87,7 +87,7 @@ impl<'c> Writer<'c> {
     /// Says what failed; some failures have a better explanation than their number.
     fn failed(&self, write: &Write, errno: Errno) -> Error {
         let Some((hierarchy, directory)) = &self.open else { return Error::NotMounted };
-        if errno == Errno::NOENT && !self.group.hierarchies.has_controller(&write.controller) {
+        if errno == Errno::NOENT && self.group.version() == Version::V2 && !is_enabled(directory, &write.controller) {
             return no_controller(&write.controller, &write.file);
         }
         if errno == Errno::BUSY && write.file == "memory.limit_in_bytes" {
@@ -118,6 +118,13 @@ impl<'c> Writer<'c> {
     }
 }
 
+/// Whether a v2 group has a controller from its parent; files of the group itself (`cgroup.…`) belong to none.
+fn is_enabled(directory: &OwnedFd, controller: &str) -> bool {
+    let mut buffer = [0; files::VALUE_MAX];
+    let enabled = files::read(directory, "cgroup.controllers", &mut buffer).unwrap_or_default();
+    controller == "cgroup" || enabled.split(' ').any(|own| own == controller)
+}
+
 fn no_controller(controller: &str, file: &str) -> Error {
     Error::NoController { controller: controller.to_owned(), file: file.to_owned() }
 }
@@ -125,4 +132,76 @@ fn no_controller(controller: &str, file: &str) -> Error {
 fn memory_in_use(limit: &str, directory: &OwnedFd, [usage, peak]: [&str; 2]) -> Error {
     let number = |file| files::number(directory, file).ok().flatten().unwrap_or(0);
     Error::MemoryInUse { limit: limit.to_owned(), usage: number(usage), peak: number(peak) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tare_oci_runtime::{BlockIo, Memory, Pids, Resources};
+
+    use super::*;
+    use crate::{Hierarchies, plan_update};
+
+    /// Applies limits to a fake group and returns what its files say then.
+    fn apply(resources: &Resources, files: &[(&str, &str)]) -> String {
+        let root = tempfile::tempdir().unwrap();
+        let hierarchies = Hierarchies::fake_v2(root.path(), "memory io", files);
+        let result = Cgroup::open(&hierarchies, "/g").apply(&plan_update(resources, Version::V2).unwrap());
+        let read = |name: &str| fs::read_to_string(root.path().join("g").join(name)).unwrap();
+        let mut lines: Vec<String> = files.iter().map(|(name, _)| format!("{name}: {}", read(name))).collect();
+        if let Err(error) = result {
+            lines.push(error.to_string().replace(root.path().to_str().unwrap(), "ROOT"));
+        }
+        lines.join("\n")
+    }
+
+    fn memory(check_before_update: Option<bool>) -> Resources {
+        let memory = Memory { limit: Some(1000), swap: Some(1000), check_before_update, ..Memory::default() };
+        Resources { memory: Some(memory), ..Resources::default() }
+    }
+
+    #[test]
+    fn values_arrive_and_what_is_optional_may_be_missing() {
+        insta::assert_snapshot!(apply(&memory(None), &[("memory.max", ""), ("memory.swap.max", "")]), @r"
+        memory.max: 1000
+        memory.swap.max: 0
+        ");
+        insta::assert_snapshot!(apply(&memory(None), &[("memory.max", "")]), @"memory.max: 1000");
+    }
+
+    #[test]
+    fn the_first_file_present_is_written() {
+        let io = BlockIo { weight: Some(1000), ..BlockIo::default() };
+        let resources = Resources { block_io: Some(io), ..Resources::default() };
+        insta::assert_snapshot!(apply(&resources, &[("io.bfq.weight", ""), ("io.weight", "")]), @r"
+        io.bfq.weight: default 1000
+        io.weight:
+        ");
+        insta::assert_snapshot!(apply(&resources, &[("io.weight", "")]), @"io.weight: default 10000");
+        insta::assert_snapshot!(apply(&resources, &[]), @"write `ROOT/g/io.weight` = `default 10000`: ENOENT");
+    }
+
+    #[test]
+    fn failures_say_what_is_missing() {
+        let pids = Resources { pids: Some(Pids { limit: Some(5) }), ..Resources::default() };
+        insta::assert_snapshot!(apply(&pids, &[]), @"the requested cgroup controller `pids` is not available (needed for `pids.max`)");
+        insta::assert_snapshot!(apply(&memory(None), &[]), @"write `ROOT/g/memory.max` = `1000`: ENOENT");
+    }
+
+    #[test]
+    fn a_limit_below_the_usage_can_be_refused() {
+        let files = [("memory.max", ""), ("memory.current", "1001"), ("memory.peak", "2000")];
+        insta::assert_snapshot!(apply(&memory(Some(true)), &files), @r"
+        memory.max: 
+        memory.current: 1001
+        memory.peak: 2000
+        unable to set memory limit to 1000 (current usage: 1001, peak usage: 2000)
+        ");
+        let files = [("memory.max", ""), ("memory.current", "999")];
+        insta::assert_snapshot!(apply(&memory(Some(true)), &files), @r"
+        memory.max: 1000
+        memory.current: 999
+        ");
+    }
 }

@@ -112,6 +112,20 @@ impl Hierarchies {
         }
     }
 
+    /// A v2 hierarchy made of ordinary files: the root offers some controllers, the group `/g` has the files given.
+    #[cfg(test)]
+    pub(crate) fn fake_v2(root: &Path, controllers: &str, files: &[(&str, &str)]) -> Self {
+        fs::create_dir(root.join("g")).unwrap();
+        for directory in [root, &root.join("g")] {
+            fs::write(directory.join("cgroup.controllers"), controllers).unwrap();
+        }
+        for (name, content) in files {
+            fs::write(root.join("g").join(name), content).unwrap();
+        }
+        let mount = Mount { point: root.to_owned(), controllers: Vec::new(), name: None };
+        Self::for_test(Version::V2, vec![mount])
+    }
+
     /// Hierarchies below a directory of a test's own.
     #[cfg(test)]
     pub(crate) fn for_test(version: Version, mounts: Vec<Mount>) -> Self {

@@ -171,6 +171,9 @@ fn a_thread_joins_alone_and_its_children_are_born_there() {
     let cgroups = std::thread::spawn(move || {
         inside.add_current_thread().unwrap();
         let output = Command::new("/bin/cat").arg("/proc/self/cgroup").output().unwrap();
+        // Counted among the processes of the group, but spared.
+        assert_eq!(inside.procs().unwrap(), [std::process::id().cast_signed()]);
+        inside.kill_all(sigkill()).unwrap();
         String::from_utf8(output.stdout).unwrap()
     })
     .join()
@@ -242,7 +245,10 @@ fn a_missing_controller_is_named() {
 fn statistics_count_what_ran() {
     let Some(hierarchies) = v1() else { return };
     let group = Group(Cgroup::create(&hierarchies, &unique()).unwrap());
-    let shell = Shell::new(&group.0, "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done");
+    let shell = Shell::new(
+        &group.0,
+        "x=$(head -c 1048576 /dev/zero | tr '\\0' x); i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done",
+    );
     assert_eq!(group.0.stats().unwrap().pids.unwrap().current, 1);
     assert!(shell.run().status.success());
     let stats = group.0.stats().unwrap();

@@ -19,7 +19,8 @@ const FIRST_WAIT: Duration = Duration::from_micros(20);
 const LONGEST_WAIT: Duration = Duration::from_millis(10);
 
 impl Cgroup {
-    /// The processes directly in the group. None when it does not exist.
+    /// The processes directly in the group; on v1 those, too, of which only one thread is in it. None when it does not
+    /// exist.
     pub fn procs(&self) -> Result<Vec<i32>, Error> {
         let hierarchy = self.process_hierarchy()?;
         let mut procs = Vec::new();
@@ -131,7 +132,7 @@ impl Cgroup {
 
     /// Sends a signal to every process in the group and below. SIGKILL also thaws the group and returns when it is
     /// empty; for every other signal the group stands still meanwhile, so that no new child is missed, and stays frozen
-    /// if it was. The caller must not be in it.
+    /// if it was. The caller is spared: it may have a thread in the group.
     pub fn kill_all(&self, signal: i32) -> Result<(), Error> {
         if signal == Signal::KILL.as_raw() {
             return self.kill();
@@ -161,7 +162,7 @@ impl Cgroup {
 
     /// Kills what is there; true when nothing was.
     fn kill_round(&self) -> Result<bool, Error> {
-        if self.all_procs()?.is_empty() {
+        if self.others()?.is_empty() {
             return Ok(true);
         }
         if self.version() == Version::V2 {
@@ -185,8 +186,15 @@ impl Cgroup {
         sent.map(|count| count == 0)
     }
 
+    /// All processes but the caller's.
+    fn others(&self) -> Result<Vec<i32>, Error> {
+        let mut procs = self.all_procs()?;
+        procs.retain(|pid| pid.cast_unsigned() != std::process::id());
+        Ok(procs)
+    }
+
     fn signal_each(&self, signal: i32) -> Result<usize, Error> {
-        let procs = self.all_procs()?;
+        let procs = self.others()?;
         for pid in &procs {
             match tare_sys::kill::kill(*pid, signal) {
                 Ok(()) => {}

@@ -353,6 +353,48 @@ mod tests {
     }
 
     #[test]
+    fn everything_v2_has() {
+        let root = tempfile::tempdir().unwrap();
+        let files = [
+            (
+                "cpu.stat",
+                "usage_usec 30\nuser_usec 20\nsystem_usec 10\nnr_periods 4\nnr_throttled 3\nthrottled_usec 2\n",
+            ),
+            ("memory.current", "4096\n"),
+            ("memory.peak", "8192\n"),
+            ("memory.max", "max\n"),
+            ("memory.events", "low 0\nhigh 0\nmax 5\noom 2\noom_kill 1\n"),
+            ("memory.stat", "anon 1\nfile 2\n"),
+            ("pids.current", "6\n"),
+            ("pids.max", "100\n"),
+            ("io.stat", "8:0 rbytes=1 wbytes=2 rios=3 wios=4\n"),
+        ];
+        let hierarchies = crate::Hierarchies::fake_v2(root.path(), "cpu io memory pids", &files);
+        let group = Cgroup::open(&hierarchies, "/g");
+        let Stats { cpu, memory, pids, blkio } = group.stats().unwrap();
+        let memory = memory.unwrap();
+        insta::assert_snapshot!(format!("{cpu:?}\n{memory:?}\n{pids:?}\n{}", show(&blkio.service_bytes)), @r#"
+        CpuStats { total: 30000, user: 20000, system: 10000, per_cpu: [], periods: 4, throttled_periods: 3, throttled_time: 2000 }
+        MemoryStats { usage: 4096, max_usage: Some(8192), limit: None, fail_count: 5, stat: [("anon", 1), ("file", 2)] }
+        Some(PidsStats { current: 6, limit: Some(100) })
+        8:0 "read" 1
+        8:0 "write" 2
+        "#);
+        assert_eq!(group.oom_kills().unwrap(), 1);
+        assert_eq!(group.memory_peak().unwrap(), Some(8192));
+    }
+
+    #[test]
+    fn v2_without_controllers() {
+        let root = tempfile::tempdir().unwrap();
+        let hierarchies = crate::Hierarchies::fake_v2(root.path(), "", &[("cpu.stat", "usage_usec 1\n")]);
+        let stats = Cgroup::open(&hierarchies, "/g").stats().unwrap();
+        assert_eq!(stats.cpu.total, 1000);
+        assert_eq!((stats.memory, stats.pids, stats.blkio), (None, None, BlkioStats::default()));
+        assert!(Cgroup::open(&hierarchies, "/absent").stats().is_err());
+    }
+
+    #[test]
     fn flat_keyed_files() {
         let text = "low 0\nmax 3\noom 1\noom_kill 2\noom_group_kill 9";
         assert_eq!(value_of(text, "oom_kill"), Some(2));
