@@ -3,7 +3,7 @@
 //! One command is one file in [`commands`], one value in [`commands::TABLE`]; parser, help and completion read that table.
 //!
 //! * [`app`]: from arguments to a command; [`command`], [`flags`], [`values`], [`help`]: what a command is made of
-//! * [`cli`]: what a command works with; [`config`]: `config.json`; [`context`]; [`error`]
+//! * [`cli`]: what a command works with; [`config`]: `config.json`; [`credentials`]; [`context`]; [`error`]
 //! * [`output`]: tables, templates, human sizes
 //! * [`opts`], [`streams`], [`progress`]: options of `run`, terminals and attached streams, progress of pulls
 //! * [`commands`]: the commands
@@ -15,6 +15,7 @@ pub mod command;
 pub mod commands;
 pub mod config;
 pub mod context;
+pub mod credentials;
 pub mod error;
 pub mod flags;
 pub mod help;
@@ -53,8 +54,7 @@ pub struct Invocation {
 
 /// Runs a command line to its end; gives the exit status. Starts its own single-threaded runtime.
 pub fn main(invocation: Invocation) -> i32 {
-    let mut globals =
-        Globals { executable: invocation.executable, local: invocation.local, ..Globals::default() };
+    let mut globals = Globals { executable: invocation.executable, local: invocation.local, ..Globals::default() };
     // Everything ends up in JSON or on a terminal: bytes that are not UTF-8 are replaced, as Go's encoder does.
     let args = invocation.args.iter().map(|a| a.to_string_lossy().into_owned()).collect();
     let out = Output::stdout();

@@ -2,6 +2,20 @@
 
 use crate::command::{Command, Group};
 
+pub mod attach;
+pub mod build;
+pub mod commit;
+pub mod create;
+pub mod exec;
+pub mod export;
+pub mod import;
+pub mod load;
+pub mod logs;
+pub mod pull;
+pub mod push;
+pub mod run;
+pub mod save;
+pub mod start;
 pub mod rename;
 
 /// Groups of commands.
@@ -17,6 +31,20 @@ pub static GROUPS: &[Group] = &[
 /// All commands.
 pub static TABLE: &[&Command] = &[
     // Containers, and what they are made from.
+    &attach::COMMAND,
+    &build::COMMAND,
+    &commit::COMMAND,
+    &create::COMMAND,
+    &exec::COMMAND,
+    &export::COMMAND,
+    &import::COMMAND,
+    &load::COMMAND,
+    &logs::COMMAND,
+    &pull::COMMAND,
+    &push::COMMAND,
+    &run::COMMAND,
+    &save::COMMAND,
+    &start::COMMAND,
     // Containers: looking, stopping, removing.
     &rename::COMMAND,
 ];

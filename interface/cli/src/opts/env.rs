@@ -30,17 +30,21 @@ pub fn check(value: &str) -> Parsed<()> {
 pub fn variables(values: &[String], lookup: Lookup<'_>) -> Vec<String> {
     let mut out: Vec<String> = Vec::with_capacity(values.len());
     for value in values {
-        let name = name(value);
-        let value = match lookup(name) {
-            Some(found) if !value.contains('=') => format!("{name}={found}"),
-            _ => value.clone(),
-        };
+        let value = completed(value, lookup);
         match out.iter_mut().find(|other| self::name(other) == self::name(&value)) {
             Some(slot) => *slot = value,
             None => out.push(value),
         }
     }
     out
+}
+
+/// `NAME=value` as it is, `NAME` with the client's value if there is one.
+pub fn completed(value: &str, lookup: Lookup<'_>) -> String {
+    match lookup(name(value)) {
+        Some(found) if !value.contains('=') => format!("{value}={found}"),
+        _ => value.to_owned(),
+    }
 }
 
 /// The part before `=`.
