@@ -1,108 +1,164 @@
-//! The hosts file of a container: text made once, and one line of it rewritten in place when a link's target moves.
+//! `/etc/hosts` of containers: text, and the one change that is made to a file in use.
 
-use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::OpenOptions;
+use std::io::{self, Read};
 use std::net::IpAddr;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Largest hosts file that is rewritten, in bytes: the container may have put anything there.
-const BYTES_MAX: u64 = 1024 * 1024;
+use rustix::fs::OFlags;
 
-/// What a hosts file says.
-#[derive(Debug, Clone, Default)]
-pub struct Spec<'a> {
-    /// The container has IPv6.
+/// Bytes of a hosts file that is still rewritten: containers can write theirs, and a larger one is no hosts file.
+const LARGEST: u64 = 1 << 20;
+
+/// What a container's hosts file says beyond the loopback addresses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hosts {
+    /// The container has IPv6, at least on its loopback.
     pub ipv6: bool,
-    /// Further names (`--add-host`).
-    pub extra: &'a [(String, IpAddr)],
-    /// The container's own addresses with its names.
-    pub own: &'a [(IpAddr, Vec<String>)],
-    /// Linked containers' addresses with their names, the alias first.
-    pub links: &'a [(IpAddr, Vec<String>)],
+    /// Lines that someone asked for (`--add-host`, links), in order: address and names separated by spaces.
+    pub extra: Vec<(IpAddr, String)>,
+    /// The container's own addresses and names.
+    pub own: Vec<(IpAddr, String)>,
 }
 
-/// Renders the file as Docker orders it: loopback, extra names, links, the container itself.
-pub fn render(spec: &Spec<'_>) -> String {
-    let mut text = "127.0.0.1\tlocalhost\n".to_owned();
-    if spec.ipv6 {
+/// The names of a container itself: `web.example.org web`, or `web` alone.
+pub fn own_names(hostname: &str, domain: &str) -> String {
+    if domain.is_empty() { hostname.to_owned() } else { format!("{hostname}.{domain} {hostname}") }
+}
+
+/// The file's text.
+pub fn render(hosts: &Hosts) -> String {
+    let mut text = String::from("127.0.0.1\tlocalhost\n");
+    if hosts.ipv6 {
         text.push_str(
-            "::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\n\
-             ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
+            "::1\tlocalhost ip6-localhost ip6-loopback\n\
+             fe00::\tip6-localnet\n\
+             ff00::\tip6-mcastprefix\n\
+             ff02::1\tip6-allnodes\n\
+             ff02::2\tip6-allrouters\n",
         );
     }
-    for (name, address) in spec.extra {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{address}\t{name}");
-    }
-    for (address, names) in spec.links.iter().chain(spec.own) {
-        let _ = writeln!(text, "{address}\t{}", names.join(" "));
+    for (address, names) in hosts.extra.iter().chain(&hosts.own) {
+        text.push_str(&format!("{address}\t{names}\n"));
     }
     text
 }
 
-/// Gives the line whose first name is `alias` a new address, keeping the file's inode: it is mounted in the container.
-/// Says whether there was such a line.
-pub fn update_alias_in_place(path: &Path, alias: &str, address: IpAddr) -> io::Result<bool> {
-    let mut file = File::options().read(true).write(true).open(path)?;
-    let mut text = String::new();
-    (&mut file).take(BYTES_MAX).read_to_string(&mut text)?;
-    let Some(changed) = with_alias(&text, alias, address) else { return Ok(false) };
-    file.seek(SeekFrom::Start(0))?;
-    file.write_all(changed.as_bytes())?;
-    file.set_len(changed.len() as u64)?;
-    Ok(true)
+/// Replaces the address of every line whose first name is `alias`.
+pub fn update_alias(text: &str, alias: &str, address: IpAddr) -> String {
+    let name = format!("\t{alias}");
+    let mut result = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(&name) {
+        // The name ends here, or it is the first part of one with a domain.
+        if !alias.is_empty() && after.starts_with(|c: char| c.is_ascii_whitespace() || c == '.') {
+            let end = before.rfind(|c: char| c.is_ascii_whitespace()).map_or(0, |last| last + 1);
+            result.push_str(before.get(..end).unwrap_or_default());
+            result.push_str(&address.to_string());
+        } else {
+            result.push_str(before);
+        }
+        result.push_str(&name);
+        rest = after;
+    }
+    result.push_str(rest);
+    result
 }
 
-/// The pure part: `None` when no line's first name is the alias.
-fn with_alias(text: &str, alias: &str, address: IpAddr) -> Option<String> {
-    let mut found = false;
-    let lines: Vec<String> = text
-        .split_inclusive('\n')
-        .map(|line| match line.split_once('\t') {
-            Some((_, names)) if names.split_whitespace().next() == Some(alias) => {
-                found = true;
-                format!("{address}\t{names}")
-            }
-            _ => line.to_owned(),
-        })
-        .collect();
-    found.then(|| lines.concat())
+/// [`update_alias`] on a file that is mounted into a container: the same inode, or the container would not see it.
+/// False when there was nothing to change.
+pub fn update_alias_in_place(path: &Path, alias: &str, address: IpAddr) -> io::Result<bool> {
+    let file =
+        OpenOptions::new().read(true).write(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)?;
+    let mut text = String::new();
+    (&file).take(LARGEST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LARGEST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "hosts file larger than 1 MiB"));
+    }
+    let updated = update_alias(&text, alias, address);
+    if updated == text {
+        return Ok(false);
+    }
+    // Written over before it is cut, so that no reader finds it empty.
+    file.write_all_at(updated.as_bytes(), 0)?;
+    file.set_len(updated.len() as u64)?;
+    Ok(true)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn lines_in_dockers_order() {
-        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let text = render(&Spec {
-            ipv6: false,
-            extra: &[("db.test".to_owned(), ip("10.0.0.1"))],
-            own: &[(ip("172.17.0.3"), names(&["abc.lan", "abc"]))],
-            links: &[(ip("172.17.0.2"), names(&["insideweb", "0123456789ab", "web"]))],
-        });
-        insta::assert_snapshot!(text, @r"
-        127.0.0.1	localhost
-        10.0.0.1	db.test
-        172.17.0.2	insideweb 0123456789ab web
-        172.17.0.3	abc.lan abc
-        ");
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
     }
 
     #[test]
-    fn an_alias_moves_and_the_inode_stays() {
-        use std::os::unix::fs::MetadataExt;
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("hosts");
-        std::fs::write(&path, "127.0.0.1\tlocalhost\n172.17.0.200\tweb 0123 web\n1.2.3.4\twebster\n").unwrap();
+    fn a_file() {
+        let names = own_names("web", "example.org");
+        let hosts = Hosts {
+            ipv6: true,
+            extra: vec![(ip("10.0.0.9"), "db".into()), (ip("172.17.0.2"), "cache 0123456789ab redis".into())],
+            own: vec![(ip("172.17.0.3"), names.clone()), (ip("fd00::3"), names)],
+        };
+        insta::assert_snapshot!(render(&hosts), @r"
+        127.0.0.1	localhost
+        ::1	localhost ip6-localhost ip6-loopback
+        fe00::	ip6-localnet
+        ff00::	ip6-mcastprefix
+        ff02::1	ip6-allnodes
+        ff02::2	ip6-allrouters
+        10.0.0.9	db
+        172.17.0.2	cache 0123456789ab redis
+        172.17.0.3	web.example.org web
+        fd00::3	web.example.org web
+        ");
+        assert_eq!(render(&Hosts::default()), "127.0.0.1\tlocalhost\n");
+        assert_eq!(own_names("web", ""), "web");
+    }
+
+    #[test]
+    fn the_line_of_an_alias_moves() {
+        let text = "127.0.0.1\tlocalhost\n172.17.0.2\tdb 0123 redis\n172.17.0.2\tdb.example.org db\n172.17.0.5\tdb2\n";
+        let expected =
+            "127.0.0.1\tlocalhost\n172.17.0.9\tdb 0123 redis\n172.17.0.9\tdb.example.org db\n172.17.0.5\tdb2\n";
+        assert_eq!(update_alias(text, "db", ip("172.17.0.9")), expected);
+        for untouched in ["0123", "redis", "d", "", "b"] {
+            assert_eq!(update_alias(text, untouched, ip("172.17.0.9")), text, "{untouched}");
+        }
+        assert_eq!(update_alias("\tdb\n", "db", ip("::1")), "::1\tdb\n");
+    }
+
+    #[test]
+    fn a_file_in_use_keeps_its_inode() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("hosts");
+        std::fs::write(&path, "172.17.200.200\tdb\n10.0.0.1\tx\n").unwrap();
         let inode = std::fs::metadata(&path).unwrap().ino();
-        assert!(update_alias_in_place(&path, "web", "172.17.0.9".parse().unwrap()).unwrap());
-        assert!(!update_alias_in_place(&path, "nobody", "172.17.0.9".parse().unwrap()).unwrap());
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text, "127.0.0.1\tlocalhost\n172.17.0.9\tweb 0123 web\n1.2.3.4\twebster\n");
+        assert!(update_alias_in_place(&path, "db", ip("172.17.0.2")).unwrap());
+        assert!(!update_alias_in_place(&path, "db", ip("172.17.0.2")).unwrap());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "172.17.0.2\tdb\n10.0.0.1\tx\n");
         assert_eq!(std::fs::metadata(&path).unwrap().ino(), inode);
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(update_alias_in_place(&link, "db", ip("172.17.0.3")).is_err());
+        std::fs::write(&path, vec![b'x'; 2 << 20]).unwrap();
+        let error = update_alias_in_place(&path, "db", ip("172.17.0.3")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_but_addresses_changes(text in "[ \ta-c.\n]{0,60}", alias in "[a-c]{1,2}") {
+            let updated = update_alias(&text, &alias, ip("10.9.8.7"));
+            let again = update_alias(&updated, &alias, ip("10.9.8.7"));
+            prop_assert_eq!(&again, &updated);
+            prop_assert_eq!(updated.lines().count(), text.lines().count());
+        }
     }
 }

@@ -4,9 +4,9 @@
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use tare_netlink::namespace::{current, enter, run_in, run_in_new};
 use tare_netlink::route::link;
@@ -99,43 +99,80 @@ fn furnish() -> Result<Netns> {
     Ok(Netns { fd, inside: Mutex::new(Some(inside)) })
 }
 
+/// Time between the taking of a ready namespace and the making of others: longer than a container takes to start, because
+/// the kernel makes namespaces and interfaces one after the other.
+const REFILL_DELAY: Duration = Duration::from_millis(30);
+
 /// A thread that keeps some namespaces ready: making one takes half a millisecond, taking one nothing.
 #[derive(Debug)]
 pub(crate) struct ReadyNamespaces {
-    /// Behind a lock because receivers belong to one thread at a time.
-    ready: Mutex<Receiver<Result<Netns>>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// As many as there should be.
+    count: usize,
+    state: Mutex<Ready>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Ready {
+    namespaces: Vec<Netns>,
+    /// The owner is gone.
+    ended: bool,
 }
 
 impl ReadyNamespaces {
     /// Starts the thread; it works in the network namespace of the caller and ends with this object.
     pub(crate) fn start(count: usize) -> Result<Self> {
-        // One more is made while the thread waits for room.
-        let (sender, ready) = sync_channel(count.saturating_sub(1));
-        let home = current()?;
+        let shared = Arc::new(Shared { count, state: Mutex::default(), changed: Condvar::new() });
+        let (home, with_thread) = (current()?, Arc::clone(&shared));
         thread::Builder::new()
             .name("netns-ready".into())
-            .spawn(move || make(&home, &sender))
+            .spawn(move || with_thread.keep_filled(&home))
             .map_err(|source| Error::io("start thread", "netns-ready", source))?;
-        Ok(Self { ready: Mutex::new(ready) })
+        Ok(Self { shared })
     }
 
+    /// A ready one, or (when many containers start at once) one made now.
     fn take(&self) -> Result<Netns> {
-        match locked(&self.ready).recv() {
-            Ok(result) => result,
-            // The thread is gone; the work can be done without it.
-            Err(_) => run_in_new(furnish)?,
+        let ready = locked(&self.shared.state).namespaces.pop();
+        self.shared.changed.notify_one();
+        ready.map_or_else(|| run_in_new(furnish)?, Ok)
+    }
+}
+
+impl Drop for ReadyNamespaces {
+    fn drop(&mut self) {
+        locked(&self.shared.state).ended = true;
+        self.shared.changed.notify_one();
+    }
+}
+
+impl Shared {
+    fn keep_filled(&self, home: &OwnedFd) {
+        loop {
+            let full = |ready: &mut Ready| !ready.ended && ready.namespaces.len() >= self.count;
+            let waited = self.changed.wait_while(locked(&self.state), full);
+            if waited.unwrap_or_else(PoisonError::into_inner).ended {
+                return;
+            }
+            thread::sleep(REFILL_DELAY);
+            // Whoever takes one sees the failure when it makes its own; here it is tried again after the delay.
+            while locked(&self.state).namespaces.len() < self.count {
+                let Ok(namespace) = make(home) else { break };
+                locked(&self.state).namespaces.push(namespace);
+            }
         }
     }
 }
 
-fn make(home: &OwnedFd, sender: &SyncSender<Result<Netns>>) {
-    loop {
-        let made = tare_sys::network::unshare_network()
-            .map_err(|source| Error::io("new", "network namespace", source))
-            .and_then(|()| furnish());
-        // Back home before waiting: a thread inside would keep the namespace alive after its container.
-        if enter(home.as_fd()).is_err() || sender.send(made).is_err() {
-            return;
-        }
-    }
+/// Makes a namespace on this thread, which returns home: inside, it would keep the namespace alive after its container.
+fn make(home: &OwnedFd) -> Result<Netns> {
+    tare_sys::network::unshare_network().map_err(|source| Error::io("new", "network namespace", source))?;
+    let made = furnish();
+    enter(home.as_fd())?;
+    made
 }
