@@ -4,17 +4,19 @@
 //! errors to statuses. What the requests mean is the engine's business.
 //!
 //! In reading order: [`router`] (one table of routes), [`server`], [`connection`](self), [`request`], [`reply`], [`body`],
-//! [`socket`], [`error`].
+//! [`socket`], [`error`]; then [`versions`] (what differs for old clients) and [`handlers`], with the table of all routes.
 #![forbid(unsafe_code)]
 
 pub mod body;
 mod connection;
 pub mod error;
+pub mod handlers;
 pub mod reply;
 pub mod request;
 pub mod router;
 pub mod server;
 pub mod socket;
+pub mod versions;
 
 pub use error::Failure;
 pub use server::{Config, Server};
