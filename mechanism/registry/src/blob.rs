@@ -1,0 +1,222 @@
+//! Blobs as streams: resumed where they broke off, cut when they stall, large ones fetched in parts side by side.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
+use reqwest::{Method, Response, StatusCode};
+use tare_reference::Digest;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::config::Endpoint;
+use crate::error::describe;
+use crate::repository::Repository;
+use crate::{Error, Result};
+
+/// Chunks (some 16 KiB each) that wait for whoever reads a blob that is fetched in one piece.
+const CHUNKS: usize = 64;
+/// Bytes of one part of a large blob.
+const PART: u64 = 8 << 20;
+/// Parts fetched at the same time; with [`PART`] the memory that a large blob may take.
+const PARTS: usize = 3;
+/// Longest wait between two attempts.
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
+
+/// A blob on its way. Dropping it stops the transfer.
+pub struct Blob {
+    fetcher: Fetcher,
+    /// Running parts, the first one being read.
+    running: std::collections::VecDeque<Running>,
+    /// Where the part after the last running one starts.
+    next: u64,
+    part: u64,
+    parallel: usize,
+}
+
+struct Running {
+    chunks: mpsc::Receiver<Result<Bytes>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Repository {
+    /// Fetches a blob from `offset` on. `size` is what its descriptor says; a registry that sends something else
+    /// gives an error. Content is not verified here.
+    pub fn blob(&self, digest: &Digest, size: u64, offset: u64) -> Blob {
+        let config = self.registry.config();
+        let large = size.saturating_sub(offset) > config.split_above;
+        Blob {
+            fetcher: Fetcher { repository: self.clone(), digest: digest.clone(), size },
+            running: std::collections::VecDeque::new(),
+            next: offset,
+            part: if large { PART } else { u64::MAX },
+            parallel: if large { PARTS } else { 1 },
+        }
+    }
+}
+
+impl Blob {
+    /// The next bytes; `None` at the end.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            self.start();
+            let Some(first) = self.running.front_mut() else { return Ok(None) };
+            match first.chunks.recv().await {
+                Some(Ok(bytes)) => return Ok(Some(bytes)),
+                Some(Err(e)) => {
+                    self.running.clear();
+                    self.next = self.fetcher.size;
+                    return Err(e);
+                }
+                None => drop(self.running.pop_front()),
+            }
+        }
+    }
+
+    /// Keeps as many parts running as may.
+    fn start(&mut self) {
+        while self.running.len() < self.parallel && self.next < self.fetcher.size {
+            let end = self.next.saturating_add(self.part).min(self.fetcher.size);
+            // a part that is not being read yet must not stop for want of a reader
+            let capacity = if self.parallel > 1 { usize::try_from(PART).unwrap_or(CHUNKS) } else { CHUNKS };
+            let (sender, chunks) = mpsc::channel(capacity);
+            let (fetcher, start) = (self.fetcher.clone(), self.next);
+            let task = tokio::spawn(async move { fetcher.run(start, end, &sender).await });
+            self.running.push_back(Running { chunks, task });
+            self.next = end;
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Fetcher {
+    repository: Repository,
+    digest: Digest,
+    size: u64,
+}
+
+/// How an attempt ended.
+enum End {
+    /// All bytes are there.
+    Done,
+    /// Whoever reads has gone.
+    Unwanted,
+    /// Worth another attempt.
+    Broken(Error),
+    /// Not worth one.
+    Failed(Error),
+}
+
+impl Fetcher {
+    /// Fetches `start..end`, here or there, in as many attempts as bring something.
+    async fn run(&self, mut start: u64, end: u64, to: &mpsc::Sender<Result<Bytes>>) {
+        let config = self.repository.registry.config();
+        let mut last = None;
+        for endpoint in self.repository.endpoints.iter() {
+            let mut failures = 0;
+            while failures < config.attempts {
+                if failures > 0 {
+                    let factor = 1u32.checked_shl(failures - 1).unwrap_or(u32::MAX);
+                    tokio::time::sleep(config.backoff.saturating_mul(factor).min(MAX_BACKOFF)).await;
+                }
+                let before = start;
+                match self.attempt(endpoint, &mut start, end, to).await {
+                    End::Done | End::Unwanted => return,
+                    End::Broken(e) => {
+                        failures = if start > before { 1 } else { failures + 1 };
+                        tracing::debug!(blob = %self.digest, offset = start, error = %e, "transfer broke off");
+                        last = Some(e);
+                    }
+                    End::Failed(e) => {
+                        last = Some(e);
+                        break;
+                    }
+                }
+            }
+        }
+        let error = last.unwrap_or_else(|| Error::Transfer("no registry to ask".to_owned()));
+        // nobody may be listening any more
+        let _ = to.send(Err(error)).await;
+    }
+
+    async fn attempt(&self, endpoint: &Endpoint, start: &mut u64, end: u64, to: &mpsc::Sender<Result<Bytes>>) -> End {
+        let whole = *start == 0 && end == self.size;
+        let mut headers = HeaderMap::new();
+        if !whole && let Ok(value) = HeaderValue::from_str(&format!("bytes={}-{}", *start, end.saturating_sub(1))) {
+            headers.insert(RANGE, value);
+        }
+        let path = format!("blobs/{}", self.digest);
+        let response = match self.repository.request(endpoint, Method::GET, &path, &headers).await {
+            Ok(response) => response,
+            Err(e) if e.is_transport() => return End::Broken(e),
+            Err(e) => return End::Failed(e),
+        };
+        let skip = match response.status() {
+            StatusCode::OK => match self.check_length(&response) {
+                Ok(()) => *start,
+                Err(e) => return End::Failed(e),
+            },
+            StatusCode::PARTIAL_CONTENT => match range_start(&response) {
+                Some(from) if from <= *start => *start - from,
+                _ => return End::Failed(Error::Transfer(format!("{}: unasked range", self.digest))),
+            },
+            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+                return End::Broken(self.repository.refused("GET", response, self.digest.as_str()).await);
+            }
+            _ => return End::Failed(self.repository.refused("GET", response, self.digest.as_str()).await),
+        };
+        copy(response, skip, start, end, to).await
+    }
+
+    /// A whole blob must have the length its descriptor says, where the server tells one.
+    fn check_length(&self, response: &Response) -> Result<()> {
+        match response.content_length() {
+            Some(length) if length != self.size => Err(Error::Transfer(format!(
+                "{}: the registry sends {length} bytes, the manifest says {}",
+                self.digest, self.size
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Passes `start..end` on, after `skip` bytes that are known already.
+async fn copy(
+    mut response: Response,
+    mut skip: u64,
+    start: &mut u64,
+    end: u64,
+    to: &mpsc::Sender<Result<Bytes>>,
+) -> End {
+    while *start < end {
+        let mut chunk = match response.chunk().await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => return End::Broken(Error::Transfer("unexpected EOF".to_owned())),
+            Err(e) => return End::Broken(Error::Transfer(describe(&e, None))),
+        };
+        let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
+        skip -= skipped as u64;
+        let mut wanted = chunk.split_off(skipped);
+        wanted.truncate(usize::try_from(end - *start).unwrap_or(usize::MAX));
+        if wanted.is_empty() {
+            continue;
+        }
+        *start += wanted.len() as u64;
+        if to.send(Ok(wanted)).await.is_err() {
+            return End::Unwanted;
+        }
+    }
+    End::Done
+}
+
+/// `Content-Range: bytes 100-199/200`
+fn range_start(response: &Response) -> Option<u64> {
+    let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
+    range.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
+}

@@ -1,0 +1,162 @@
+//! What can go wrong with a registry. Texts that users know from Docker are kept.
+
+use std::error::Error as _;
+use std::io;
+
+use tare_reference::Digest;
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong with a registry.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// Pulling needs other credentials, or there is no such repository: registries do not tell which.
+    #[error("pull access denied for {0}, repository does not exist or may require 'docker login'")]
+    PullDenied(String),
+    /// Pushing needs other credentials.
+    #[error("push access denied, repository does not exist or may require authorization: server message: {0}")]
+    PushDenied(String),
+    /// The registry wants user and password, and there are none.
+    #[error("no basic auth credentials")]
+    NoBasicCredentials,
+    /// User and password, or token, are wrong.
+    #[error("{0}")]
+    Unauthorized(String),
+    /// No such tag, manifest or blob.
+    #[error("{0}: not found")]
+    NotFound(String),
+    /// No answer.
+    #[error("failed to do request: {method} \"{url}\": {reason}")]
+    Request {
+        /// `Head`, `Get`…
+        method: String,
+        /// Where to.
+        url: String,
+        /// In the words of Go's network errors.
+        reason: String,
+    },
+    /// An answer that is no success.
+    #[error("unexpected status from {method} request to {url}: {status}{}", detail(.message))]
+    Status {
+        /// `HEAD`, `GET`…
+        method: String,
+        /// Where to.
+        url: String,
+        /// `500 Internal Server Error`
+        status: String,
+        /// What the registry said, shortened.
+        message: String,
+    },
+    /// 429, with the registry's words.
+    #[error("toomanyrequests: {0}")]
+    TooManyRequests(String),
+    /// An image of the schema that Docker removed.
+    #[error(
+        "Docker Image Format v1 and Docker Image manifest version 2, schema 1 support has been removed. Suggest the \
+         author of {0} to upgrade the image to the OCI Format or Docker Image manifest v2, schema 2. More information \
+         at https://docs.docker.com/go/deprecated-image-specs/"
+    )]
+    Schema1(String),
+    /// Content that is not what its name says.
+    #[error("unexpected digest of {what}: {actual}, expected {expected}")]
+    Digest {
+        /// `manifest`
+        what: &'static str,
+        /// What it should be.
+        expected: Digest,
+        /// What it is.
+        actual: Digest,
+    },
+    /// A blob ended early or late, attempt after attempt.
+    #[error("failed to copy: {0}")]
+    Transfer(String),
+    /// More than a stated limit.
+    #[error("{what} exceeds {limit} bytes")]
+    TooLarge {
+        /// What.
+        what: &'static str,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// An answer that cannot be understood.
+    #[error("invalid {what} from {url}: {reason}")]
+    Malformed {
+        /// What should have been there.
+        what: &'static str,
+        /// From where.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// A setting that makes no sense.
+    #[error("{0}")]
+    Config(String),
+}
+
+fn detail(message: &str) -> String {
+    if message.is_empty() { String::new() } else { format!(": {message}") }
+}
+
+impl Error {
+    /// No answer at all, rather than a refusal.
+    pub(crate) fn is_transport(&self) -> bool {
+        matches!(self, Error::Request { .. })
+    }
+}
+
+/// What Go's HTTP client would say.
+pub(crate) fn describe(error: &reqwest::Error, address: Option<std::net::SocketAddr>) -> String {
+    let host = error.url().and_then(|u| u.host_str()).unwrap_or_default();
+    let dial = address.map_or_else(|| format!("dial tcp {host}"), |a| format!("dial tcp {a}"));
+    let mut cause = error.source();
+    let mut last = error.to_string();
+    while let Some(inner) = cause {
+        if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
+            return describe_tls(tls);
+        }
+        if let Some(io) = inner.downcast_ref::<io::Error>() {
+            if let Some(tls) = io.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
+                return describe_tls(tls);
+            }
+            match io.kind() {
+                io::ErrorKind::ConnectionRefused => return format!("{dial}: connect: connection refused"),
+                io::ErrorKind::NetworkUnreachable => return format!("{dial}: connect: network is unreachable"),
+                io::ErrorKind::HostUnreachable => return format!("{dial}: connect: no route to host"),
+                io::ErrorKind::TimedOut if error.is_connect() => return format!("{dial}: i/o timeout"),
+                io::ErrorKind::ConnectionReset => return "read: connection reset by peer".to_owned(),
+                io::ErrorKind::UnexpectedEof => return "EOF".to_owned(),
+                _ => {}
+            }
+        }
+        last = inner.to_string();
+        cause = inner.source();
+    }
+    if error.is_connect() && error.is_timeout() {
+        return format!("{dial}: i/o timeout");
+    }
+    if error.is_timeout() {
+        return "net/http: timeout awaiting response".to_owned();
+    }
+    if last.contains("failed to lookup address") {
+        return format!("dial tcp: lookup {host}: no such host");
+    }
+    if last.contains("before message completed") || last.contains("connection closed") {
+        return "EOF".to_owned();
+    }
+    last
+}
+
+fn describe_tls(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidMessage(_) => "http: server gave HTTP response to HTTPS client".to_owned(),
+        rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
+            "tls: failed to verify certificate: x509: certificate signed by unknown authority".to_owned()
+        }
+        rustls::Error::InvalidCertificate(
+            rustls::CertificateError::Expired | rustls::CertificateError::ExpiredContext { .. },
+        ) => "tls: failed to verify certificate: x509: certificate has expired or is not yet valid".to_owned(),
+        rustls::Error::InvalidCertificate(reason) => format!("tls: failed to verify certificate: x509: {reason}"),
+        other => format!("tls: {other}"),
+    }
+}
