@@ -124,30 +124,34 @@ impl Tokens {
         challenges: &[Challenge],
         refused: Option<&str>,
     ) -> Result<String> {
-        for challenge in challenges {
-            let cached = match challenge {
-                Challenge::Basic => basic(&grant.credentials)?,
-                Challenge::Bearer { realm, service, scope, error } => {
-                    // a fresh token would be the same one, with as little scope
-                    if refused.is_some() && error == "insufficient_scope" {
-                        return Err(Error::Unauthorized("insufficient_scope: authorization failed".to_owned()));
-                    }
-                    let scopes = merge_scopes(&grant.scope, scope);
-                    bearer(http, realm, service, &scopes, &grant.credentials).await?
+        let cached = match choose(challenges, &grant.credentials)? {
+            Challenge::Basic => basic(&grant.credentials)?,
+            Challenge::Bearer { realm, service, scope, error } => {
+                // a fresh token would be the same one, with as little scope
+                if refused.is_some() && error == "insufficient_scope" {
+                    return Err(Error::Unauthorized("insufficient_scope: authorization failed".to_owned()));
                 }
-            };
-            if refused == Some(cached.header.as_str()) {
-                return Err(Error::Unauthorized("authorization failed".to_owned()));
+                let scopes = merge_scopes(&grant.scope, scope);
+                bearer(http, realm, service, &scopes, &grant.credentials).await?
             }
-            let header = cached.header.clone();
-            // pulling anonymously from a thousand repositories must not fill the memory
-            let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            tokens.retain(|_, t| t.until.is_none_or(|until| Instant::now() < until));
-            tokens.insert(grant.clone(), cached);
-            return Ok(header);
+        };
+        if refused == Some(cached.header.as_str()) {
+            return Err(Error::Unauthorized("authorization failed".to_owned()));
         }
-        Err(Error::Unauthorized("no supported authentication scheme".to_owned()))
+        let header = cached.header.clone();
+        // pulling anonymously from a thousand repositories must not fill the memory
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.retain(|_, t| t.until.is_none_or(|until| Instant::now() < until));
+        tokens.insert(grant.clone(), cached);
+        Ok(header)
     }
+}
+
+/// The server's first choice; someone without credentials can do nothing with basic authentication.
+fn choose<'c>(challenges: &'c [Challenge], credentials: &Credentials) -> Result<&'c Challenge> {
+    let bearer = challenges.iter().find(|c| credentials.is_anonymous() && **c != Challenge::Basic);
+    let chosen = bearer.or(challenges.first());
+    chosen.ok_or_else(|| Error::Unauthorized("no supported authentication scheme".to_owned()))
 }
 
 fn basic(credentials: &Credentials) -> Result<Cached> {
@@ -198,11 +202,7 @@ async fn bearer(
         get_token(http, realm, service, scopes, None, false).await?
     } else {
         match post_token(http, realm, service, scopes, credentials, false).await {
-            // servers without OAuth2
-            Err(Error::Status { status, .. })
-                if matches!(status.get(..3), Some("404" | "401" | "400" | "405"))
-                    && credentials.identity_token.is_empty() =>
-            {
+            Err(e) if lacks_oauth2(&e) && credentials.identity_token.is_empty() => {
                 get_token(http, realm, service, scopes, Some(credentials), false).await?
             }
             other => other?,
@@ -296,35 +296,34 @@ async fn token_answer(method: &str, request: reqwest::RequestBuilder, url: &str)
 
 /// Checks credentials against a registry's challenge; gives a refresh token where the server hands them out.
 pub(crate) async fn login(http: &Http, challenges: &[Challenge], credentials: &Credentials) -> Result<Login> {
-    for challenge in challenges {
-        return match challenge {
-            Challenge::Basic => Ok(Login::Basic(basic(credentials)?.header)),
-            Challenge::Bearer { realm, service, scope, .. } => {
-                let scopes = merge_scopes("", scope);
-                let answer = match post_token(http, realm, service, &scopes, credentials, true).await {
-                    Err(Error::Status { status, .. })
-                        if matches!(status.get(..3), Some("404" | "401" | "400" | "405")) =>
-                    {
-                        get_token(http, realm, service, &scopes, Some(credentials), true).await
-                    }
-                    other => other,
-                };
-                match answer {
-                    Ok(answer) => Ok(Login::Token {
-                        header: format!("Bearer {}", answer.token.or(answer.access_token).unwrap_or_default()),
-                        identity: answer.refresh_token.unwrap_or_default(),
-                    }),
-                    Err(Error::Status { status, message, .. }) if status.starts_with("401") => {
-                        let reason =
-                            if message.is_empty() { "incorrect username or password".to_owned() } else { message };
-                        Err(Error::Unauthorized(format!("unauthorized: {reason}")))
-                    }
-                    Err(e) => Err(e),
-                }
-            }
-        };
+    let (realm, service, scope) = match choose(challenges, credentials)? {
+        Challenge::Basic => return Ok(Login::Basic(basic(credentials)?.header)),
+        Challenge::Bearer { realm, service, scope, .. } => (realm, service, scope),
+    };
+    let scopes = merge_scopes("", scope);
+    let answer = match post_token(http, realm, service, &scopes, credentials, true).await {
+        Err(e) if lacks_oauth2(&e) => get_token(http, realm, service, &scopes, Some(credentials), true).await,
+        other => other,
+    };
+    match answer {
+        Ok(answer) => Ok(Login::Token {
+            header: format!("Bearer {}", answer.token.or(answer.access_token).unwrap_or_default()),
+            identity: answer.refresh_token.unwrap_or_default(),
+        }),
+        Err(Error::Status { status, message, .. }) if status.starts_with("401") => {
+            let reason = if message.is_empty() { "incorrect username or password".to_owned() } else { message };
+            Err(Error::Unauthorized(format!("unauthorized: {reason}")))
+        }
+        Err(e) => Err(e),
     }
-    Err(Error::Unauthorized("no supported authentication scheme".to_owned()))
+}
+
+/// Servers that only know the older way to ask for a token answer like this.
+fn lacks_oauth2(error: &Error) -> bool {
+    match error {
+        Error::Status { status, .. } => matches!(status.get(..3), Some("404" | "401" | "400" | "405")),
+        _ => false,
+    }
 }
 
 /// What a login gave.
