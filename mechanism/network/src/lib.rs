@@ -13,11 +13,13 @@
 //! - [`reconcile`]: what exists and should not;
 //! - [`firewall`]: the nf_tables table as data;
 //! - [`cidr`], [`ipam`], [`pools`]: addresses and subnets, pure;
-//! - [`hosts`], [`resolv`]: the files that give a container its names.
+//! - [`hosts`], [`resolv`]: the files that give a container its names;
+//! - [`dns`]: the embedded name server of user networks.
 #![forbid(unsafe_code)]
 
 pub mod bridge;
 pub mod cidr;
+pub mod dns;
 pub mod endpoint;
 mod error;
 pub mod firewall;
