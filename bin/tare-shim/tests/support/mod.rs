@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -25,6 +26,10 @@ use tare_shim_protocol::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 static LAST: AtomicU32 = AtomicU32::new(0);
+
+/// Held while a process is spawned, which for a moment has copies of all our descriptors, and while one is closed that
+/// nobody else may have open afterwards.
+static SPAWNING: Mutex<()> = Mutex::new(());
 
 /// What is to be run.
 pub struct Plan {
@@ -117,7 +122,9 @@ impl Plan {
         }
         let argv: Vec<_> = argv.into_iter().map(|argument| CString::new(argument).unwrap()).collect();
         let fds = [null.as_fd(), null.as_fd(), stderr.as_fd(), theirs.as_fd()];
+        let spawning = SPAWNING.lock().unwrap_or_else(PoisonError::into_inner);
         let pid = tare_sys::spawn::spawn(&binary, &argv, &[], &fds).unwrap();
+        drop(spawning);
         let cgroup = self.spec["linux"]["cgroupsPath"].as_str().unwrap().to_owned();
         let daemon = Daemon { socket, last_seq: 0, events: VecDeque::new() };
         Shim { daemon, pid, ended: false, directory, parent, cgroup, log: self.config.log }
@@ -325,6 +332,17 @@ impl Shim {
     pub fn spare_exists(&self) -> bool {
         let name = self.cgroup.rsplit('/').next().unwrap();
         Cgroup::open(&Hierarchies::detect().unwrap(), &format!("{}/spare-{name}", self.parent)).exists()
+    }
+
+    /// The daemon is gone.
+    pub fn disconnect(&mut self) {
+        let _spawning = SPAWNING.lock().unwrap_or_else(PoisonError::into_inner);
+        self.daemon = Daemon { socket: seqpacket_pair().0, last_seq: 0, events: VecDeque::new() };
+    }
+
+    /// Another daemon takes over.
+    pub fn reconnect(&mut self) {
+        self.daemon = Daemon::connect(self.path());
     }
 
     /// Waits for the shim's own end.
