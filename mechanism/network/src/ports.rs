@@ -160,6 +160,9 @@ pub enum PortError {
     /// The range of ports is empty.
     #[error("invalid range of host ports: {0}-{1}")]
     EmptyRange(u16, u16),
+    /// Every port of the range for "any port" is reserved.
+    #[error("no host port is free: all are reserved by ip_local_reserved_ports")]
+    NoneFree,
     /// The container has no address that the port could lead to.
     #[error("the container has no address to publish a port for")]
     NoTarget,
@@ -273,7 +276,8 @@ impl Registry {
                 Err(error) => return Err(error),
             }
         }
-        Err(failure.unwrap_or(PortError::EmptyRange(0, 0)))
+        // Only a range whose every port is reserved leaves nothing to try.
+        Err(failure.unwrap_or(PortError::NoneFree))
     }
 
     /// The ports to try, in order.

@@ -227,3 +227,54 @@ fn answers() -> Phrase {
 fn translated() -> Phrase {
     any_bit(Connection::Status, DESTINATION_CHANGED)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(chain: &str) -> String {
+        let line = |rule: Rule| {
+            let steps: Vec<_> = rule.expressions.iter().map(ToString::to_string).collect();
+            format!("{}  # {}", steps.join("; "), rule.comment)
+        };
+        let rules: Vec<_> = rules().into_iter().filter(|rule| rule.chain == chain).map(line).collect();
+        rules.join("\n")
+    }
+
+    #[test]
+    fn the_plan_of_forwarding() {
+        insta::assert_snapshot!(plan(FORWARD), @"
+        jump user  # the owner's rules
+        r0 = ConnectionState; r0 &= 0x06000000; r0 != 0x00000000; accept  # answers
+        r0 = InputInterface; r4 = OutputInterface; r0 in @within; accept  # within a network
+        r0 = InputInterface; r0 in @internal; drop  # out of internal networks
+        r0 = OutputInterface; r0 in @internal; drop  # into internal networks
+        r0 = OutputInterface; r0 in @bridges; r0 = ConnectionStatus; r0 &= 0x20000000; r0 != 0x00000000; accept  # published ports
+        r0 = OutputInterface; r0 in @bridges; drop  # anything else into networks
+        ");
+    }
+
+    #[test]
+    fn the_plan_of_arrivals() {
+        insta::assert_snapshot!(plan(ARRIVING), @"
+        r0 = NetworkProtocol; r0 == 0x02; r0 = Network[16;1]; r0 == 0x7f; return  # loopback is not published to others
+        r0 = NetworkProtocol; r0 == 0x02; r0 = Network[16;4]; r1 = TransportProtocol; r2 = Transport[2;2]; r0 = @publish4[r0]; dnat Ipv4 r0:r1  # ports of one address
+        r0 = NetworkProtocol; r0 == 0x02; r0 = DestinationKind; r0 == 0x02000000; r0 = TransportProtocol; r1 = Transport[2;2]; r0 = @anywhere4[r0]; dnat Ipv4 r0:r1  # ports of all addresses
+        r0 = NetworkProtocol; r0 == 0x0a; r0 = Network[24;16]; r4 = TransportProtocol; r5 = Transport[2;2]; r0 = @publish6[r0]; dnat Ipv6 r0:r4  # ports of one address
+        r0 = NetworkProtocol; r0 == 0x0a; r0 = DestinationKind; r0 == 0x02000000; r0 = TransportProtocol; r1 = Transport[2;2]; r0 = @anywhere6[r0]; dnat Ipv6 r0:r4  # ports of all addresses
+        ");
+    }
+
+    #[test]
+    fn the_owners_chain_is_never_touched() {
+        assert!(rules().iter().all(|rule| rule.chain != USER));
+        let transaction = table("t");
+        let flush = |name: &str| {
+            let mut other = Transaction::new(super::super::FAMILY, "t");
+            other.flush_chain(name);
+            other.bytes().to_vec()
+        };
+        let contains = |part: &[u8]| transaction.bytes().windows(part.len()).any(|window| window == part);
+        assert!(contains(&flush(FORWARD)) && !contains(&flush(USER)));
+    }
+}
