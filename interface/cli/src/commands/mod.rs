@@ -16,7 +16,22 @@ pub mod push;
 pub mod run;
 pub mod save;
 pub mod start;
+
+pub mod common;
+pub mod container_prune;
+pub mod diff;
+pub mod kill;
+pub mod pause;
+pub mod port;
+pub mod ps;
 pub mod rename;
+pub mod restart;
+pub mod rm;
+pub mod stop;
+pub mod top;
+pub mod unpause;
+pub mod update;
+pub mod wait;
 
 /// Groups of commands.
 pub static GROUPS: &[Group] = &[
@@ -46,5 +61,18 @@ pub static TABLE: &[&Command] = &[
     &save::COMMAND,
     &start::COMMAND,
     // Containers: looking, stopping, removing.
+    &container_prune::COMMAND,
+    &diff::COMMAND,
+    &kill::COMMAND,
+    &pause::COMMAND,
+    &port::COMMAND,
+    &ps::COMMAND,
     &rename::COMMAND,
+    &restart::COMMAND,
+    &rm::COMMAND,
+    &stop::COMMAND,
+    &top::COMMAND,
+    &unpause::COMMAND,
+    &update::COMMAND,
+    &wait::COMMAND,
 ];

@@ -14,7 +14,7 @@ pub fn human_size(bytes: i64, digits: usize) -> String {
 }
 
 /// C's and Go's `%.{digits}g`.
-fn significant(value: f64, digits: usize) -> String {
+pub fn significant(value: f64, digits: usize) -> String {
     let digits = digits.max(1);
     let scientific = format!("{value:.*e}", digits - 1);
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));

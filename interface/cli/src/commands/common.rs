@@ -1,0 +1,115 @@
+//! What several commands share: one request for each of many names, filters, questions.
+
+use std::future::Future;
+use std::io::{BufRead, IsTerminal};
+
+use futures_util::stream::{FuturesOrdered, StreamExt};
+use tare_docker_api::filters::Filters;
+use tare_docker_client::{Client, Error};
+
+use crate::cli::Cli;
+use crate::error::CliError;
+use crate::flags::{Flag, Matches};
+
+/// Requests in flight at once when a command has many names.
+const PARALLEL: usize = 50;
+
+/// Does the same to each name, many at a time, and echoes those that went well, in their order.
+pub async fn each<'a, F, Fut>(cli: &'a Cli, names: &'a [String], operation: F) -> Result<i32, CliError>
+where
+    F: Fn(&'a Client, &'a str) -> Fut,
+    Fut: Future<Output = Result<Outcome, CliError>>,
+{
+    let client = cli.client()?;
+    let mut errors = Vec::new();
+    let mut waiting = names.iter();
+    let mut running: FuturesOrdered<_> =
+        waiting.by_ref().take(PARALLEL).map(|n| named(n, operation(client, n))).collect();
+    while let Some((name, result)) = running.next().await {
+        match result {
+            Ok(Outcome::Echo) => cli.out.println(name)?,
+            Ok(Outcome::Silent) => {}
+            Err(error) => errors.push(error),
+        }
+        running.extend(waiting.next().map(|n| named(n, operation(client, n))));
+    }
+    CliError::join(errors).map_or(Ok(0), Err)
+}
+
+/// What is said about a name that went well.
+pub enum Outcome {
+    /// The name.
+    Echo,
+    /// Nothing.
+    Silent,
+}
+
+async fn named<'a>(
+    name: &'a str,
+    work: impl Future<Output = Result<Outcome, CliError>>,
+) -> (&'a str, Result<Outcome, CliError>) {
+    (name, work.await)
+}
+
+/// For [`each`]: a request whose answer does not matter.
+pub fn echo(result: Result<(), Error>) -> Result<Outcome, CliError> {
+    Ok(result.map(|()| Outcome::Echo)?)
+}
+
+/// `--filter` with its short name.
+pub const FILTER: Flag = filter_flag("Filter output based on conditions provided").short('f');
+/// `--filter` of prunes, whose short name is taken by `--force`.
+pub const PRUNE_FILTER: Flag = filter_flag("Provide filter values (e.g. \"until=<timestamp>\")");
+/// `--force` of prunes.
+pub const PRUNE_FORCE: Flag = Flag::bool("force", "Do not prompt for confirmation").short('f');
+
+const fn filter_flag(help: &'static str) -> Flag {
+    Flag::list("filter", help).type_name("filter").check(check_filter)
+}
+
+fn check_filter(value: &str) -> Result<(), String> {
+    if value.is_empty() || value.contains('=') {
+        return Ok(());
+    }
+    Err("bad format of filter (expected name=value)".to_owned())
+}
+
+/// The filters given.
+pub fn filters(m: &Matches) -> Filters {
+    let mut filters = Filters::default();
+    for (name, value) in m.list("filter").iter().filter_map(|f| f.split_once('=')) {
+        filters.add(name.trim().to_lowercase(), value.trim());
+    }
+    filters
+}
+
+/// The filters given, and those that the configuration file has for prunes.
+pub fn prune_filters(cli: &Cli, m: &Matches) -> Result<Filters, CliError> {
+    let mut filters = filters(m);
+    let configured = cli.config()?.values.get("pruneFilters").and_then(|v| v.as_array());
+    for text in configured.into_iter().flatten().filter_map(|v| v.as_str()) {
+        let Some((name, value)) = text.split_once('=') else { continue };
+        let opposite = match name {
+            "label" => "label!",
+            "label!" => "label",
+            _ => "",
+        };
+        let contradicted = filters.get(opposite).any(|v| v == value);
+        if !contradicted {
+            filters.add(name, value);
+        }
+    }
+    Ok(filters)
+}
+
+/// Asks on the terminal; true after `y`. Without an answer it is no.
+pub fn confirm(cli: &Cli, question: &str) -> Result<bool, CliError> {
+    cli.out.print(format!("{question} [y/N] "))?;
+    let mut answer = String::new();
+    // An unreadable stdin is no consent either.
+    let read = std::io::stdin().lock().read_line(&mut answer).unwrap_or(0);
+    if read == 0 && std::io::stdin().is_terminal() {
+        cli.out.print("\n")?;
+    }
+    Ok(answer.trim().eq_ignore_ascii_case("y"))
+}

@@ -1,0 +1,26 @@
+//! `pause`: stops all processes of containers where they are.
+
+use tare_docker_client::Query;
+
+use super::common::{each, echo};
+use crate::cli::Cli;
+use crate::command::{Arity, Command};
+use crate::error::CliError;
+use crate::flags::Matches;
+
+/// `pause`
+pub static COMMAND: Command = Command {
+    names: &["container pause", "pause"],
+    usage: "CONTAINER [CONTAINER...]",
+    about: "Pause all processes within one or more containers",
+    common: 0,
+    arity: Arity::AtLeast(1),
+    interspersed: true,
+    flags: &[],
+    run: |cli, m| Box::pin(run(cli, m)),
+};
+
+async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
+    each(cli, &m.args, async |client, name| echo(client.post(&format!("/containers/{name}/pause"), Query::new()).await))
+        .await
+}
