@@ -253,7 +253,9 @@ impl Failure {
 
     /// What a bare error number does not tell.
     fn hint(self, plan: Option<&Plan>) -> &'static str {
-        let kind = plan.and_then(|plan| plan.mounts.get(usize::from(self.index))).map(|mount| &mount.kind);
+        let mount = plan.and_then(|plan| plan.mounts.get(usize::from(self.index)));
+        let kind = mount.map(|mount| &mount.kind);
+        let file_system = mount.and_then(|mount| mount.file_system());
         match (self.step, self.errno) {
             (Step::Attach | Step::Target, Errno::NOTDIR | Errno::ISDIR)
                 if matches!(kind, Some(MountKind::Bind { .. })) =>
@@ -261,7 +263,9 @@ impl Failure {
                 ": Are you trying to mount a directory onto a file (or vice-versa)? \
                  Check if the specified host path exists and is the expected type"
             }
-            (Step::Target, Errno::LOOP) => " (proc and sysfs must be mounted on ordinary directories)",
+            (Step::Target, Errno::LOOP) if file_system == Some(c"proc") || file_system == Some(c"sysfs") => {
+                " (proc and sysfs must be mounted on ordinary directories)"
+            }
             (Step::Pivot, Errno::INVAL) => {
                 " (the host's root is a chroot or an initramfs, which cannot be pivoted away from)"
             }

@@ -70,7 +70,8 @@ fn mount_one(
     let target = || paths::ensure(root, mount.target.as_c_str(), prepared.make).map_err(fail(Step::Target));
     match (&mount.kind, &prepared.tree, &prepared.cgroup) {
         (MountKind::Bind { .. }, Some(tree), _) => {
-            attach(tree, target()?.as_fd()).map_err(fail(Step::Attach))?;
+            let target = target()?;
+            attach(tree, target.as_fd()).map_err(|errno| fail(Step::Attach)(explain(errno, target, prepared.make)))?;
             Ok(None)
         }
         (MountKind::New { file_system, parameters, copy_up }, ..) => {
@@ -124,6 +125,12 @@ fn mount_one(
             Ok(None)
         }
     }
+}
+
+/// The kernel's answer is the same for a directory on a file as for much else.
+fn explain(errno: Errno, target: OwnedFd, wanted: Make) -> Errno {
+    let directory = fstat(target).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+    if errno == Errno::INVAL && directory != (wanted == Make::Directory) { Errno::NOTDIR } else { errno }
 }
 
 fn new_mount(index: usize, mount: &MountPlan, file_system: &CStr, parameters: &[Parameter]) -> Outcome<OwnedFd> {
