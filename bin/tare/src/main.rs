@@ -1,2 +1,26 @@
-//! tare
-fn main() {}
+//! The program `tare`: the command line, the daemon (`tare daemon`) and the OCI runtime (`tare oci`). Wiring only.
+#![forbid(unsafe_code)]
+
+mod daemon;
+
+use std::process::ExitCode;
+
+use tare_cli::Invocation;
+
+/// Commands that are not the client's.
+const LOCAL: &[(&str, &str)] = &[("daemon", "Run the engine"), ("oci", "Run containers from OCI bundles, without the engine")];
+
+fn main() -> ExitCode {
+    let mut args: Vec<_> = std::env::args_os().skip(1).collect();
+    match args.first().and_then(|first| first.to_str()) {
+        Some("daemon") => {
+            args.remove(0);
+            daemon::main(args)
+        }
+        _ => {
+            let executable = std::env::current_exe().ok();
+            let code = tare_cli::main(Invocation { args, executable, local: LOCAL });
+            ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
+        }
+    }
+}

@@ -121,10 +121,7 @@ impl Engine {
             state.oom_killed = false;
             (inner.snapshot(), super::attributes(&inner.record))
         };
-        container.announce(|progress| {
-            progress.running = true;
-            progress.error.clear();
-        });
+        container.announce(|progress| progress.running = true);
         for endpoint in &container.read().sandbox.endpoints {
             self.network_event("connect", &endpoint.network_id, &endpoint.network_name, &container.id);
         }
@@ -155,10 +152,7 @@ impl Engine {
             inner.state.pid = 0;
             inner.snapshot()
         };
-        container.announce(|progress| {
-            progress.exit_code = code;
-            progress.error.clone_from(&error.message);
-        });
+        container.announce(|progress| progress.exit_code = code);
         self.save_later(&snapshot);
         error
     }

@@ -92,8 +92,6 @@ pub(crate) struct Progress {
     pub(crate) removed: bool,
     /// Exit code of the newest ended run.
     pub(crate) exit_code: i32,
-    /// Its error, if starting failed.
-    pub(crate) error: String,
     /// Clients about to attach.
     pub(crate) tickets: usize,
 }

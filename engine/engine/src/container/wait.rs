@@ -1,6 +1,6 @@
 //! Waiting for a container.
 
-use tare_docker_api::container::{WaitExitError, WaitResponse};
+use tare_docker_api::container::WaitResponse;
 
 use crate::Engine;
 use crate::error::Result;
@@ -33,10 +33,9 @@ impl Engine {
                 Ok(now) if now.exits > exits => now.exit_code,
                 _ => last_code,
             };
-            let message = reached.map(|now| now.error.clone()).unwrap_or_default();
+            drop(reached);
             drop(container);
-            let error = (!message.is_empty()).then_some(WaitExitError { message });
-            WaitResponse { error, status_code: i64::from(code) }
+            WaitResponse { error: None, status_code: i64::from(code) }
         })
     }
 }

@@ -1,0 +1,124 @@
+//! `tare daemon`: reads its settings ([`settings`]), opens its sockets ([`listen`]), runs the engine until it is told to
+//! stop. Stopping the daemon leaves containers running.
+
+mod listen;
+mod settings;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use tare_docker_http::Config;
+use tare_docker_http::handlers::server;
+use tare_engine::Engine;
+use tokio::signal::unix::{SignalKind, signal};
+
+use settings::Settings;
+
+/// Threads that run the daemon's tasks: they never block, so a few serve any machine.
+const WORKERS: usize = 2;
+/// Time an idle thread for blocking work is kept, so that bursts find threads and rest has none.
+const IDLE_THREAD: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Runs the daemon with the arguments after `daemon`.
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let settings = match Settings::read(args) {
+        Ok(settings) => settings,
+        Err(settings::ReadError::Help(error)) => {
+            // Help and version go to stdout with status 0, mistakes to stderr with 2: clap's own rule.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
+        }
+        Err(settings::ReadError::Invalid(error)) => return failed(&error),
+    };
+    start_log(&settings);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_keep_alive(IDLE_THREAD)
+        .enable_all()
+        .build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(run(&settings));
+            runtime.shutdown_background();
+            result
+        }
+        Err(error) => Err(error.into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("failed to start daemon: {error:#}");
+    ExitCode::FAILURE
+}
+
+fn start_log(settings: &Settings) {
+    let filter = tracing_subscriber::EnvFilter::try_new(settings.log_level()).unwrap_or_default();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+}
+
+async fn run(settings: &Settings) -> Result<()> {
+    let listeners = listen::open(settings).await?;
+    let pidfile = settings.pidfile().map(write_pidfile).transpose()?;
+    let engine = Engine::open(settings.engine()?).await.context("opening the engine")?;
+    let config = Config {
+        server_version: env!("CARGO_PKG_VERSION").to_owned(),
+        min_version: settings.min_api_version()?,
+        ..Config::default()
+    };
+    let server = server(std::sync::Arc::clone(&engine), config);
+    // The service manager may not be there, or not want to know.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tracing::info!("API listen on {}", settings.hosts().join(", "));
+    let serving = tokio::spawn({
+        let server = std::sync::Arc::clone(&server);
+        async move { server.serve(listeners).await }
+    });
+    wait_for_end().await?;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    server.stop().await;
+    serving.await?;
+    engine.shut_down();
+    listen::close(settings);
+    if let Some(path) = pidfile {
+        // Left behind, it would name a process that is gone.
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(())
+}
+
+async fn wait_for_end() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    // Settings are read at the start only; ending on SIGHUP would surprise.
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => tracing::info!("SIGHUP: settings are read at the start only"),
+        }
+    }
+}
+
+fn write_pidfile(path: &Path) -> Result<std::path::PathBuf> {
+    if let Ok(text) = std::fs::read_to_string(path)
+        && let Ok(pid) = text.trim().parse::<u32>()
+        && Path::new("/proc").join(pid.to_string()).exists()
+        && pid != std::process::id()
+    {
+        anyhow::bail!("process with PID {pid} is still running (pid file {})", path.display());
+    }
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).with_context(|| format!("mkdir {}", parent.display()))?;
+    }
+    let mut file = std::fs::File::create(path).with_context(|| format!("create {}", path.display()))?;
+    writeln!(file, "{}", std::process::id()).with_context(|| format!("write {}", path.display()))?;
+    Ok(path.to_owned())
+}

@@ -1,0 +1,348 @@
+//! The daemon's settings: flags with dockerd's names over a JSON file with daemon.json's names. JSON, because the file
+//! is the one operators of Docker have already.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Parser;
+use serde::Deserialize;
+use tare_docker_api::container::Ulimit;
+use tare_docker_api::versions::{self, ApiVersion};
+use tare_engine::EngineConfig;
+
+const CONFIG_FILE: &str = "/etc/tare/daemon.json";
+const HOST: &str = "unix:///run/tare.sock";
+const DATA_ROOT: &str = "/var/lib/tare";
+const EXEC_ROOT: &str = "/run/tare";
+/// Docker's default size of `/dev/shm`, bytes.
+const SHM_SIZE: i64 = 64 * 1024 * 1024;
+/// Docker's default grace of `docker stop`, seconds.
+const STOP_TIMEOUT_S: i64 = 10;
+/// Docker's default number of layers downloaded at once.
+const DOWNLOADS: usize = 3;
+
+/// The flags.
+#[derive(Debug, Parser)]
+#[command(name = "tare daemon", about = "Run the engine", version)]
+struct Flags {
+    /// Addresses to listen on: unix://PATH or tcp://ADDRESS:PORT
+    #[arg(short = 'H', long = "host", value_name = "HOST")]
+    hosts: Vec<String>,
+    /// Directory of images, volumes and container state
+    #[arg(long, value_name = "DIR")]
+    data_root: Option<PathBuf>,
+    /// Directory of running containers' state, on a tmpfs
+    #[arg(long, value_name = "DIR")]
+    exec_root: Option<PathBuf>,
+    /// File to write the daemon's process ID to
+    #[arg(short, long, value_name = "FILE")]
+    pidfile: Option<PathBuf>,
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    config_file: Option<PathBuf>,
+    /// Group of the unix socket
+    #[arg(short = 'G', long, value_name = "GROUP")]
+    group: Option<String>,
+    /// Registry to try before Docker Hub
+    #[arg(long = "registry-mirror", value_name = "URL")]
+    registry_mirrors: Vec<String>,
+    /// Registry that may be used without TLS
+    #[arg(long = "insecure-registry", value_name = "REGISTRY")]
+    insecure_registries: Vec<String>,
+    /// Layers downloaded at once
+    #[arg(long, value_name = "N")]
+    max_concurrent_downloads: Option<usize>,
+    /// Interface of the default bridge
+    #[arg(short, long, value_name = "NAME")]
+    bridge: Option<String>,
+    /// Address of the default bridge in CIDR notation
+    #[arg(long, value_name = "CIDR")]
+    bip: Option<String>,
+    /// MTU of containers' interfaces
+    #[arg(long)]
+    mtu: Option<u32>,
+    /// Default address of published ports
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<IpAddr>,
+    /// Name servers of containers
+    #[arg(long, value_name = "ADDRESS")]
+    dns: Vec<String>,
+    /// Resolver options of containers
+    #[arg(long = "dns-opt", value_name = "OPTION")]
+    dns_opts: Vec<String>,
+    /// Search domains of containers
+    #[arg(long, value_name = "DOMAIN")]
+    dns_search: Vec<String>,
+    /// Set the variables of legacy links (true or false)
+    #[arg(long, value_name = "BOOL")]
+    legacy_link_env: Option<bool>,
+    /// Default log driver
+    #[arg(long, value_name = "DRIVER")]
+    log_driver: Option<String>,
+    /// Default log options
+    #[arg(long = "log-opt", value_name = "KEY=VALUE")]
+    log_opts: Vec<String>,
+    /// Seconds a container has to stop
+    #[arg(long, value_name = "SECONDS")]
+    default_stop_timeout: Option<i64>,
+    /// Default size of /dev/shm in bytes
+    #[arg(long, value_name = "BYTES")]
+    default_shm_size: Option<i64>,
+    /// Default limits (NAME=SOFT[:HARD])
+    #[arg(long = "default-ulimit", value_name = "LIMIT")]
+    default_ulimits: Vec<String>,
+    /// Parent cgroup of containers
+    #[arg(long, value_name = "PATH")]
+    cgroup_parent: Option<String>,
+    /// Set no_new_privs for containers by default
+    #[arg(long)]
+    no_new_privileges: bool,
+    /// Labels of the engine
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    labels: Vec<String>,
+    /// Log everything
+    #[arg(short = 'D', long)]
+    debug: bool,
+    /// Log level: debug, info, warn, error
+    #[arg(short, long, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+/// The file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+struct File {
+    hosts: Vec<String>,
+    data_root: Option<PathBuf>,
+    exec_root: Option<PathBuf>,
+    pidfile: Option<PathBuf>,
+    group: Option<String>,
+    registry_mirrors: Vec<String>,
+    insecure_registries: Vec<String>,
+    max_concurrent_downloads: Option<usize>,
+    bridge: Option<String>,
+    bip: Option<String>,
+    mtu: Option<u32>,
+    ip: Option<IpAddr>,
+    dns: Vec<String>,
+    dns_opts: Vec<String>,
+    dns_search: Vec<String>,
+    legacy_link_env: Option<bool>,
+    log_driver: Option<String>,
+    log_opts: BTreeMap<String, String>,
+    default_stop_timeout: Option<i64>,
+    default_shm_size: Option<i64>,
+    default_ulimits: BTreeMap<String, FileUlimit>,
+    cgroup_parent: Option<String>,
+    no_new_privileges: bool,
+    labels: Vec<String>,
+    debug: bool,
+    log_level: Option<String>,
+    min_api_version: Option<String>,
+    /// Containers always survive the daemon; the setting is accepted because it says so.
+    live_restore: Option<bool>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct FileUlimit {
+    name: String,
+    hard: i64,
+    soft: i64,
+}
+
+/// Why settings could not be read.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    /// Help was asked for, or the flags are wrong; the error prints itself.
+    Help(clap::Error),
+    /// Anything else.
+    Invalid(anyhow::Error),
+}
+
+/// All settings.
+#[derive(Debug)]
+pub(super) struct Settings {
+    flags: Flags,
+    file: File,
+}
+
+impl Settings {
+    /// Reads flags and file.
+    pub(super) fn read(args: Vec<OsString>) -> Result<Self, ReadError> {
+        let program = std::iter::once(OsString::from("tare daemon"));
+        let flags = Flags::try_parse_from(program.chain(args)).map_err(ReadError::Help)?;
+        let file = read_file(flags.config_file.as_deref()).map_err(ReadError::Invalid)?;
+        if file.live_restore == Some(false) {
+            return Err(ReadError::Invalid(anyhow::anyhow!(
+                "live-restore cannot be turned off: containers never end with the daemon"
+            )));
+        }
+        Ok(Self { flags, file })
+    }
+
+    /// Addresses to listen on.
+    pub(super) fn hosts(&self) -> Vec<String> {
+        let hosts = list(&self.flags.hosts, &self.file.hosts);
+        if hosts.is_empty() { vec![HOST.to_owned()] } else { hosts }
+    }
+
+    pub(super) fn group(&self) -> &str {
+        self.flags.group.as_deref().or(self.file.group.as_deref()).unwrap_or("docker")
+    }
+
+    pub(super) fn pidfile(&self) -> Option<&Path> {
+        self.flags.pidfile.as_deref().or(self.file.pidfile.as_deref())
+    }
+
+    pub(super) fn log_level(&self) -> &str {
+        if self.flags.debug || self.file.debug {
+            return "debug";
+        }
+        self.flags.log_level.as_deref().or(self.file.log_level.as_deref()).unwrap_or("info")
+    }
+
+    /// The lowest API version accepted: the file's, or Docker's variable's, or the default.
+    pub(super) fn min_api_version(&self) -> Result<ApiVersion> {
+        let text = self.file.min_api_version.clone().or_else(|| std::env::var("DOCKER_MIN_API_VERSION").ok());
+        let Some(text) = text else { return Ok(versions::MIN) };
+        let version: ApiVersion = text.parse().context("min-api-version")?;
+        if version < versions::FLOOR || version > versions::MAX {
+            bail!("min-api-version {version} is not between {} and {}", versions::FLOOR, versions::MAX);
+        }
+        Ok(version)
+    }
+
+    /// The engine's part.
+    pub(super) fn engine(&self) -> Result<EngineConfig> {
+        let (flags, file) = (&self.flags, &self.file);
+        let path = |flag: &Option<PathBuf>, file: &Option<PathBuf>, default: &str| {
+            flag.clone().or_else(|| file.clone()).unwrap_or_else(|| default.into())
+        };
+        let mut log_opts = file.log_opts.clone();
+        for option in &flags.log_opts {
+            let (name, value) = option.split_once('=').with_context(|| format!("invalid --log-opt {option:?}"))?;
+            log_opts.insert(name.to_owned(), value.to_owned());
+        }
+        Ok(EngineConfig {
+            data_root: path(&flags.data_root, &file.data_root, DATA_ROOT),
+            exec_root: path(&flags.exec_root, &file.exec_root, EXEC_ROOT),
+            shim: shim()?,
+            registry_mirrors: list(&flags.registry_mirrors, &file.registry_mirrors),
+            insecure_registries: list(&flags.insecure_registries, &file.insecure_registries),
+            bridge: flags.bridge.clone().or_else(|| file.bridge.clone()),
+            bridge_address: flags.bip.as_ref().or(file.bip.as_ref()).map(|text| bridge_address(text)).transpose()?,
+            mtu: flags.mtu.or(file.mtu),
+            dns: list(&flags.dns, &file.dns),
+            dns_options: list(&flags.dns_opts, &file.dns_opts),
+            dns_search: list(&flags.dns_search, &file.dns_search),
+            legacy_link_env: flags.legacy_link_env.or(file.legacy_link_env).unwrap_or(true),
+            log_driver: flags.log_driver.clone().or_else(|| file.log_driver.clone()).unwrap_or_else(|| "json-file".into()),
+            log_opts,
+            stop_timeout_s: flags.default_stop_timeout.or(file.default_stop_timeout).unwrap_or(STOP_TIMEOUT_S),
+            labels: list(&flags.labels, &file.labels),
+            default_ulimits: self.ulimits()?,
+            default_bind_address: flags.ip.or(file.ip),
+            no_new_privileges: flags.no_new_privileges || file.no_new_privileges,
+            shm_size: flags.default_shm_size.or(file.default_shm_size).unwrap_or(SHM_SIZE),
+            cgroup_parent: flags.cgroup_parent.clone().or_else(|| file.cgroup_parent.clone()),
+            max_concurrent_downloads: flags
+                .max_concurrent_downloads
+                .or(file.max_concurrent_downloads)
+                .unwrap_or(DOWNLOADS)
+                .max(1),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: option_env!("TARE_BUILD").unwrap_or("unknown").to_owned(),
+        })
+    }
+
+    fn ulimits(&self) -> Result<Vec<Ulimit>> {
+        let mut limits: BTreeMap<String, Ulimit> = BTreeMap::new();
+        for (name, limit) in &self.file.default_ulimits {
+            let own = if limit.name.is_empty() { name } else { &limit.name };
+            limits.insert(own.clone(), Ulimit { name: own.clone(), hard: limit.hard, soft: limit.soft });
+        }
+        for text in &self.flags.default_ulimits {
+            let invalid = || format!("invalid --default-ulimit {text:?}");
+            let (name, values) = text.split_once('=').with_context(invalid)?;
+            let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+            let limit = Ulimit {
+                name: name.to_owned(),
+                hard: hard.parse().with_context(invalid)?,
+                soft: soft.parse().with_context(invalid)?,
+            };
+            limits.insert(name.to_owned(), limit);
+        }
+        Ok(limits.into_values().collect())
+    }
+}
+
+/// Flags win over the file.
+fn list(flags: &[String], file: &[String]) -> Vec<String> {
+    if flags.is_empty() { file.to_vec() } else { flags.to_vec() }
+}
+
+fn read_file(named: Option<&Path>) -> Result<File> {
+    let path = named.unwrap_or(Path::new(CONFIG_FILE));
+    let text = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => return Ok(File::default()),
+        text => text.with_context(|| format!("read {}", path.display()))?,
+    };
+    serde_json::from_str(&text)
+        .with_context(|| format!("unable to configure the daemon with file {}", path.display()))
+}
+
+fn bridge_address(text: &str) -> Result<(Ipv4Addr, u8)> {
+    let invalid = || format!("invalid --bip {text:?}: expected ADDRESS/PREFIX");
+    let (address, prefix) = text.split_once('/').with_context(invalid)?;
+    let (address, prefix): (Ipv4Addr, u8) =
+        (address.parse().with_context(invalid)?, prefix.parse().with_context(invalid)?);
+    if prefix > 30 {
+        bail!("{}: no room for containers", invalid());
+    }
+    Ok((address, prefix))
+}
+
+/// The shim's executable: beside this one, or where distributions put helpers.
+fn shim() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("finding this program's own file")?;
+    let candidates = [own.with_file_name("tare-shim"), PathBuf::from("/usr/libexec/tare/tare-shim")];
+    match candidates.iter().find(|path| path.is_file()) {
+        Some(path) => Ok(path.clone()),
+        None => bail!("tare-shim is missing: expected it at {} or {}", candidates[0].display(), candidates[1].display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(args: &[&str]) -> Settings {
+        Settings::read(args.iter().map(OsString::from).collect()).unwrap()
+    }
+
+    #[test]
+    fn flags_win_over_defaults() {
+        let settings = read(&["-H", "unix:///x", "--registry-mirror", "http://m", "--legacy-link-env", "false"]);
+        assert_eq!(settings.hosts(), ["unix:///x"]);
+        assert_eq!(settings.file.registry_mirrors, [""; 0]);
+        assert_eq!(settings.flags.legacy_link_env, Some(false));
+        assert_eq!(read(&[]).hosts(), [HOST]);
+    }
+
+    #[test]
+    fn unknown_settings_in_the_file_are_refused() {
+        assert!(serde_json::from_str::<File>(r#"{"dns":["1.1.1.1"],"log-opts":{"max-size":"1m"}}"#).is_ok());
+        assert!(serde_json::from_str::<File>(r#"{"swarm-default-advertise-addr":"x"}"#).is_err());
+    }
+
+    #[test]
+    fn bridge_addresses() {
+        assert_eq!(bridge_address("10.1.0.1/16").unwrap(), (Ipv4Addr::new(10, 1, 0, 1), 16));
+        assert!(bridge_address("10.1.0.1").is_err());
+        assert!(bridge_address("10.1.0.1/31").is_err());
+    }
+}
