@@ -74,7 +74,7 @@ pub fn exec(target: &ExecTarget<'_>, process: &Process, stdio: Stdio) -> Result<
             stdio: &stdio,
             preserve: &preserve,
             host_proc: host_proc.as_fd(),
-            await_parent: matches!(target.cgroup, CgroupPlace::Join(_)),
+            await_cgroup: matches!(target.cgroup, CgroupPlace::Join(_)),
             wait: Wait::Nothing,
         },
         target: target.pidfd,
@@ -83,13 +83,13 @@ pub fn exec(target: &ExecTarget<'_>, process: &Process, stdio: Stdio) -> Result<
     };
     let talk = start_child(target, &task, own_socket)?;
     let (pid, pidfd) = identity(&talk)?;
-    let await_parent = task.common.await_parent;
+    let await_cgroup = task.common.await_cgroup;
     drop(socket);
 
-    join_cgroup(&target.cgroup, pid)?;
-    oom_score_adj(pid, plan.oom_score_adj)?;
     let start_time = start_time(pid)?;
-    if await_parent {
+    oom_score_adj(pid, plan.oom_score_adj)?;
+    if await_cgroup {
+        join_cgroup(&target.cgroup, pid)?;
         talk.go()?;
     }
     let context = Context { plan: None, process: &plan };

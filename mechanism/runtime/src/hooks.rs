@@ -61,18 +61,25 @@ impl HookKind {
 /// Bytes of a hook's standard error that are passed on in an error.
 const STDERR_BYTES_MAX: u64 = 4096;
 
-/// Runs the hooks of a kind in order; stops at the first that fails. `container` is the init's pidfd, for those that
-/// run in the container's namespaces ([`HookKind::CreateContainer`], [`HookKind::StartContainer`]).
+/// Runs the hooks of a kind in order; stops at the first that fails, except that all [`HookKind::Poststart`] and
+/// [`HookKind::Poststop`] hooks are run and their errors collected. `container` is the init's pidfd, for those that run in
+/// the container's namespaces ([`HookKind::CreateContainer`], [`HookKind::StartContainer`]).
 pub fn run_hooks(kind: HookKind, spec: &Spec, state: &State, container: Option<BorrowedFd<'_>>) -> Result<()> {
     spec.hooks.as_ref().map_or(Ok(()), |hooks| run_list(kind, hooks, state, container))
 }
 
 pub(crate) fn run_list(kind: HookKind, hooks: &Hooks, state: &State, container: Option<BorrowedFd<'_>>) -> Result<()> {
+    let go_on = matches!(kind, HookKind::Poststart | HookKind::Poststop);
+    let mut failed: Vec<String> = Vec::new();
     for (index, hook) in kind.list(hooks).iter().enumerate() {
-        let what = || format!("{} hook {index} `{}`", kind.name(), hook.path.display());
-        run(hook, state, container).map_err(|reason| Error::invalid(format!("{}: {reason}", what())))?;
+        if let Err(reason) = run(hook, state, container) {
+            failed.push(format!("{} hook {index} `{}`: {reason}", kind.name(), hook.path.display()));
+        }
+        if !failed.is_empty() && !go_on {
+            break;
+        }
     }
-    Ok(())
+    if failed.is_empty() { Ok(()) } else { Err(Error::invalid(failed.join("; "))) }
 }
 
 fn run(hook: &Hook, state: &State, container: Option<BorrowedFd<'_>>) -> Result<(), String> {

@@ -163,7 +163,7 @@ pub fn create(launch: Launch<'_>) -> Result<Created> {
             stdio: &stdio,
             preserve: &preserve,
             host_proc: host_proc.as_fd(),
-            await_parent: user_namespace || matches!(launch.cgroup, CgroupPlace::Join(_)),
+            await_cgroup: matches!(launch.cgroup, CgroupPlace::Join(_)),
             wait: fifo.as_ref().map_or(Wait::Parent, |fifo| Wait::Fifo(fifo.as_fd())),
         },
         plan: &plan,
@@ -172,15 +172,16 @@ pub fn create(launch: Launch<'_>) -> Result<Created> {
     };
     let talk = start_child(&task, &launch.cgroup, own_socket)?;
     let (pid, pidfd) = identity(&talk)?;
-    let await_parent = task.common.await_parent;
+    let await_cgroup = task.common.await_cgroup;
     drop((socket, stdio, preserve, fifo, prepared));
 
     let linux = spec.linux.as_ref();
     if let Some(linux) = linux.filter(|_| user_namespace) {
         userns::write_maps(pid, &linux.uid_mappings, &linux.gid_mappings)?;
+        talk.go()?;
     }
-    join_cgroup(&launch.cgroup, pid)?;
-    if await_parent {
+    if await_cgroup {
+        join_cgroup(&launch.cgroup, pid)?;
         talk.go()?;
     }
     oom_score_adj(pid, process.oom_score_adj)?;
@@ -196,6 +197,8 @@ impl Created {
     ///
     /// A command that was found but is no program (wrong architecture, missing interpreter) is not an error here: as
     /// with Docker, the process says so on its own standard error and exits with 255.
+    ///
+    /// [`HookKind::Poststart`] hooks are left to the caller: their failure is to be logged, not to stop anything.
     pub fn start(mut self) -> Result<Init> {
         if let Some(hooks) = &mut self.hooks {
             hooks.1.status = Status::Created;
@@ -203,10 +206,6 @@ impl Created {
         }
         self.talk.go()?;
         self.talk.until_executed(Context { plan: None, process: &self.process })?;
-        if let Some(hooks) = &mut self.hooks {
-            hooks.1.status = Status::Running;
-            hooks::run_list(HookKind::Poststart, &hooks.0, &hooks.1, None)?;
-        }
         Ok(Init { pid: self.pid, pidfd: self.pidfd, start_time: self.start_time, console: self.console })
     }
 

@@ -95,6 +95,11 @@ impl Prepared {
         Ok(Self { root, root_place, mounts, joins, null, cgroup_parameters: vec![mode] })
     }
 
+    /// Whether cgroups of v2 are mounted.
+    pub(crate) fn has_cgroup2(&self) -> bool {
+        self.mounts.iter().any(|mount| matches!(mount.cgroup, Some(CgroupTrees::V2(_))))
+    }
+
     /// The numbers of all descriptors in it.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
         let of_mounts = self.mounts.iter().flat_map(|mount| {

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use common::{Bundle, Output, pipes, run, script, spec, try_run, wait, with};
 use serde_json::json;
-use tare_runtime::{Error, ErrorKind, Launch, Stdio, create};
+use tare_runtime::{Error, ErrorKind, HookKind, Launch, Stdio, create};
 
 fn failure(bundle: &Bundle, args: &[&str]) -> (ErrorKind, String) {
     let error = try_run(bundle, &spec(args)).unwrap_err();
@@ -312,6 +312,7 @@ fn hooks_run_in_their_places() {
         "createContainer": [hook("createContainer", &format!("test -c {}/dev/null && hostname >> {}", rootfs.display(), log.display()))],
         "startContainer": [in_container],
         "poststart": [hook("poststart", "")],
+        "poststop": [hook("poststop", "exit 1"), hook("poststop again", "")],
     }});
     let spec = with(script("cat /hook; cat /state"), extra);
     let output = run(&bundle, &spec);
@@ -319,8 +320,17 @@ fn hooks_run_in_their_places() {
     let state: serde_json::Value = serde_json::from_str(state).unwrap();
     assert_eq!(first, "y");
     assert_eq!((state["id"].as_str(), state["status"].as_str()), (Some("test"), Some("created")));
-    let log = fs::read_to_string(log).unwrap();
-    assert_eq!(log, "prestart\ncreateRuntime\ncreateContainer\nbox\npoststart\n");
+    let path = log;
+    let log = fs::read_to_string(&path).unwrap();
+    let state = tare_oci_runtime::State::default();
+    tare_runtime::run_hooks(HookKind::Poststart, &spec, &state, None).unwrap();
+    let error = tare_runtime::run_hooks(HookKind::Poststop, &spec, &state, None).unwrap_err();
+    assert_eq!(error.to_string(), "poststop hook 0 `/bin/sh`: exit status 1");
+    assert_eq!(
+        fs::read_to_string(&path).unwrap().lines().skip(4).collect::<Vec<_>>(),
+        ["poststart", "poststop", "poststop again"]
+    );
+    assert_eq!(log, "prestart\ncreateRuntime\ncreateContainer\nbox\n");
 }
 
 #[test]

@@ -3,8 +3,9 @@
 mod common;
 
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use common::{Bundle, Running, run, script, spec, try_run, with};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen};
@@ -53,7 +54,7 @@ fn nothing_of_the_host_is_mounted() {
     // Not every kernel has every one of them.
     let here = |line: &&str| {
         let path = line.split(' ').next().unwrap();
-        !path.starts_with("/proc") || std::path::Path::new(path).exists()
+        !path.starts_with("/proc") || Path::new(path).exists()
     };
     let expected: Vec<&str> = all.lines().filter(here).collect();
     assert!(expected.len() > 12);
@@ -360,7 +361,7 @@ fn an_idmapped_bind_mount() {
 #[test]
 fn cgroups() {
     let group = format!("tare-runtime-test-{}", std::process::id());
-    let directory = std::path::Path::new("/sys/fs/cgroup/pids").join(&group);
+    let directory = Path::new("/sys/fs/cgroup/pids").join(&group);
     fs::create_dir(&directory).unwrap();
     let bundle = Bundle::new();
     let spec = script("grep pids /proc/self/cgroup");
@@ -398,6 +399,45 @@ fn cgroups() {
     assert!(born.ends_with(":pids:/"), "{born}");
     // The shell and its child; the thread that the container was born from is not of its process namespace.
     assert_eq!(mounted, "\n2\nro\n");
+}
+
+/// Where cgroup v2 is mounted: alone, or beside v1.
+fn unified() -> Option<&'static str> {
+    ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].into_iter().find(|path| Path::new(path).join("cgroup.procs").exists())
+}
+
+#[test]
+fn cgroups_of_version_2() {
+    let Some(unified) = unified() else { panic!("this test needs a mount of cgroup v2") };
+    let directory = Path::new(unified).join(format!("tare-runtime-test-{}", std::process::id()));
+    fs::create_dir(&directory).unwrap();
+    let bundle = Bundle::new();
+    let text = "grep ^0: /proc/self/cgroup; ls -d /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/tare* 2>/dev/null; \
+                grep ' /sys/fs/cgroup ' /proc/self/mountinfo | cut -d' ' -f4,6; grep -c . /sys/fs/cgroup/cgroup.procs";
+    let mount = json!({"mounts": [{"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+        "options": ["ro", "nosuid", "noexec", "nodev"]}]});
+    let mounts = tare_cgroup::MountSources::V2 { host: directory.clone() };
+    let mut outputs = Vec::new();
+    for own_namespace in [true, false] {
+        let mut spec = with(script(text), mount.clone());
+        if !own_namespace {
+            let namespaces = &mut spec.linux.as_mut().unwrap().namespaces;
+            namespaces.retain(|namespace| namespace.kind != tare_oci_runtime::NamespaceKind::Cgroup);
+        }
+        let group = fs::File::open(&directory).unwrap();
+        let (stdio, pipes) = common::pipes();
+        let cgroup = tare_runtime::CgroupPlace::Into(group.as_fd());
+        let launch =
+            Launch { cgroup, cgroup_mounts: Some(&mounts), stdio, ..Launch::new("test", bundle.path(), &spec) };
+        let init = create(launch).unwrap().start().unwrap();
+        outputs.push(pipes.finish(&init).stdout);
+    }
+    fs::remove_dir(&directory).unwrap();
+    // In its own namespace the container sees its group as the root; in the host's, the group alone is shown.
+    let name = directory.file_name().unwrap().to_str().unwrap();
+    let options = "ro,nosuid,nodev,noexec,relatime";
+    assert_eq!(outputs[0], format!("0::/\n/sys/fs/cgroup/cgroup.procs\n/ {options}\n1\n"));
+    assert_eq!(outputs[1], format!("0::/{name}\n/sys/fs/cgroup/cgroup.procs\n/{name} {options}\n1\n"));
 }
 
 #[test]

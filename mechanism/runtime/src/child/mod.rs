@@ -37,8 +37,8 @@ pub(crate) struct Task<'a> {
     pub(crate) preserve: &'a [OwnedFd],
     /// The host's `/proc`.
     pub(crate) host_proc: BorrowedFd<'a>,
-    /// Whether the parent has something to do before anything else happens.
-    pub(crate) await_parent: bool,
+    /// Whether the parent moves the child to its cgroups: on v1 that takes it a while, in which the child goes on.
+    pub(crate) await_cgroup: bool,
     /// How the process waits before execve.
     pub(crate) wait: Wait<'a>,
 }
@@ -126,14 +126,17 @@ fn become_init(child: &Child, task: &InitTask<'_>) -> Outcome<Infallible> {
         undumpable()?;
     }
     child.close_all_but(0, common.keep).map_err(at(Step::CloseInherited))?;
-    if common.await_parent {
-        receive(common.socket).map_err(at(Step::AwaitParent))?;
-    }
     if user_namespace {
+        receive(common.socket).map_err(at(Step::AwaitParent))?;
         map_root()?;
         undumpable()?;
     }
-    enter_namespaces(task)?;
+    join_namespaces(task)?;
+    // A cgroup2 mount shows the cgroup namespace that it is made in.
+    let early = task.prepared.has_cgroup2();
+    if early {
+        unshare(task)?;
+    }
     rustix::process::setsid().map_err(at(Step::Session))?;
     keyring(common.process)?;
     if !task.plan.hostname.is_empty() {
@@ -149,6 +152,9 @@ fn become_init(child: &Child, task: &InitTask<'_>) -> Outcome<Infallible> {
         write_proc(common.host_proc, &sysctl.path, resolve, &sysctl.value).map_err(nth(Step::Sysctl, index))?;
     }
     label(common)?;
+    if !early {
+        unshare(task)?;
+    }
     mounts::enter_root(task)?;
     process::finish(child, common, terminal)
 }
@@ -157,9 +163,6 @@ fn become_exec(child: &Child, task: &ExecTask<'_>) -> Outcome<Infallible> {
     let common = &task.common;
     undumpable()?;
     child.close_all_but(0, common.keep).map_err(at(Step::CloseInherited))?;
-    if common.await_parent {
-        receive(common.socket).map_err(at(Step::AwaitParent))?;
-    }
     label(common)?;
     // From here on the container's processes may look at this one: nothing of the host stays open.
     child.close_all_but(0, task.keep_inside).map_err(at(Step::CloseInherited))?;
@@ -179,6 +182,9 @@ fn become_exec(child: &Child, task: &ExecTask<'_>) -> Outcome<Infallible> {
         }
         ChildStdio::Inherit | ChildStdio::Fds(_) => None,
     };
+    if common.await_cgroup {
+        receive(common.socket).map_err(at(Step::AwaitParent))?;
+    }
     process::finish(child, common, terminal)
 }
 
@@ -193,12 +199,21 @@ fn map_root() -> Outcome {
     rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(at(Step::MapRoot))
 }
 
-fn enter_namespaces(task: &InitTask<'_>) -> Outcome {
+fn join_namespaces(task: &InitTask<'_>) -> Outcome {
     let namespaces = &task.plan.namespaces;
     for (index, (join, fd)) in namespaces.join.iter().zip(&task.prepared.joins).enumerate() {
         if !join.before {
             move_into_link_name_space(fd.as_fd(), link_type(join.flag)).map_err(nth(Step::Join, index))?;
         }
+    }
+    Ok(())
+}
+
+/// The namespaces that are made by the child, once it is where its cgroup namespace is to have its root.
+fn unshare(task: &InitTask<'_>) -> Outcome {
+    let namespaces = &task.plan.namespaces;
+    if task.common.await_cgroup {
+        receive(task.common.socket).map_err(at(Step::AwaitParent))?;
     }
     if namespaces.unshare != 0 {
         tare_sys::thread::unshare(namespaces.unshare).map_err(at(Step::Unshare))?;
