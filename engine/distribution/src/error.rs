@@ -1,0 +1,128 @@
+//! What goes wrong, by kind, in Docker's words.
+
+use tare_images::platform::BadPlatform;
+use tare_reference::ReferenceError;
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What sort of failure it is; the interface maps it to a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// There is no such thing.
+    NotFound,
+    /// Something stands in the way.
+    Conflict,
+    /// The request makes no sense.
+    Invalid,
+    /// Not allowed to anyone.
+    Forbidden,
+    /// Not allowed without other credentials.
+    Unauthorized,
+    /// Everything else.
+    Internal,
+}
+
+/// What can go wrong when images come and go.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] tare_images::Error),
+    /// The registry.
+    #[error(transparent)]
+    Registry(#[from] tare_registry::Error),
+    /// A registry that could not say what a reference means.
+    #[error("failed to resolve reference \"{reference}\": {source}")]
+    Resolve {
+        /// The full reference.
+        reference: String,
+        /// Why.
+        source: tare_registry::Error,
+    },
+    /// A reference.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// `--platform`
+    #[error(transparent)]
+    Platform(#[from] BadPlatform),
+    /// An archive that is read or written.
+    #[error(transparent)]
+    Archive(#[from] tare_archive::Error),
+    /// No image for the platform on the registry.
+    #[error(
+        "no matching manifest for {platform} in the manifest list entries: no match for platform in manifest: not found"
+    )]
+    NoManifest {
+        /// What was asked for.
+        platform: String,
+    },
+    /// A layer that cannot be unpacked.
+    #[error("failed to extract layer {diff_id}: {source}")]
+    Extract {
+        /// The layer.
+        diff_id: String,
+        /// Why.
+        source: tare_images::Error,
+    },
+    /// Something else that is missing.
+    #[error("{0}")]
+    NotFound(String),
+    /// An image that is in use or has other names.
+    #[error("conflict: unable to delete {reference} ({}) - {reason}", if *.hard { "cannot be forced" } else { "must be forced" })]
+    Conflict {
+        /// The name or short ID.
+        reference: String,
+        /// Whether `--force` would not help either.
+        hard: bool,
+        /// What stands in the way.
+        reason: String,
+    },
+    /// A request that makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// Reserved names.
+    #[error("{0}")]
+    Forbidden(String),
+    /// Everything else.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// What sort of failure it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::Store(e) => store_kind(e),
+            Error::Registry(e) | Error::Resolve { source: e, .. } => registry_kind(e),
+            Error::Reference(_) | Error::Platform(_) | Error::Invalid(_) | Error::Archive(_) => Kind::Invalid,
+            Error::NoManifest { .. } | Error::NotFound(_) => Kind::NotFound,
+            Error::Conflict { .. } => Kind::Conflict,
+            Error::Forbidden(_) => Kind::Forbidden,
+            Error::Extract { .. } | Error::Internal(_) => Kind::Internal,
+        }
+    }
+
+    pub(crate) fn io(step: &str, source: &std::io::Error) -> Error {
+        Error::Internal(format!("{step}: {source}"))
+    }
+}
+
+fn store_kind(error: &tare_images::Error) -> Kind {
+    use tare_images::Error as E;
+    match error {
+        E::NotFound(_) | E::Ambiguous(_) | E::Platform { .. } | E::NoPath(_) => Kind::NotFound,
+        E::Reference(_) | E::NotADirectory | E::Overwrite { .. } | E::Malformed { .. } | E::Archive(_) => Kind::Invalid,
+        _ => Kind::Internal,
+    }
+}
+
+fn registry_kind(error: &tare_registry::Error) -> Kind {
+    use tare_registry::Error as E;
+    match error {
+        E::PullDenied(_) | E::NotFound(_) => Kind::NotFound,
+        E::PushDenied(_) | E::NoBasicCredentials | E::Unauthorized(_) => Kind::Unauthorized,
+        E::Schema1(_) => Kind::Invalid,
+        _ => Kind::Internal,
+    }
+}
