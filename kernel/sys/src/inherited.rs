@@ -31,11 +31,33 @@ pub fn take_inherited() -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// A descriptor of our own (close-on-exec) for the same open file as an inherited number: what a parent has left at it
+/// by convention (`--preserve-fds`, `LISTEN_FDS`). Errors: `fcntl(2)`.
+pub fn duplicate(number: i32) -> io::Result<OwnedFd> {
+    // SAFETY: an integer argument; a number that is not open is an error, and one that is stays as it is.
+    let fd = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor that nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::{AsRawFd, BorrowedFd};
 
     use super::*;
+
+    #[test]
+    fn duplicates_are_independent() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let copy = duplicate(file.as_raw_fd()).unwrap();
+        assert_ne!(copy.as_raw_fd(), file.as_raw_fd());
+        drop(file);
+        assert!(rustix::io::fcntl_getfd(&copy).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+        assert_eq!(duplicate(-1).unwrap_err().raw_os_error(), Some(libc::EBADF));
+    }
 
     #[test]
     fn a_descriptor_of_our_own_is_not_taken() {

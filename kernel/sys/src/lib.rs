@@ -2,7 +2,7 @@
 //!
 //! One file per facility: [`process`] (clone3, and what only its child may do), [`thread`] (namespaces, keyring,
 //! scheduling of the caller), [`mount`], [`seccomp`], [`socket`] (passing descriptors), [`spawn`] (starting helpers
-//! without forking memory), [`kill`], [`signals`], [`memory`],
+//! without forking memory), [`kill`], [`signals`], [`signalfd`], [`memory`],
 //! [`inherited`] (descriptors from the parent), [`bpf`], [`network`], [`errno`] (names of errors).
 //!
 //! Structures and constants written down here are compared with the kernel's headers by `headers.rs`.
@@ -18,6 +18,7 @@ pub mod mount;
 pub mod network;
 pub mod process;
 pub mod seccomp;
+pub mod signalfd;
 pub mod signals;
 pub mod socket;
 pub mod spawn;
