@@ -13,16 +13,18 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use crate::body::Body;
 use crate::reply::Hijack;
 use crate::server::Server;
-use crate::socket::Socket;
+use crate::socket::{Rewound, Socket};
 
 /// Largest request head, bytes, as in Go's server: `X-Registry-Config` carries the credentials of many registries.
 const HEAD_MAX: usize = 1 << 20;
+/// First read of a connection, bytes: nearly every request fits.
+const FIRST_READ: usize = 4 << 10;
 
 /// hyper's side of a connection.
 struct ConnectionService<S: 'static> {
@@ -51,8 +53,17 @@ impl<S: Clone + Send + Sync + 'static> Service<Request<Incoming>> for Connection
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve<S: Clone + Send + Sync + 'static>(server: Arc<Server<S>>, socket: Socket) {
+pub(crate) async fn serve<S: Clone + Send + Sync + 'static>(server: Arc<Server<S>>, mut socket: Socket) {
     let stop = server.stop.clone();
+    let mut head = Vec::with_capacity(FIRST_READ);
+    let first = tokio::select! {
+        read = socket.read_buf(&mut head) => read,
+        () = stop.cancelled() => return,
+    };
+    if !matches!(first, Ok(1..)) {
+        return;
+    }
+    let socket = Rewound::new(escape_request_line(head), socket);
     let (sender, mut taken) = mpsc::channel(1);
     let service = ConnectionService { server, hijack: sender };
     let mut connection = http1::Builder::new()
@@ -78,8 +89,29 @@ pub(crate) async fn serve<S: Clone + Send + Sync + 'static>(server: Arc<Server<S
         }
     };
     let parts = connection.into_parts();
-    let early = parts.read_buf.to_vec();
-    hand_over(parts.io.into_inner(), early, hijack).await;
+    let (unread, socket) = parts.io.into_inner().into_parts();
+    hand_over(socket, [&parts.read_buf, unread.as_slice()].concat(), hijack).await;
+}
+
+/// Escapes what people put into a URL as it is: `curl -g 'http://…?filters={"status":["running"]}'` works with Go's server,
+/// while the URL parser here insists on the escapes. Only the first request of a connection is looked at.
+fn escape_request_line(head: Vec<u8>) -> Vec<u8> {
+    let end = head.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(head.len());
+    let (line, rest) = head.split_at(end);
+    if !line.iter().any(|byte| matches!(byte, b'"' | b'<' | b'>')) {
+        return head;
+    }
+    let mut escaped = Vec::with_capacity(head.len() + 64);
+    for byte in line {
+        match byte {
+            b'"' => escaped.extend(b"%22"),
+            b'<' => escaped.extend(b"%3C"),
+            b'>' => escaped.extend(b"%3E"),
+            other => escaped.push(*other),
+        }
+    }
+    escaped.extend(rest);
+    escaped
 }
 
 /// Writes the head and gives the socket away.

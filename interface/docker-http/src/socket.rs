@@ -51,6 +51,68 @@ impl Socket {
     }
 }
 
+/// A connection with bytes that were already read from it.
+#[derive(Debug)]
+pub struct Rewound {
+    head: Vec<u8>,
+    /// How much of `head` was given out.
+    given: usize,
+    socket: Socket,
+}
+
+impl Rewound {
+    /// Gives out `head` before anything else.
+    pub fn new(head: Vec<u8>, socket: Socket) -> Self {
+        Rewound { head, given: 0, socket }
+    }
+
+    /// What of the head was not given out, and the connection.
+    pub fn into_parts(mut self) -> (Vec<u8>, Socket) {
+        self.head.drain(..self.given);
+        (self.head, self.socket)
+    }
+}
+
+impl AsyncRead for Rewound {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let left = this.head.get(this.given..).unwrap_or_default();
+        if left.is_empty() {
+            return Pin::new(&mut this.socket).poll_read(cx, buf);
+        }
+        let given = left.get(..buf.remaining()).unwrap_or(left);
+        buf.put_slice(given);
+        this.given += given.len();
+        if this.given == this.head.len() {
+            // Kept for the life of the connection otherwise.
+            (this.head, this.given) = (Vec::new(), 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Rewound {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().socket).poll_write(cx, buf)
+    }
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().socket).poll_write_vectored(cx, bufs)
+    }
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+    }
+}
+
 macro_rules! delegate {
     ($self:ident, $method:ident($($arg:expr),*)) => {
         match $self.get_mut() {

@@ -349,6 +349,12 @@ fn progress_is_lines_joined_when_ready() {
 }
 
 #[test]
+fn urls_with_unescaped_quotes() {
+    let answer = Talk::new().get("/echo/a\"b/json?filters={\"a\":[\"<b>\"]}");
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("\"a\\\"b 1.55\"\n"), "{answer}");
+}
+
+#[test]
 fn a_broken_body_does_not_end_well() {
     let answer = Talk::new().get("/tar");
     assert!(!answer.ends_with("0\r\n\r\n"), "{answer}");

@@ -18,22 +18,25 @@ const RECORD_SEPARATOR: u8 = 0x1e;
 
 /// `GET /_ping`
 pub async fn ping(context: Context, _: Request) -> Result<Reply> {
-    Ok(pong(&context, Body::Full("OK".into())))
+    Ok(Reply::Response(pong(&context, Body::Full("OK".into()))))
 }
 
 /// `HEAD /_ping`
 pub async fn ping_head(context: Context, _: Request) -> Result<Reply> {
-    Ok(pong(&context, Body::empty()))
+    let mut response = pong(&context, Body::empty());
+    // Said in so many words: the HTTP library leaves it out where there is no body by definition.
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    Ok(Reply::Response(response))
 }
 
-fn pong(context: &Context, body: Body) -> Reply {
-    let mut response: Response<Body> = typed(http::StatusCode::OK, "text/plain; charset=utf-8", body);
+fn pong(context: &Context, body: Body) -> Response<Body> {
+    let mut response = typed(http::StatusCode::OK, "text/plain; charset=utf-8", body);
     let headers = response.headers_mut();
     headers.insert("builder-version", HeaderValue::from_static(context.config.builder_version));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
     headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
     headers.insert("swarm", HeaderValue::from_static("inactive"));
-    Reply::Response(response)
+    response
 }
 
 /// `GET /version`
