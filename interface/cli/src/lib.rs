@@ -5,7 +5,7 @@
 //! * [`app`]: from arguments to a command; [`command`], [`flags`], [`values`], [`help`]: what a command is made of
 //! * [`cli`]: what a command works with; [`config`]: `config.json`; [`credentials`]; [`context`]; [`error`]
 //! * [`output`]: tables, templates, human sizes
-//! * [`opts`], [`streams`], [`progress`]: options of `run`, terminals and attached streams, progress of pulls
+//! * [`opts`], [`streams`], [`progress`], [`copy`]: options of `run`, terminals and attached streams, progress of pulls, `cp`
 //! * [`commands`]: the commands
 #![forbid(unsafe_code)]
 
@@ -15,6 +15,7 @@ pub mod command;
 pub mod commands;
 pub mod config;
 pub mod context;
+pub mod copy;
 pub mod credentials;
 pub mod error;
 pub mod flags;

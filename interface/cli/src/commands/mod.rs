@@ -5,6 +5,7 @@ use crate::command::{Command, Group};
 pub mod attach;
 pub mod build;
 pub mod commit;
+pub mod cp;
 pub mod create;
 pub mod exec;
 pub mod export;
@@ -49,6 +50,7 @@ pub static TABLE: &[&Command] = &[
     &attach::COMMAND,
     &build::COMMAND,
     &commit::COMMAND,
+    &cp::COMMAND,
     &create::COMMAND,
     &exec::COMMAND,
     &export::COMMAND,

@@ -68,7 +68,7 @@ fn split(field: &str) -> Parsed<(&str, Option<&str>)> {
 
 fn bind_option(mount: &mut Mount, key: &str, field: &str, value: Option<&str>) -> Parsed<()> {
     let text = value.unwrap_or("");
-    let mut options = mount.bind_options.take().unwrap_or_else(BindOptions::default);
+    let mut options = mount.bind_options.take().unwrap_or_default();
     match (key, text) {
         ("bind-propagation", _) => options.propagation = text.to_lowercase(),
         ("bind-nonrecursive", _) => {
