@@ -4,7 +4,7 @@
 //! - [`batch`]: requests as data, encoded into one buffer;
 //! - [`socket`]: sends a batch, reads acknowledgements and dumps;
 //! - [`attribute`]: reading attributes of answers;
-//! - [`route`]: rtnetlink: links, addresses, routes, neighbours;
+//! - [`route`]: rtnetlink: links, addresses, routes;
 //! - [`namespace`]: running something in another network namespace.
 //!
 //! The kernel handles a netlink request inside `sendto`, so every answer is there when the call returns and nothing

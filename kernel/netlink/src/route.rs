@@ -2,7 +2,7 @@
 //!
 //! - [`link`]: bridges, veth pairs, changes, listing;
 //! - [`address`]: addresses of links;
-//! - [`path`]: routes and neighbours.
+//! - [`path`]: the routes of packets.
 
 pub mod address;
 pub mod link;

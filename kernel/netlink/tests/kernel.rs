@@ -150,17 +150,3 @@ fn more_requests_than_fit_in_one_call() {
         assert_eq!(address::list(socket).unwrap().iter().filter(|own| own.address.is_ipv4()).count(), 600);
     });
 }
-
-#[test]
-fn neighbours_are_replaced() {
-    alone(|socket| {
-        let bridge = with_bridge(socket);
-        for last in [2, 3] {
-            let mut batch = Batch::new();
-            path::set_neighbour(&mut batch, bridge.index, Ipv4Addr::new(10, 9, 0, 2).into(), [2, 0, 0, 0, 0, last]);
-            socket.execute(batch).unwrap();
-        }
-        let table = std::fs::read_to_string("/proc/thread-self/net/arp").unwrap();
-        assert!(table.contains("02:00:00:00:00:03") && !table.contains("02:00:00:00:00:02"), "{table}");
-    });
-}

@@ -108,14 +108,9 @@ impl Network {
             let mut host = self.route();
             settle(&mut host, veth.name)?;
             settle(&mut host, &spec.bridge)?;
-            // The host may still know another container by this address.
-            let mut batch = Batch::new();
-            for cidr in spec.ipv4.into_iter().chain(spec.ipv6) {
-                path::set_neighbour(&mut batch, veth.bridge, cidr.address(), veth.peer_mac);
-            }
-            host.execute(batch)?;
         }
-        // Other containers may, too: setting the address announces it, now that the bridge passes it on.
+        // The host and other containers may still know another container by these addresses: setting the hardware
+        // address announces them, now that the bridge certainly passes it on.
         let mut batch = Batch::new();
         link::set_mac(&mut batch, own.index, &spec.ifname, veth.peer_mac);
         Ok(inside.route.execute(batch)?)

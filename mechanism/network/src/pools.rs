@@ -1,6 +1,7 @@
 //! Which subnet a new network gets.
 
 use std::fs::{File, OpenOptions};
+use std::net::Ipv6Addr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -55,6 +56,19 @@ impl Pools {
         let single = (17..=19).map(|second| pool(172, second, 16, 16));
         let divided = [20, 24, 28].into_iter().map(|second| pool(172, second, 14, 16));
         Self { pools: single.chain(divided).chain([pool(192, 168, 16, 20)]).collect() }
+    }
+
+    /// Adds a pool of IPv6 subnets of /64 for a host: a unique local /48 (RFC 4193) whose 40 random bits come from `seed`,
+    /// something that stays the same on this host and differs from others'.
+    #[must_use]
+    pub fn with_unique_local(mut self, seed: &[u8]) -> Self {
+        // FNV-1a: spreads any seed over all bits, and secrecy is not asked for.
+        let hash = seed.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        let base = 0xfd_u128 << 120 | u128::from(hash >> 24) << 80;
+        self.pools.extend(Cidr::new(Ipv6Addr::from(base).into(), 48).map(|base| Pool { base, size: 64 }));
+        self
     }
 
     /// Pools with the prefix length of the subnets to cut from each (`default-address-pools`). `None` when a subnet
@@ -127,6 +141,20 @@ mod tests {
         assert_eq!(pools.choose(true, &taken, &[]).unwrap().to_string(), "fd00:1:0:1::/64");
         assert_eq!(Pools::new(&[("10.0.0.0/24".parse().unwrap(), 16)]), None);
         assert_eq!(Pools::new(&[("10.0.0.0/24".parse().unwrap(), 33)]), None);
+    }
+
+    #[test]
+    fn unique_local_subnets() {
+        let pools = |seed: &[u8]| Pools::docker().with_unique_local(seed);
+        let first = pools(b"host a").choose(true, &[], &[]).unwrap();
+        let second = pools(b"host a").choose(true, &[first], &[]).unwrap();
+        assert!(first.to_string().starts_with("fd") && first.prefix() == 64, "{first}");
+        assert_eq!(first.nth(1 << 64), None);
+        assert_eq!(second.index_of(first.address()), None);
+        let site = |subnet: Cidr| Cidr::new(subnet.address(), 48).unwrap().network();
+        assert_eq!(site(first), site(second));
+        assert_ne!(site(pools(b"host b").choose(true, &[], &[]).unwrap()), site(first));
+        assert_eq!(pools(b"host a").choose(false, &[], &[]), Pools::docker().choose(false, &[], &[]));
     }
 
     #[test]

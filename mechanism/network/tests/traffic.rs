@@ -268,6 +268,47 @@ fn udp_flows_follow_the_container() {
 }
 
 #[test]
+fn containers_start_side_by_side() {
+    machine(|machine| {
+        let spec = bridge("tare0", &["172.17.0.0/16"]);
+        machine.network.ensure_bridge(&spec).unwrap();
+        std::thread::scope(|scope| {
+            for host in 2..18_u16 {
+                let spec = &spec;
+                scope.spawn(move || {
+                    let id = format!("{host:07}000");
+                    let container = machine.container(&id, spec, host.into());
+                    tcp_server(container.fd(), "0.0.0.0", 80);
+                    let bound = publish(machine, &format!("172.17.0.{host}"), Protocol::Tcp, None, (8000 + host, 80));
+                    assert_eq!(tcp(machine.outside.as_fd(), HOST_4, 8000 + host).unwrap(), OUTSIDE_4);
+                    machine.network.unpublish(&mappings(&bound)).unwrap();
+                    machine.network.detach(&id).unwrap();
+                });
+            }
+        });
+        let expected = tare_network::Expected { bridges: vec!["tare0".into()], ..tare_network::Expected::default() };
+        assert_eq!(machine.network.reconcile(&expected).unwrap(), tare_network::Reconciled::default());
+    });
+}
+
+#[test]
+fn attached_means_passing() {
+    machine(|machine| {
+        let spec = bridge("tare0", &["172.17.0.0/16"]);
+        machine.network.ensure_bridge(&spec).unwrap();
+        let mut socket = tare_netlink::Socket::open(tare_netlink::Protocol::Route).unwrap();
+        for host in 2..32 {
+            let _container = machine.container(&format!("{host:010}"), &spec, host);
+            // A listing does not bring links up to date as a look-up does: this is how they have been left.
+            let links = tare_netlink::route::link::list(&mut socket).unwrap();
+            let late = links.iter().find(|link| link.name != "lo" && !link.operational);
+            assert_eq!(late, None);
+            machine.network.detach(&format!("{host:010}")).unwrap();
+        }
+    });
+}
+
+#[test]
 fn neighbours_learn_who_has_an_address_now() {
     machine(|machine| {
         let spec = bridge("tare0", &["172.17.0.0/16"]);

@@ -1,4 +1,4 @@
-//! Routes and neighbours.
+//! Routes.
 
 use std::net::IpAddr;
 
@@ -11,14 +11,11 @@ use crate::socket::Socket;
 const NEWROUTE: u16 = 24;
 const DELROUTE: u16 = 25;
 const GETROUTE: u16 = 26;
-const NEWNEIGH: u16 = 28;
 
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_TABLE: u16 = 15;
-const NDA_DST: u16 = 1;
-const NDA_LLADDR: u16 = 2;
 
 /// `RT_TABLE_MAIN`.
 const MAIN: u8 = 254;
@@ -28,8 +25,6 @@ const BOOT: u8 = 3;
 const UNICAST: u8 = 1;
 /// Bytes of `struct rtmsg`.
 const ROUTE_HEADER: usize = 12;
-/// `NUD_REACHABLE`.
-const REACHABLE: u16 = 0x02;
 const ESRCH: i32 = 3;
 
 /// A route of the main table.
@@ -59,19 +54,6 @@ pub fn remove_default(batch: &mut Batch, ipv6: bool) {
     let object = if ipv6 { "IPv6" } else { "IPv4" };
     batch.tolerant_request(DELROUTE, 0, "remove default route", object, &[ESRCH], |message| {
         message.raw(&header(if ipv6 { INET6 } else { INET }));
-    });
-}
-
-/// Tells a link where a neighbour is, replacing what it believed.
-pub fn set_neighbour(batch: &mut Batch, index: u32, address: IpAddr, mac: [u8; 6]) {
-    batch.request(NEWNEIGH, CREATE | REPLACE, "set neighbour", &address.to_string(), |message| {
-        let mut header = [0; 12];
-        header[0] = family(address);
-        header[4..8].copy_from_slice(&index.to_ne_bytes());
-        header[8..10].copy_from_slice(&REACHABLE.to_ne_bytes());
-        message.raw(&header);
-        with_octets(address, |bytes| message.bytes(NDA_DST, bytes));
-        message.bytes(NDA_LLADDR, &mac);
     });
 }
 
