@@ -9,6 +9,7 @@ use tare_runtime::{CgroupPlace, ExecTarget, Init, Stdio};
 use tare_shim_protocol::{Exec, Failure};
 
 use crate::container::Container;
+use crate::launcher::Launcher;
 use crate::session::{Ends, Session};
 use crate::{ends, failure, launch};
 
@@ -22,8 +23,6 @@ pub(crate) fn exec(
     if let Some(score) = container.oom_score {
         process.oom_score_adj.get_or_insert(score);
     }
-    // Read again rather than kept: a specification takes more memory than all else here.
-    let spec = launch::load_spec(&container.bundle)?;
     session.terminal = process.terminal;
     session.stdin_once = true;
     let input = exec.attach.as_ref().is_some_and(|attach| attach.stdin);
@@ -35,17 +34,11 @@ pub(crate) fn exec(
         ends::nothing()
     };
     let (stdio, ends) = made.map_err(|error| failure::setup("pipe", &exec.id, &error))?;
-    let place = Place::new(&container.group)?;
-    let target = ExecTarget {
-        id: &container.id,
-        pid: container.pid,
-        pidfd: container.pidfd.as_fd(),
-        spec: &spec,
-        bundle: &container.bundle,
-        cgroup: place.as_cgroup_place(),
-        preserve_fds: &[],
-    };
-    let init = tare_runtime::exec(&target, &process, stdio).map_err(|error| failure::runtime(&error))?;
+    // On a thread of its own, with which stack and heap go again.
+    let launcher = Launcher::start().map_err(|error| failure::setup("start", "launcher thread", &error))?;
+    let target = Target::new(container)?;
+    let init = launcher.finish(move || target.exec(&process, stdio));
+    let init = init.unwrap_or_else(|| Err(failure::state("the launcher thread has panicked")))?;
     launch::connect(init, ends, input, session)
 }
 
@@ -59,6 +52,39 @@ pub(crate) fn load(bundle: &Path, name: &str) -> Result<Process, Failure> {
     // The daemon makes one per exec.
     let _ = std::fs::remove_file(&path);
     serde_json::from_slice(&bytes).map_err(|error| failure::setup("parse", path.display(), &error.into()))
+}
+
+/// What the thread needs of the container.
+struct Target {
+    id: String,
+    bundle: PathBuf,
+    pid: i32,
+    pidfd: OwnedFd,
+    group: Cgroup,
+}
+
+impl Target {
+    fn new(container: &Container) -> Result<Self, Failure> {
+        let pidfd = container.pidfd.try_clone().map_err(|error| failure::setup("dup", "pidfd", &error))?;
+        let Container { id, bundle, pid, group, .. } = container;
+        Ok(Self { id: id.clone(), bundle: bundle.clone(), pid: *pid, pidfd, group: group.clone() })
+    }
+
+    fn exec(self, process: &Process, stdio: Stdio) -> Result<Init, Failure> {
+        // Read again rather than kept: a specification takes more memory than all else here.
+        let spec = launch::load_spec(&self.bundle)?;
+        let place = Place::new(&self.group)?;
+        let target = ExecTarget {
+            id: &self.id,
+            pid: self.pid,
+            pidfd: self.pidfd.as_fd(),
+            spec: &spec,
+            bundle: &self.bundle,
+            cgroup: place.as_cgroup_place(),
+            preserve_fds: &[],
+        };
+        tare_runtime::exec(&target, process, stdio).map_err(|error| failure::runtime(&error))
+    }
 }
 
 /// How the process gets into the container's cgroup: on v1 by joining it, which has to wait for the kernel.

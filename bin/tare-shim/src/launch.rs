@@ -5,16 +5,15 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use tare_cgroup::{Cgroup, Plan, plan};
+use tare_cgroup::{Cgroup, Plan, Version, plan};
 use tare_logs::Writer;
-use tare_oci_runtime::{NamespaceKind, Process, Resources, Spec};
+use tare_oci_runtime::{Namespace, NamespaceKind, Resources, Spec};
 use tare_runtime::{CgroupPlace, Created, Init, Launch, Stdio};
 use tare_shim_protocol::{CONFIG_NAME, Failure, SPEC_NAME, STATE_NAME, ShimConfig, ShimState, VERSION};
 
 use crate::container::Container;
-use crate::launcher::Launcher;
 use crate::memory::MemoryWatch;
-use crate::place::{Place, Prepared};
+use crate::place::{Ground, Place};
 use crate::session::{Ends, Session};
 use crate::{clock, ends, failure, record};
 
@@ -53,32 +52,27 @@ pub(crate) fn launch(
     host: &Host,
     session: &mut Session,
 ) -> Result<Started, Failure> {
-    let loaded = match load(bundle, host) {
-        Ok(loaded) => loaded,
-        Err(failure) => {
-            place.abandon();
+    let Place { launcher, ground } = place;
+    let (path, oom_score) = (bundle.to_owned(), host.oom_score);
+    let made = launcher.finish(move || (make(&path, given, &ground, oom_score), ground));
+    let Some((made, ground)) = made else { return Err(failure::state("the launcher thread has panicked")) };
+    ground.clean();
+    let (made, group) = match made {
+        Ok(made) => made,
+        Err(Failed { failure, group }) => {
+            remove(group);
             return Err(failure);
         }
     };
-    let path = loaded.spec.linux.as_ref().map_or("", |linux| linux.cgroups_path.as_str());
-    let prepared = place.prepare(path, &loaded.config.id).map_err(|error| failure::cgroup(&error))?;
-    let group = prepared.group.clone();
-    let private_pids =
-        loaded.spec.namespace(NamespaceKind::Pid).is_some_and(|namespace| namespace.path.as_os_str().is_empty());
-    let limited = limits_memory(&loaded.spec);
-    session.terminal = loaded.process().is_some_and(|process| process.terminal);
-    session.stdin_once = loaded.config.stdin_once;
-    session.log = Some(loaded.log);
-    let input = loaded.config.open_stdin;
-    let id = loaded.config.id.clone();
-    let started = start(bundle, given, loaded.spec, loaded.config, prepared, session.terminal);
-    let started = started.and_then(|(init, ends)| connect(init, ends, input, session));
-    let init = match started {
+    let facts = made.facts;
+    session.terminal = facts.terminal;
+    session.stdin_once = facts.stdin_once;
+    session.log = Some(made.log);
+    let init = start(made.created, &made.limits, &group);
+    let init = match init.and_then(|init| connect(init, made.ends, facts.open_stdin, session)) {
         Ok(init) => init,
         Err(failure) => {
-            // Its processes are gone: a failed child has been reaped, a started one killed.
-            let _ = group.kill_all(rustix::process::Signal::KILL.as_raw());
-            let _ = group.remove();
+            remove(Some(group));
             return Err(failure);
         }
     };
@@ -93,13 +87,13 @@ pub(crate) fn launch(
     // If it cannot be written, a daemon that comes back learns the rest from us.
     let _ = record::write(bundle, STATE_NAME, &state);
     let container = Container {
-        id,
+        id: facts.id,
         bundle: bundle.to_owned(),
         group,
         pid: init.pid,
         pidfd: init.pidfd,
-        private_pids,
-        memory: MemoryWatch::new(limited),
+        private_pids: facts.private_pids,
+        memory: MemoryWatch::new(facts.limits_memory),
         oom_score: host.oom_score,
         exit: None,
         announced: false,
@@ -107,30 +101,84 @@ pub(crate) fn launch(
     Ok(Started { container, pid: init.pid, start_time: init.start_time })
 }
 
-/// What the bundle says, and the log, which is the likeliest to fail.
-struct Loaded {
-    spec: Spec,
-    config: ShimConfig,
+/// A container that waits right before its execution.
+struct Made {
+    created: Created,
+    ends: Ends,
+    /// Limits for which the thread must have left.
+    limits: Plan,
     log: Writer,
+    facts: Facts,
 }
 
-impl Loaded {
-    fn process(&self) -> Option<&Process> {
-        self.spec.process.as_ref()
+/// What is needed of the bundle afterwards.
+struct Facts {
+    id: String,
+    terminal: bool,
+    open_stdin: bool,
+    stdin_once: bool,
+    private_pids: bool,
+    limits_memory: bool,
+}
+
+impl Facts {
+    fn new(spec: &Spec, config: &ShimConfig) -> Self {
+        let own = |namespace: &Namespace| namespace.path.as_os_str().is_empty();
+        let memory = resources(spec).and_then(|resources| resources.memory.as_ref());
+        Self {
+            id: config.id.clone(),
+            terminal: spec.process.as_ref().is_some_and(|process| process.terminal),
+            open_stdin: config.open_stdin,
+            stdin_once: config.stdin_once,
+            private_pids: spec.namespace(NamespaceKind::Pid).is_some_and(own),
+            limits_memory: memory.is_some_and(|memory| memory.limit.is_some()),
+        }
     }
 }
 
-fn load(bundle: &Path, host: &Host) -> Result<Loaded, Failure> {
+/// A start that has failed, and the group to remove when the thread has left it.
+struct Failed {
+    failure: Failure,
+    group: Option<Cgroup>,
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        Self { failure, group: None }
+    }
+}
+
+/// On the launcher thread: everything up to the execution.
+fn make(bundle: &Path, given: Given, ground: &Ground, oom_score: Option<i32>) -> Result<(Made, Cgroup), Failed> {
     let mut spec = load_spec(bundle)?;
     let path = bundle.join(CONFIG_NAME);
     let config: ShimConfig = serde_json::from_slice(&read_file(&path)?)
         .map_err(|error| failure::setup("parse", path.display(), &error.into()))?;
+    // What is likeliest to fail comes first.
     let log =
         Writer::open(&config.log).map_err(|error| failure::setup("open log", config.log.path.display(), &error))?;
-    if let (Some(process), Some(score)) = (&mut spec.process, host.oom_score) {
+    if let (Some(process), Some(score)) = (&mut spec.process, oom_score) {
         process.oom_score_adj.get_or_insert(score);
     }
-    Ok(Loaded { spec, config, log })
+    let cgroups_path = spec.linux.as_ref().map_or("", |linux| linux.cgroups_path.as_str());
+    let (group, joined) = ground.group(cgroups_path, &config.id).map_err(|error| failure::cgroup(&error))?;
+    let entered = if joined { Ok(()) } else { ground.enter(&group) };
+    let created =
+        entered.map_err(|error| failure::cgroup(&error)).and_then(|()| create(bundle, given, &spec, &config, &group));
+    match created {
+        Ok((created, ends, limits)) => {
+            Ok((Made { created, ends, limits, log, facts: Facts::new(&spec, &config) }, group))
+        }
+        Err(failure) => Err(Failed { failure, group: Some(group) }),
+    }
+}
+
+/// A failed start's group: a failed child has been reaped, a started one killed, so it is empty, or about to be.
+fn remove(group: Option<Cgroup>) {
+    if let Some(group) = group {
+        // What stays is found by the daemon, by its name.
+        let _ = group.remove();
+    }
 }
 
 /// Reads a bundle's specification.
@@ -149,73 +197,49 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     read().map_err(|error| failure::setup("read", path.display(), &error))
 }
 
-fn limits_memory(spec: &Spec) -> bool {
-    let resources = spec.linux.as_ref().and_then(|linux| linux.resources.as_ref());
-    resources.and_then(|resources| resources.memory.as_ref()).is_some_and(|memory| memory.limit.is_some())
+fn resources(spec: &Spec) -> Option<&Resources> {
+    spec.linux.as_ref().and_then(|linux| linux.resources.as_ref())
 }
 
-/// Limits, clone, the rest of the limits, execution.
-fn start(
-    bundle: &Path,
-    given: Given,
-    spec: Spec,
-    config: ShimConfig,
-    prepared: Prepared,
-    terminal: bool,
-) -> Result<(Init, Ends), Failure> {
-    let Prepared { group, launcher } = prepared;
-    let created = create(bundle, given, spec, config, &group, launcher.as_ref(), terminal);
-    // The thread counts as one of the container's processes while it is in the group.
-    if let Some(launcher) = launcher {
-        launcher.end();
-    }
-    let (created, ends, rest) = created?;
-    group.apply(&rest).map_err(|error| failure::cgroup(&error))?;
-    let init = created.start().map_err(|error| failure::runtime(&error))?;
-    Ok((init, ends))
-}
-
+/// Limits, and the clone.
 fn create(
     bundle: &Path,
     given: Given,
-    spec: Spec,
-    config: ShimConfig,
+    spec: &Spec,
+    config: &ShimConfig,
     group: &Cgroup,
-    launcher: Option<&Launcher>,
-    terminal: bool,
 ) -> Result<(Created, Ends, Plan), Failure> {
+    let cgroup = |error| failure::cgroup(&error);
     let none = Resources::default();
-    let resources = spec.linux.as_ref().and_then(|linux| linux.resources.as_ref()).unwrap_or(&none);
-    let mut limits = plan(resources, group.version()).map_err(|error| failure::cgroup(&error))?;
-    let rest = limits.split_off("pids");
-    group.apply(&limits).map_err(|error| failure::cgroup(&error))?;
-    let (stdio, ends) = if terminal {
+    let mut limits = plan(resources(spec).unwrap_or(&none), group.version()).map_err(cgroup)?;
+    // The thread counts as one of the container's processes while it is in the group.
+    let later = limits.split_off("pids");
+    group.apply(&limits).map_err(cgroup)?;
+    let (stdio, ends) = if spec.process.as_ref().is_some_and(|process| process.terminal) {
         (Stdio::Terminal { size: config.size }, Ends::default())
     } else {
         ends::pipes(config.open_stdin).map_err(|error| failure::setup("pipe", &config.id, &error))?
     };
-    let directory = match launcher {
-        Some(_) => None,
-        None => Some(group.fd_v2().map_err(|error| failure::cgroup(&error))?),
+    let directory = match group.version() {
+        Version::V1 => None,
+        Version::V2 => Some(group.fd_v2().map_err(cgroup)?),
     };
-    let bundle = bundle.to_owned();
     let mounts = group.mount_sources();
-    let work = move || {
-        tare_runtime::create(Launch {
-            root: given.root,
-            netns: given.netns,
-            stdio,
-            cgroup: directory.as_ref().map_or(CgroupPlace::Born, |directory| CgroupPlace::Into(directory.as_fd())),
-            cgroup_mounts: Some(&mounts),
-            ..Launch::new(&config.id, &bundle, &spec)
-        })
-    };
-    let created = match launcher {
-        Some(launcher) => launcher.run(work).ok_or_else(|| failure::state("the launcher thread is gone"))?,
-        None => work(),
-    };
-    let created = created.map_err(|error| failure::runtime(&error))?;
-    Ok((created, ends, rest))
+    let created = tare_runtime::create(Launch {
+        root: given.root,
+        netns: given.netns,
+        stdio,
+        cgroup: directory.as_ref().map_or(CgroupPlace::Born, |directory| CgroupPlace::Into(directory.as_fd())),
+        cgroup_mounts: Some(&mounts),
+        ..Launch::new(&config.id, bundle, spec)
+    });
+    Ok((created.map_err(|error| failure::runtime(&error))?, ends, later))
+}
+
+/// The rest of the limits, and the execution.
+fn start(created: Created, limits: &Plan, group: &Cgroup) -> Result<Init, Failure> {
+    group.apply(limits).map_err(|error| failure::cgroup(&error))?;
+    created.start().map_err(|error| failure::runtime(&error))
 }
 
 /// Connects the session to our ends of the streams.

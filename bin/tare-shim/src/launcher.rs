@@ -1,16 +1,23 @@
-//! The launcher thread (cgroup v1): it waits in the cgroup of a container to come, so that what it clones is born there.
+//! The launcher thread, which does the work of starting a container and then ends.
 //!
-//! Moving a process into a v1 cgroup makes it wait for a grace period of the kernel, some ten milliseconds on an idle
-//! machine; being born in one costs nothing. A thread can be in another v1 cgroup than the rest of its process.
+//! On cgroup v1 it waits in the cgroup of a container to come, so that what it clones is born there: moving a process into
+//! a v1 cgroup makes it wait for a grace period of the kernel, some ten milliseconds on an idle machine; being born in one
+//! costs nothing. A thread can be in another v1 cgroup than the rest of its process.
+//!
+//! Everywhere it keeps the shim small: its stack, and the heap that reading a specification takes, go with it.
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, JoinHandle};
 
-use tare_cgroup::{Cgroup, Error};
+use rustix::fs::Access;
+use rustix::thread::Pid;
 
-/// Bytes of stack, for the runtime's work before and after the clone; only touched pages count.
-const STACK_BYTES: usize = 256 * 1024;
+/// Bytes of address space for the stack. Only touched pages count, and the C library keeps the stacks of ended threads for
+/// the next one unless they are larger than this (its limit is 40 MiB).
+const STACK_BYTES: usize = 48 * 1024 * 1024;
+/// The same where address space is limited.
+const SMALL_STACK_BYTES: usize = 256 * 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -18,45 +25,57 @@ type Job = Box<dyn FnOnce() + Send>;
 #[derive(Debug)]
 pub(crate) struct Launcher {
     jobs: Sender<Job>,
-    joined: Receiver<Result<(), Error>>,
     thread: JoinHandle<()>,
+    id: Receiver<Pid>,
 }
 
 impl Launcher {
-    /// Starts the thread and lets it join `group`, which must exist; does not wait for that.
-    pub(crate) fn start(group: Cgroup) -> io::Result<Self> {
-        let (jobs, todo) = channel::<Job>();
-        let (report, joined) = channel();
-        let thread = Builder::new().stack_size(STACK_BYTES).spawn(move || {
-            // Nobody listens only if nobody waits.
-            let _ = report.send(group.add_current_thread());
-            drop((report, group));
-            while let Ok(job) = todo.recv() {
-                job();
-            }
-        })?;
-        Ok(Self { jobs, joined, thread })
+    /// Starts the thread.
+    pub(crate) fn start() -> io::Result<Self> {
+        start(STACK_BYTES).or_else(|_| start(SMALL_STACK_BYTES))
     }
 
-    /// Waits until the thread is in its group.
-    pub(crate) fn wait_joined(&self) -> Result<(), Error> {
-        self.joined.recv().unwrap_or(Ok(()))
+    /// Gives the thread something to do, after all that it has been given before.
+    pub(crate) fn begin(&self, work: impl FnOnce() + Send + 'static) {
+        // The thread ends with its last job, or it has panicked: then there is no result to wait for either.
+        let _ = self.jobs.send(Box::new(work));
     }
 
-    /// Runs something on the thread. `None`: it has died.
-    pub(crate) fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    /// Gives the thread its last job and waits for the result and the thread's end. `None`: it has panicked.
+    pub(crate) fn finish<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (report, result) = channel();
-        let job = Box::new(move || {
+        self.begin(move || {
             let _ = report.send(work());
         });
-        self.jobs.send(job).ok()?;
+        self.end();
         result.recv().ok()
     }
 
-    /// Ends the thread; it has left its group then.
+    /// Ends the thread when it has done its jobs.
     pub(crate) fn end(self) {
         drop(self.jobs);
         // An error says that it has panicked, which does not matter any more.
         let _ = self.thread.join();
+        // Joining waits for the thread's memory, but the kernel takes it out of its cgroup a little later. As long as it
+        // is in there, killing the cgroup would kill us.
+        if let Ok(id) = self.id.recv() {
+            let path = format!("/proc/self/task/{}", id.as_raw_nonzero());
+            while rustix::fs::access(path.as_str(), Access::EXISTS).is_ok() {
+                std::thread::yield_now();
+            }
+        }
     }
+}
+
+fn start(stack_bytes: usize) -> io::Result<Launcher> {
+    let (jobs, todo) = channel::<Job>();
+    let (tell, id) = channel();
+    let thread = Builder::new().stack_size(stack_bytes).spawn(move || {
+        // The receiver is there as long as the thread.
+        let _ = tell.send(rustix::thread::gettid());
+        while let Ok(job) = todo.recv() {
+            job();
+        }
+    })?;
+    Ok(Launcher { jobs, thread, id })
 }

@@ -288,6 +288,7 @@ impl Shim {
             }
         }
         tare_sys::memory::trim_heap();
+        tare_sys::memory::trim_stack();
     }
 }
 
