@@ -18,6 +18,10 @@ const DELETE: u8 = 2;
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_ZONE: u16 = 18;
+const CTA_FILTER: u16 = 25;
+const CTA_FILTER_ORIG_FLAGS: u16 = 1;
+/// `CTA_FILTER_FLAG(CTA_PROTO_NUM)`.
+const FILTER_BY_PROTOCOL: u32 = 1 << 3;
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
 const CTA_PROTO_NUM: u16 = 1;
@@ -49,15 +53,24 @@ struct Entry {
 }
 
 impl Netfilter {
-    /// Forgets the connections that `doomed` picks out; returns how many there were.
-    pub fn forget_connections(&mut self, ipv6: bool, doomed: impl Fn(&Connection) -> bool) -> Result<usize> {
+    /// Forgets the connections of a protocol (`IPPROTO_*`) that `doomed` picks out; returns how many there were.
+    pub fn forget_connections(
+        &mut self,
+        ipv6: bool,
+        protocol: u8,
+        doomed: impl Fn(&Connection) -> bool,
+    ) -> Result<usize> {
         let family = if ipv6 { Family::Ipv6 } else { Family::Ipv4 }.number();
         let mut batch = Batch::new();
-        batch
-            .request(message_type(GET), DUMP, "list", "tracked connections", |message| message.raw(&[family, 0, 0, 0]));
+        batch.request(message_type(GET), DUMP, "list", "tracked connections", |message| {
+            message.raw(&[family, 0, 0, 0]);
+            // Kernels before 5.8 do not know the filter and list everything.
+            message.nest(CTA_TUPLE_ORIG, |tuple| tuple.nest(CTA_TUPLE_PROTO, |part| part.u8(CTA_PROTO_NUM, protocol)));
+            message.nest(CTA_FILTER, |filter| filter.u32(CTA_FILTER_ORIG_FLAGS, FILTER_BY_PROTOCOL));
+        });
         let entries = self.socket.query(batch, |kind, payload| {
             let entry = if kind == message_type(NEW) { parse(payload) } else { None };
-            entry.filter(|entry| doomed(&entry.connection))
+            entry.filter(|entry| entry.connection.protocol == protocol && doomed(&entry.connection))
         })?;
         let mut deletions = Batch::new();
         for entry in &entries {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use tare_netlink::namespace::run_in_new;
 use tare_netlink::route::link;
 use tare_netlink::{Batch, Protocol, Socket};
+use tare_nftables::conntrack::Connection;
 use tare_nftables::expression::{Comparison, Expression, Header, Meta, Register};
 use tare_nftables::transaction::{Chain, Element, Set, Value};
 use tare_nftables::value::{ChainKind, DataType, Family, Hook, Key, KeyReader, Verdict};
@@ -232,20 +233,22 @@ fn a_translated_flow_is_forgotten_alone() {
         assert!(ask(&client, &first));
         let localhost = IpAddr::from(Ipv4Addr::LOCALHOST);
         let target = (localhost, first.local_addr().unwrap().port());
-        let mut seen = None;
-        let count = netfilter.forget_connections(false, |connection| connection.target == target);
+        let _tcp = std::net::TcpListener::bind("127.0.0.1:9999").unwrap();
+        let _tcp = std::net::TcpStream::connect("127.0.0.1:9999").unwrap();
+        let count = netfilter.forget_connections(false, 17, |connection| connection.target == target);
         assert_eq!(count.unwrap(), 1);
         assert!(ask(&client, &second));
         let left = std::cell::RefCell::new(Vec::new());
-        let count = netfilter.forget_connections(false, |connection| {
+        let note = |connection: &Connection| {
             left.borrow_mut().push(*connection);
             false
-        });
-        assert_eq!(count.unwrap(), 0);
-        seen.replace(left.into_inner());
-        let through: Vec<_> = seen.unwrap().into_iter().filter(|one| one.destination == (localhost, 5353)).collect();
-        assert_eq!(through.len(), 1);
-        assert_eq!((through[0].protocol, through[0].target.1), (17, second.local_addr().unwrap().port()));
+        };
+        assert_eq!(netfilter.forget_connections(false, 17, note).unwrap(), 0);
+        assert_eq!(netfilter.forget_connections(true, 17, note).unwrap(), 0);
+        let left = left.into_inner();
+        assert!(left.len() == 2 && left.iter().all(|connection| connection.protocol == 17), "{left:?}");
+        let through = left.iter().find(|connection| connection.destination == (localhost, 5353)).unwrap();
+        assert_eq!(through.target.1, second.local_addr().unwrap().port());
     });
 }
 

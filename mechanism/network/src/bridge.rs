@@ -96,7 +96,7 @@ impl Network {
     pub fn remove_bridge(&self, bridge: &str) -> Result<()> {
         let known = self.state().bridges.remove(bridge);
         {
-            let mut socket = self.route();
+            let mut socket = self.teardown();
             if link::find(&mut socket, bridge)?.is_some_and(|link| link.alias == self.mark) {
                 let mut batch = Batch::new();
                 link::delete(&mut batch, bridge);

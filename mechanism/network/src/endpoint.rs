@@ -120,7 +120,7 @@ impl Network {
     /// The kernel takes about 16 ms for this: keep it off the start path.
     pub fn detach(&self, endpoint_id: &str) -> Result<()> {
         let name = host_ifname(endpoint_id);
-        let mut socket = self.route();
+        let mut socket = self.teardown();
         if link::find(&mut socket, &name)?.is_none_or(|link| link.alias != self.mark) {
             return Ok(());
         }

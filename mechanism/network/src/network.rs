@@ -42,7 +42,11 @@ pub struct Network {
     /// Name of the nf_tables table, and alias of every link made here.
     pub(crate) mark: String,
     route: Mutex<Socket>,
+    /// For what blocks its caller for many milliseconds, so that it does not block the others.
+    teardown: Mutex<Socket>,
     netfilter: Mutex<Netfilter>,
+    /// Listing connections takes long where there are many.
+    conntrack: Mutex<Netfilter>,
     state: Mutex<State>,
     pub(crate) ready: Option<ReadyNamespaces>,
 }
@@ -61,7 +65,9 @@ impl Network {
         let network = Self {
             mark: firewall::table_name(&config.instance),
             route: Mutex::new(Socket::open(Protocol::Route)?),
+            teardown: Mutex::new(Socket::open(Protocol::Route)?),
             netfilter: Mutex::new(Netfilter::open()?),
+            conntrack: Mutex::new(Netfilter::open()?),
             state: Mutex::default(),
             ready: if config.ready_namespaces == 0 {
                 None
@@ -225,6 +231,14 @@ impl Network {
 
     pub(crate) fn route(&self) -> MutexGuard<'_, Socket> {
         locked(&self.route)
+    }
+
+    pub(crate) fn teardown(&self) -> MutexGuard<'_, Socket> {
+        locked(&self.teardown)
+    }
+
+    pub(crate) fn conntrack(&self) -> MutexGuard<'_, Netfilter> {
+        locked(&self.conntrack)
     }
 
     pub(crate) fn netfilter(&self) -> MutexGuard<'_, Netfilter> {

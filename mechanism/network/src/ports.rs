@@ -471,9 +471,8 @@ impl Network {
         };
         for ipv6 in [false, true] {
             if udp.iter().any(|mapping| mapping.host_ip.is_ipv6() == ipv6) {
-                self.netfilter().forget_connections(ipv6, |connection| {
-                    connection.protocol == Protocol::Udp.number()
-                        && udp.iter().any(|mapping| through(mapping, connection) && stale(mapping, connection))
+                self.conntrack().forget_connections(ipv6, Protocol::Udp.number(), |connection| {
+                    udp.iter().any(|mapping| through(mapping, connection) && stale(mapping, connection))
                 })?;
             }
         }

@@ -46,7 +46,7 @@ impl Network {
             state.ports = items.map(|item| ((item.set, item.element.key.clone()), item)).collect();
         }
         let removed_links = {
-            let mut socket = self.route();
+            let mut socket = self.teardown();
             let ours = link::list(&mut socket)?.into_iter().filter(|link| link.alias == self.mark);
             let wanted = |name: &str| bridges.contains(name) || endpoints.contains(name);
             let doomed: Vec<_> = ours.map(|link| link.name).filter(|name| !wanted(name)).collect();
