@@ -21,6 +21,11 @@ pub mod start;
 pub mod common;
 pub mod container_prune;
 pub mod diff;
+pub mod history;
+pub mod image_prune;
+pub mod images;
+pub mod images_tree;
+pub mod inspect;
 pub mod kill;
 pub mod pause;
 pub mod port;
@@ -28,7 +33,9 @@ pub mod ps;
 pub mod rename;
 pub mod restart;
 pub mod rm;
+pub mod rmi;
 pub mod stop;
+pub mod tag;
 pub mod top;
 pub mod unpause;
 pub mod update;
@@ -64,6 +71,18 @@ pub static TABLE: &[&Command] = &[
     &start::COMMAND,
     // Containers: looking, stopping, removing.
     &container_prune::COMMAND,
+    // Images.
+    &history::COMMAND,
+    &image_prune::COMMAND,
+    &images::COMMAND,
+    &rmi::COMMAND,
+    &tag::COMMAND,
+    // Anything.
+    &inspect::COMMAND,
+    &inspect::CONTAINER,
+    &inspect::IMAGE,
+    &inspect::NETWORK,
+    &inspect::VOLUME,
     &diff::COMMAND,
     &kill::COMMAND,
     &pause::COMMAND,

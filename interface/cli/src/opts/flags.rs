@@ -1,6 +1,6 @@
 //! The flags of `run` and `create`: one table feeds parser, help, completion and tests.
 
-use super::{detach_keys, device, env, mount, network, text, ulimit};
+use super::{device, env, mount, network, text, ulimit};
 use crate::flags::Flag;
 
 /// Why flags of other systems are refused.
@@ -18,8 +18,7 @@ macro_rules! checked {
 /// Flags of `run` alone.
 const RUN_ONLY: [Flag; 4] = [
     Flag::bool("detach", "Run container in background and print container ID").short('d'),
-    Flag::text("detach-keys", "Override the key sequence for detaching a container")
-        .check(checked!(detach_keys::parse)),
+    Flag::text("detach-keys", "Override the key sequence for detaching a container"),
     Flag::text("pull", "Pull image before running (\"always\", \"missing\", \"never\")").default("missing"),
     Flag::bool("sig-proxy", "Proxy received signals to the process").default("true"),
 ];

@@ -89,6 +89,50 @@ pub fn local_rfc3339(seconds: i64) -> String {
     Time::from_unix(seconds, 0).local().to_string()
 }
 
+/// A duration as Go prints it: `1h0m0s`, `1.5s`, `300ms`.
+pub fn go_duration(nanos: i64) -> String {
+    let sign = if nanos < 0 { "-" } else { "" };
+    let total = nanos.unsigned_abs();
+    let fraction = |value: u64, unit: u64| {
+        let digits = format!("{}.{:0width$}", value / unit, value % unit, width = unit.ilog10() as usize);
+        digits.trim_end_matches('0').trim_end_matches('.').to_owned()
+    };
+    if total == 0 {
+        return "0s".to_owned();
+    }
+    match total {
+        ..1_000 => format!("{sign}{total}ns"),
+        ..1_000_000 => format!("{sign}{}µs", fraction(total, 1_000)),
+        ..1_000_000_000 => format!("{sign}{}ms", fraction(total, 1_000_000)),
+        _ => {
+            let minutes = total / 60_000_000_000;
+            let seconds = fraction(total % 60_000_000_000, 1_000_000_000);
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => format!("{sign}{seconds}s"),
+                (0, m) => format!("{sign}{m}m{seconds}s"),
+                (h, m) => format!("{sign}{h}h{m}m{seconds}s"),
+            }
+        }
+    }
+}
+
+/// A time as Go prints it: `2006-01-02 15:04:05.999 +0000 UTC`.
+pub fn go_time(time: Time) -> String {
+    // RFC 3339 has all that is needed, in another arrangement.
+    let text = time.to_string();
+    let (date, rest) = text.split_once('T').unwrap_or((&text, ""));
+    let zone_at = rest.find(['Z', '+', '-']).unwrap_or(rest.len());
+    let (clock, zone) = rest.split_at(zone_at);
+    let zone = match zone {
+        "Z" | "" => "+0000 UTC".to_owned(),
+        offset => {
+            let offset = offset.replace(':', "");
+            format!("{offset} {offset}")
+        }
+    };
+    format!("{date} {clock} {zone}")
+}
+
 /// `label=value,…`, sorted.
 pub fn labels<'a>(labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> String {
     let mut pairs: Vec<String> = labels.into_iter().map(|(k, v)| format!("{k}={v}")).collect();
@@ -135,6 +179,18 @@ mod tests {
         assert_eq!(binary_size(2_097_152_000.0), "1.953GiB");
         assert_eq!(binary_size(0.0), "0B");
         assert_eq!(zoned(1_700_000_000, jiff::tz::TimeZone::UTC), "2023-11-14 22:13:20 +0000 UTC");
+    }
+
+    #[test]
+    fn times_of_go() {
+        assert_eq!(go_duration(30_000_000_000), "30s");
+        assert_eq!(go_duration(5_400_000_000_000), "1h30m0s");
+        assert_eq!(go_duration(1_500_000), "1.5ms");
+        assert_eq!(go_duration(-1), "-1ns");
+        assert_eq!(go_duration(90_500_000_000), "1m30.5s");
+        let time = |text: &str| go_time(text.parse().unwrap());
+        assert_eq!(time("2024-05-06T07:08:09.12Z"), "2024-05-06 07:08:09.12 +0000 UTC");
+        assert_eq!(time("2024-05-06T07:08:09+02:00"), "2024-05-06 07:08:09 +0200 +0200");
     }
 
     #[test]
