@@ -200,26 +200,34 @@ impl Distribution {
             progress(step(&layer_id(&layer.descriptor.digest), "Pulling fs layer"));
         }
         let turns = Semaphore::new(self.settings.downloads.max(1));
-        let turns = &turns;
-        let mut running: FuturesUnordered<_> = wanted
-            .into_iter()
-            .map(|layer| async move {
-                let turn = match turns.try_acquire() {
-                    Ok(turn) => Ok(turn),
-                    Err(_) => {
-                        progress(step(&layer_id(&layer.descriptor.digest), "Waiting"));
-                        turns.acquire().await
-                    }
-                };
-                let result = self.layer(repository, layer, progress).await;
-                drop(turn);
-                result
-            })
-            .collect();
+        // Pushed one by one: behind a closure the compiler could not tell that the whole may change threads.
+        let mut running = FuturesUnordered::new();
+        for layer in wanted {
+            running.push(self.layer_in_turn(&turns, repository, layer, progress));
+        }
         while let Some(result) = running.next().await {
             result?;
         }
         Ok(())
+    }
+
+    async fn layer_in_turn(
+        &self,
+        turns: &Semaphore,
+        repository: &Repository,
+        layer: Wanted,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let turn = match turns.try_acquire() {
+            Ok(turn) => Ok(turn),
+            Err(_) => {
+                progress(step(&layer_id(&layer.descriptor.digest), "Waiting"));
+                turns.acquire().await
+            }
+        };
+        let result = self.layer(repository, layer, progress).await;
+        drop(turn);
+        result
     }
 }
 

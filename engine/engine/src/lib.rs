@@ -56,6 +56,7 @@ pub struct Engine {
     execs: container::exec::Execs,
     spares: Arc<shim::Spares>,
     images: Arc<ImageStore>,
+    distribution: tare_distribution::Distribution,
     networks: network::Networks,
     volumes: volume::Volumes,
     /// Held for as long as the engine uses its data root.
@@ -107,6 +108,7 @@ impl Engine {
             index: RwLock::default(),
             execs: container::exec::Execs::default(),
             spares,
+            distribution: image::transfer::distribution(&config, &images),
             images: Arc::new(images),
             networks,
             volumes,

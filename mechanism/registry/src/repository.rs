@@ -108,20 +108,58 @@ impl Registry {
     }
 }
 
+/// What the places that were tried in turn have said. The last one counts, as the ones before are mirrors.
+#[derive(Default)]
+struct Failures(Option<Error>);
+
+impl Failures {
+    fn add(&mut self, endpoint: &Endpoint, error: Error) {
+        if endpoint.namespace.is_some() {
+            tracing::info!(mirror = endpoint.base, %error, "mirror passed over");
+        }
+        self.0 = Some(error);
+    }
+
+    fn last(self, name: &Reference) -> Error {
+        self.0.unwrap_or_else(|| Error::Config(format!("no registry for {name}")))
+    }
+}
+
 impl Repository {
     /// Finds out what a tag (or digest) points at, without fetching it.
     pub async fn resolve(&self, tag: &str) -> Result<Resolved> {
-        self.anywhere(async |endpoint| self.resolve_at(endpoint, tag).await).await
+        let mut failures = Failures::default();
+        for endpoint in self.endpoints.iter() {
+            match self.resolve_at(endpoint, tag).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => failures.add(endpoint, error),
+            }
+        }
+        Err(failures.last(&self.name))
     }
 
     /// Fetches a manifest or index by tag or digest; a digest is verified.
     pub async fn manifest(&self, tag: &str) -> Result<Document> {
-        self.anywhere(async |endpoint| self.manifest_at(endpoint, tag).await).await
+        let mut failures = Failures::default();
+        for endpoint in self.endpoints.iter() {
+            match self.manifest_at(endpoint, tag).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => failures.add(endpoint, error),
+            }
+        }
+        Err(failures.last(&self.name))
     }
 
     /// All tags.
     pub async fn tags(&self) -> Result<Vec<String>> {
-        self.anywhere(async |endpoint| self.tags_at(endpoint).await).await
+        let mut failures = Failures::default();
+        for endpoint in self.endpoints.iter() {
+            match self.tags_at(endpoint).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => failures.add(endpoint, error),
+            }
+        }
+        Err(failures.last(&self.name))
     }
 
     async fn resolve_at(&self, endpoint: &Endpoint, tag: &str) -> Result<Resolved> {
@@ -230,23 +268,6 @@ impl Repository {
         format!("{}{separator}{tag}", self.name)
     }
 
-    /// Tries each place in turn. What the last one says counts, as the ones before are mirrors.
-    pub(crate) async fn anywhere<T>(&self, mut ask: impl AsyncFnMut(&Endpoint) -> Result<T>) -> Result<T> {
-        let mut last = None;
-        for endpoint in self.endpoints.iter() {
-            match ask(endpoint).await {
-                Ok(answer) => return Ok(answer),
-                Err(e) => {
-                    if endpoint.namespace.is_some() {
-                        tracing::info!(mirror = endpoint.base, error = %e, "mirror passed over");
-                    }
-                    last = Some(e);
-                }
-            }
-        }
-        Err(last.unwrap_or_else(|| Error::Config(format!("no registry for {}", self.name))))
-    }
-
     /// Sends a request below `/v2/<name>/`, answering challenges. Any status but a final 401 is the caller's.
     pub(crate) async fn request(
         &self,
@@ -263,6 +284,10 @@ impl Repository {
             return self.request_at(endpoint, fallback, method, path, headers).await;
         }
         match self.request_at(endpoint, &endpoint.base, method.clone(), path, headers).await {
+            Err(first) if first.is_plain_http() => {
+                self.registry.learn(endpoint, true);
+                self.request_at(endpoint, fallback, method, path, headers).await
+            }
             Err(first) if first.is_transport() => {
                 match self.request_at(endpoint, fallback, method, path, headers).await {
                     // nothing there either: the first error is what Docker shows

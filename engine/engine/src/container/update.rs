@@ -73,7 +73,8 @@ impl Engine {
             let cgroup = self.cgroup(&container);
             let version = self.hierarchies.version();
             crate::blocking(move || {
-                let plan = tare_cgroup::plan_update(&limits, version).map_err(|error| Error::internal(error.to_string()))?;
+                let plan =
+                    tare_cgroup::plan_update(&limits, version).map_err(|error| Error::internal(error.to_string()))?;
                 cgroup.apply(&plan).map_err(|error| Error::internal(error.to_string()))
             })
             .await

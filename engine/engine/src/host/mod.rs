@@ -2,6 +2,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod random;
+pub(crate) mod stream;
 
 use std::fs::File;
 use std::path::Path;

@@ -155,7 +155,8 @@ impl Engine {
     }
 }
 
-fn created(image: &Image) -> Time {
+/// When an image was made.
+pub(super) fn created(image: &Image) -> Time {
     image.config.created.parse().unwrap_or_default()
 }
 

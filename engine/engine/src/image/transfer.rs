@@ -1,15 +1,121 @@
-//! Moving images: pull, push, load, save, import, commit, and removing them.
+//! Moving images: pull, push, load, save, import, commit, and removing them. The work is the distribution crate's;
+//! here it meets containers, events and clients.
 
+use std::future::Future;
 use std::sync::Arc;
 
+use tare_distribution::{Commit, Distribution, Import, Kind, Settings, Use};
 use tare_docker_api::auth::{AuthConfig, AuthResponse};
 use tare_docker_api::container::{Config, IdResponse};
 use tare_docker_api::filters::Filters;
+use tare_docker_api::go::List;
 use tare_docker_api::image::{DeleteItem, DistributionInspect, ImagePruneReport, SearchResult};
+use tare_docker_api::oci::Descriptor;
+use tare_docker_api::stream::JsonMessage;
+use tare_images::oci::{Config as ImageConfig, Healthcheck};
+use tare_images::{Image, ImageStore};
+use tare_reference::{Digest, Reference};
+use tare_registry::{Access, Proxies, Registry};
+use tokio::sync::mpsc;
 
+use super::{defaults, platform};
 use crate::Engine;
-use crate::error::{Error, Result};
+use crate::config::EngineConfig;
+use crate::container::merge;
+use crate::container::state::Status;
+use crate::error::{Error, ErrorKind, Result};
+use crate::filter;
+use crate::host::stream;
 use crate::options::{ByteSource, ByteStream, Credentials, ProgressStream};
+
+type Sender = mpsc::UnboundedSender<Result<JsonMessage>>;
+
+/// The distribution use cases with the engine's settings.
+pub(crate) fn distribution(config: &EngineConfig, images: &ImageStore) -> Distribution {
+    let variable = |name: &str| std::env::var(name).or_else(|_| std::env::var(name.to_uppercase())).unwrap_or_default();
+    let registry = Registry::new(tare_registry::Config {
+        mirrors: config.registry_mirrors.clone(),
+        insecure: config.insecure_registries.clone(),
+        proxies: Proxies { http: variable("http_proxy"), https: variable("https_proxy"), none: variable("no_proxy") },
+        ..tare_registry::Config::default()
+    });
+    let settings = Settings { downloads: config.max_concurrent_downloads, ..Settings::default() };
+    Distribution::new(images.clone(), registry, settings)
+}
+
+/// Errors of the distribution use cases by kind.
+fn failed(error: tare_distribution::Error) -> Error {
+    let kind = match error.kind() {
+        Kind::NotFound => ErrorKind::NotFound,
+        Kind::Conflict => ErrorKind::Conflict,
+        Kind::Invalid => ErrorKind::Invalid,
+        Kind::Forbidden => ErrorKind::Forbidden,
+        Kind::Unauthorized => ErrorKind::Unauthorized,
+        Kind::Internal => ErrorKind::Internal,
+    };
+    Error { kind, message: error.to_string() }
+}
+
+fn credentials(given: Option<Credentials>) -> Option<tare_registry::Credentials> {
+    given.map(|given| tare_registry::Credentials {
+        username: given.username,
+        password: given.password,
+        identity_token: given.identity_token,
+        registry_token: given.registry_token,
+    })
+}
+
+fn reference(text: &str) -> Result<Reference> {
+    Reference::parse_normalized(text).map_err(|error| Error::invalid(error.to_string()))
+}
+
+/// `name` with `tag`, which may be a tag, a digest, or empty.
+fn tagged(name: &str, tag: &str) -> Result<Reference> {
+    match tag {
+        "" => reference(name),
+        digest if digest.contains(':') => reference(&format!("{name}@{digest}")),
+        tag => reference(&format!("{name}:{tag}")),
+    }
+}
+
+/// Messages a slow client may be behind before they are queued in memory.
+const MESSAGES_MAX: usize = 64;
+
+/// Runs work that reports progress until it ends or nobody listens any more.
+fn report<F>(work: impl FnOnce(Sender) -> F) -> ProgressStream
+where
+    F: Future<Output = Result<()>> + Send + 'static,
+{
+    // Reports come from threads that must not wait for a client, so their queue has no bound; but they are paced, some
+    // ten a second for each layer.
+    let (sender, mut queue) = mpsc::unbounded_channel();
+    let (out, receiver) = mpsc::channel(MESSAGES_MAX);
+    let failures = sender.clone();
+    let work = work(sender);
+    let work = tokio::spawn(async move {
+        if let Err(error) = work.await {
+            // The client may have gone; then nobody wants to know.
+            let _ = failures.send(Err(error));
+        }
+    });
+    tokio::spawn(async move {
+        while let Some(message) = queue.recv().await {
+            if out.send(message).await.is_err() {
+                break;
+            }
+        }
+        // Without a listener the work is given up; what it has so far is kept for the next attempt.
+        work.abort();
+    });
+    receiver
+}
+
+fn progress(sender: Sender) -> Box<dyn Fn(JsonMessage) + Send + Sync> {
+    Box::new(move |message| {
+        // As above.
+        let _ = sender.send(Ok(message));
+    })
+}
 
 impl Engine {
     /// Pulls an image. The stream's first item tells whether anything was found at all.
@@ -17,11 +123,30 @@ impl Engine {
         self: &Arc<Self>,
         name: &str,
         tag: &str,
-        platform: Option<&str>,
-        credentials: Option<Credentials>,
+        wanted: Option<&str>,
+        given: Option<Credentials>,
     ) -> Result<ProgressStream> {
-        let _ = (name, tag, platform, credentials);
-        Err(Error::not_implemented("pull is not there yet"))
+        if name == "scratch" {
+            return Err(Error::forbidden("'scratch' is a reserved name"));
+        }
+        let reference = tagged(name, tag)?;
+        let all_tags = tag.is_empty() && reference.tag().is_none() && reference.digest().is_none();
+        let wanted = wanted.filter(|text| !text.is_empty()).map(platform).transpose()?;
+        let engine = Arc::clone(self);
+        Ok(report(|sender| async move {
+            let progress = progress(sender);
+            let credentials = credentials(given);
+            let distribution = &engine.distribution;
+            let result = if all_tags {
+                distribution.pull_all_tags(&reference, wanted.as_ref(), credentials, &progress).await.map(|_| ())
+            } else {
+                distribution.pull(&reference, wanted.as_ref(), credentials, &progress).await.map(|_| ())
+            };
+            result.map_err(failed)?;
+            let shown = reference.with_default_tag().familiar();
+            engine.image_event("pull", &shown, &shown);
+            Ok(())
+        }))
     }
 
     /// Pushes an image.
@@ -29,11 +154,23 @@ impl Engine {
         self: &Arc<Self>,
         name: &str,
         tag: &str,
-        platform: Option<&str>,
-        credentials: Option<Credentials>,
+        wanted: Option<&str>,
+        given: Option<Credentials>,
     ) -> Result<ProgressStream> {
-        let _ = (name, tag, platform, credentials);
-        Err(Error::not_implemented("push is not there yet"))
+        let reference = tagged(name, tag)?;
+        let wanted = wanted.filter(|text| !text.is_empty()).map(platform).transpose()?;
+        let engine = Arc::clone(self);
+        Ok(report(|sender| async move {
+            let progress = progress(sender);
+            engine
+                .distribution
+                .push(&reference, wanted.as_ref(), credentials(given), &progress)
+                .await
+                .map_err(failed)?;
+            let shown = reference.familiar();
+            engine.image_event("push", &shown, &shown);
+            Ok(())
+        }))
     }
 
     /// Makes an image of a root file system's archive.
@@ -43,26 +180,61 @@ impl Engine {
         tag: &str,
         message: &str,
         changes: Vec<String>,
-        platform: Option<&str>,
+        wanted: Option<&str>,
         source: ByteSource,
     ) -> Result<ProgressStream> {
-        let _ = (repository, tag, message, changes, platform, source);
-        Err(Error::not_implemented("import is not there yet"))
+        let name = if repository.is_empty() { None } else { Some(tagged(repository, tag)?.with_default_tag()) };
+        let import = Import {
+            platform: wanted.filter(|text| !text.is_empty()).map(platform).transpose()?,
+            message: message.to_owned(),
+            changes,
+            name,
+        };
+        let archive = stream::blocking_reader(source);
+        let engine = Arc::clone(self);
+        Ok(report(|sender| async move {
+            let id = engine.distribution.import(archive, import).await.map_err(failed)?.to_string();
+            let _ = sender.send(Ok(JsonMessage::status("", id.clone())));
+            engine.image_event("import", &id, &id);
+            Ok(())
+        }))
     }
 
     /// Loads images from an archive that `save` made.
     pub async fn load(self: &Arc<Self>, quiet: bool, source: ByteSource) -> Result<ProgressStream> {
-        let _ = (quiet, source);
-        Err(Error::not_implemented("load is not there yet"))
+        let archive = stream::blocking_reader(source);
+        let engine = Arc::clone(self);
+        Ok(report(|sender| async move {
+            let report = progress(sender);
+            // Quiet means without the bars; what was loaded is said in any case.
+            let progress = move |message: JsonMessage| {
+                if !quiet || message.progress_detail.is_none() {
+                    report(message);
+                }
+            };
+            let loaded = engine.distribution.load(archive, None, Arc::new(progress)).await.map_err(failed)?;
+            for image in loaded {
+                let id = image.id.to_string();
+                let name = image.name.map_or_else(|| id.clone(), |name| name.familiar());
+                engine.image_event("load", &id, &name);
+            }
+            Ok(())
+        }))
     }
 
     /// Writes images as one archive.
-    pub async fn save(self: &Arc<Self>, names: Vec<String>, platform: Option<&str>) -> Result<ByteStream> {
-        let _ = (names, platform);
-        Err(Error::not_implemented("save is not there yet"))
+    pub async fn save(self: &Arc<Self>, names: Vec<String>, wanted: Option<&str>) -> Result<ByteStream> {
+        let wanted = wanted.filter(|text| !text.is_empty()).map(platform).transpose()?;
+        let stream = self.distribution.save(&names, wanted.as_ref()).await.map_err(failed)?;
+        for name in &names {
+            if let Some(id) = self.image_id(name) {
+                self.image_event("save", &id, name);
+            }
+        }
+        Ok(stream)
     }
 
-    /// Makes an image of a container.
+    /// Makes an image of a container, which stands still meanwhile if `pause` is set.
     #[expect(clippy::too_many_arguments, reason = "the parameters of one request")]
     pub async fn commit(
         self: &Arc<Self>,
@@ -75,20 +247,90 @@ impl Engine {
         changes: Vec<String>,
         config: Option<Config>,
     ) -> Result<IdResponse> {
-        let _ = (container, repository, tag, comment, author, pause, changes, config);
-        Err(Error::not_implemented("commit is not there yet"))
+        let container = self.find(container)?;
+        let name = if repository.is_empty() { None } else { Some(tagged(repository, tag)?.with_default_tag()) };
+        let _operation = container.operation.lock().await;
+        let (record, status) = {
+            let inner = container.read();
+            (inner.record.clone(), inner.state.status)
+        };
+        if matches!(status, Status::Removing | Status::Dead) {
+            return Err(Error::conflict(format!(
+                "You cannot commit container {} which is being removed",
+                container.id
+            )));
+        }
+        let own = image_config(&record.config);
+        let mut merged = config.unwrap_or_default();
+        merge::merge(&mut merged, &defaults(&own));
+        let mut command = vec![record.path.clone()];
+        command.extend(record.args.iter().cloned());
+        let commit = Commit {
+            upper: self.images.rw_layer(&container.id).upper,
+            parent: self.images.resolve(&record.image_id).ok().map(|image| Arc::clone(image.content())),
+            config: image_config(&merged),
+            changes,
+            created_by: command.join(" "),
+            author: author.to_owned(),
+            comment: comment.to_owned(),
+            name: name.clone(),
+        };
+        let freeze = pause && status == Status::Running;
+        if freeze {
+            self.cgroup(&container).freeze().map_err(|error| Error::internal(error.to_string()))?;
+        }
+        let result = self.distribution.commit(commit).await.map_err(failed);
+        if freeze && let Err(error) = self.cgroup(&container).thaw() {
+            tracing::error!("thawing container {} after a commit: {error}", container.id);
+        }
+        let id = result?.to_string();
+        let mut attributes = crate::container::attributes(&record);
+        attributes.insert("comment".to_owned(), comment.to_owned());
+        attributes.insert("imageID".to_owned(), id.clone());
+        attributes.insert("imageRef".to_owned(), name.map(|name| name.familiar()).unwrap_or_default());
+        self.events.publish("container", "commit", &container.id, attributes);
+        Ok(IdResponse { id })
     }
 
-    /// Removes an image or one of its names.
-    pub async fn image_remove(self: &Arc<Self>, name: &str, force: bool, no_prune: bool) -> Result<Vec<DeleteItem>> {
-        let _ = (name, force, no_prune);
-        Err(Error::not_implemented("removing images is not there yet"))
+    /// Removes an image or one of its names. Images have no parents here, so there is nothing that `no_prune` keeps.
+    pub async fn image_remove(self: &Arc<Self>, name: &str, force: bool, _no_prune: bool) -> Result<Vec<DeleteItem>> {
+        let engine = Arc::clone(self);
+        let uses = move |id: &Digest| engine.image_uses(id);
+        let removal = self.distribution.remove(name, force, &uses).await.map_err(failed)?;
+        for item in &removal.items {
+            if !item.untagged.is_empty() {
+                self.image_event("untag", &item.untagged, &item.untagged);
+            }
+            if !item.deleted.is_empty() {
+                self.image_event("delete", &item.deleted, &item.deleted);
+            }
+        }
+        Ok(removal.items)
     }
 
-    /// Removes images nobody uses.
+    /// Removes images that no container uses: dangling ones, or with `dangling=false` all.
     pub async fn images_prune(self: &Arc<Self>, filters: Filters) -> Result<ImagePruneReport> {
-        let _ = filters;
-        Err(Error::not_implemented("pruning images is not there yet"))
+        let until = filter::prune_until(&filters, &["dangling", "label", "label!", "until"])?;
+        let all = !filters.bool_or("dangling", true)?;
+        let wanted = move |image: &Image| {
+            filter::labels_match(&filters, &image.config.config.labels)
+                && until.is_none_or(|until| super::api::created(image).unix_nanos() < until)
+        };
+        let engine = Arc::clone(self);
+        let uses = move |id: &Digest| engine.image_uses(id);
+        let pruned = self.distribution.prune(all, &wanted, &uses).await.map_err(failed)?;
+        let attributes = std::collections::BTreeMap::from([("reclaimed".to_owned(), pruned.reclaimed.to_string())]);
+        self.events.publish("image", "prune", "", attributes);
+        let images_deleted = if pruned.items.is_empty() { List::default() } else { pruned.items.into() };
+        Ok(ImagePruneReport { images_deleted, space_reclaimed: pruned.reclaimed })
+    }
+
+    /// Containers that keep an image.
+    fn image_uses(&self, id: &Digest) -> Vec<Use> {
+        let id = id.to_string();
+        let containers = self.all_containers();
+        let using = containers.iter().filter(|container| container.read().record.image_id == id);
+        using.map(|c| Use { container: c.id.clone(), running: c.read().state.counts_as_running() }).collect()
     }
 
     /// Searches the registry.
@@ -97,25 +339,87 @@ impl Engine {
         term: &str,
         limit: usize,
         filters: Filters,
-        credentials: Option<Credentials>,
+        given: Option<Credentials>,
     ) -> Result<Vec<SearchResult>> {
-        let _ = (term, limit, filters, credentials);
-        Err(Error::not_implemented("search is not there yet"))
+        filters.validate(&["is-official", "stars"])?;
+        let official =
+            if filters.contains("is-official") { Some(filters.bool_or("is-official", false)?) } else { None };
+        let mut stars = 0;
+        for text in filters.get("stars") {
+            let least: i64 = text.parse().map_err(|_| Error::invalid(format!("invalid filter 'stars={text}'")))?;
+            stars = stars.max(least);
+        }
+        let credentials = credentials(given);
+        let found = self.distribution.registry().search(term, limit, credentials.as_ref()).await;
+        let found = found.map_err(|error| failed(error.into()))?;
+        let wanted = found.into_iter().filter(|result| {
+            result.star_count >= stars && official.is_none_or(|official| result.is_official == official)
+        });
+        Ok(wanted
+            .map(|result| SearchResult {
+                star_count: result.star_count,
+                is_official: result.is_official,
+                name: result.name,
+                is_automated: result.is_automated,
+                description: result.description,
+            })
+            .collect())
     }
 
     /// Looks at an image in its registry.
-    pub async fn distribution_inspect(
-        &self,
-        name: &str,
-        credentials: Option<Credentials>,
-    ) -> Result<DistributionInspect> {
-        let _ = (name, credentials);
-        Err(Error::not_implemented("inspecting images in their registry is not there yet"))
+    pub async fn distribution_inspect(&self, name: &str, given: Option<Credentials>) -> Result<DistributionInspect> {
+        let reference = reference(name)?.with_default_tag();
+        let repository = self.distribution.registry().repository(&reference, credentials(given), Access::Pull);
+        let tag = reference.digest().map(ToString::to_string).or_else(|| reference.tag().map(str::to_owned));
+        let resolved = repository.resolve(&tag.unwrap_or_default()).await.map_err(|error| failed(error.into()))?;
+        Ok(DistributionInspect {
+            descriptor: Descriptor {
+                media_type: resolved.media_type,
+                digest: resolved.digest.to_string(),
+                size: i64::try_from(resolved.size).unwrap_or(i64::MAX),
+                ..Descriptor::default()
+            },
+            platforms: List::empty(),
+        })
     }
 
     /// Checks credentials with their registry.
     pub async fn auth(&self, config: AuthConfig) -> Result<AuthResponse> {
-        let _ = config;
-        Err(Error::not_implemented("login is not there yet"))
+        let credentials = tare_registry::Credentials {
+            username: config.username,
+            password: config.password,
+            identity_token: config.identity_token,
+            registry_token: config.registry_token,
+        };
+        let token = self.distribution.registry().login(&config.server_address, &credentials).await;
+        let identity_token = token.map_err(|error| failed(error.into()))?;
+        Ok(AuthResponse { identity_token, status: "Login Succeeded".to_owned() })
+    }
+}
+
+/// A container's configuration as an image's.
+fn image_config(config: &Config) -> ImageConfig {
+    let set = |keys: Vec<String>| keys.into_iter().map(|key| (key, serde_json::json!({}))).collect();
+    ImageConfig {
+        user: config.user.clone(),
+        exposed_ports: set(config.exposed_ports.keys().cloned().collect()),
+        env: config.env.to_vec(),
+        entrypoint: config.entrypoint.clone(),
+        cmd: config.cmd.clone(),
+        healthcheck: config.healthcheck.as_ref().map(|check| Healthcheck {
+            test: check.test.to_vec(),
+            interval: check.interval,
+            timeout: check.timeout,
+            start_period: check.start_period,
+            start_interval: check.start_interval,
+            retries: check.retries,
+        }),
+        volumes: set(config.volumes.keys().cloned().collect()),
+        working_dir: config.working_dir.clone(),
+        on_build: if config.on_build.is_empty() { None } else { Some(config.on_build.to_vec()) },
+        labels: config.labels.clone().into_inner(),
+        stop_signal: config.stop_signal.clone(),
+        shell: if config.shell.is_empty() { None } else { Some(config.shell.to_vec()) },
+        ..ImageConfig::default()
     }
 }
