@@ -86,6 +86,15 @@ pub enum Expression<'a> {
         /// Where to.
         to: Register,
     },
+    /// Writes two bytes into the transport header, and corrects its checksum.
+    Store {
+        /// At which byte.
+        offset: u32,
+        /// Where the bytes are.
+        from: Register,
+        /// At which byte the checksum is: 16 for TCP, 6 for UDP.
+        checksum: u32,
+    },
     /// Loads the kind (`RTN_*`) of the destination address, 4 bytes in the machine's order.
     DestinationKind(Register),
     /// Goes on when a register compares like this.
@@ -159,6 +168,8 @@ const NFTA_VERDICT_CHAIN: u16 = 2;
 const FIB_ADDRESS_KIND: u32 = 3;
 /// `NFTA_FIB_F_DADDR`.
 const FIB_DESTINATION: u32 = 1 << 1;
+/// `NFT_PAYLOAD_CSUM_INET`.
+const INTERNET_CHECKSUM: u32 = 1;
 /// `NFT_LOOKUP_F_INV`.
 const LOOKUP_ABSENT: u32 = 1;
 /// `NFT_NAT_SNAT`, `NFT_NAT_DNAT`.
@@ -176,7 +187,7 @@ impl Expression<'_> {
         match self {
             Self::Meta(..) => "meta",
             Self::Connection(..) => "ct",
-            Self::Payload { .. } => "payload",
+            Self::Payload { .. } | Self::Store { .. } => "payload",
             Self::DestinationKind(_) => "fib",
             Self::Compare(..) => "cmp",
             Self::Mask(..) => "bitwise",
@@ -203,6 +214,14 @@ impl Expression<'_> {
                 data.be32(2, *header as u32);
                 data.be32(3, *offset);
                 data.be32(4, *length);
+            }
+            Self::Store { offset, from, checksum } => {
+                data.be32(2, Header::Transport as u32);
+                data.be32(3, *offset);
+                data.be32(4, 2);
+                data.be32(5, from.number());
+                data.be32(6, INTERNET_CHECKSUM);
+                data.be32(7, *checksum);
             }
             Self::DestinationKind(to) => {
                 data.be32(1, to.number());
@@ -278,6 +297,7 @@ impl fmt::Display for Expression<'_> {
             Self::Meta(key, to) => write!(f, "r{} = {key:?}", to.0),
             Self::Connection(key, to) => write!(f, "r{} = Connection{key:?}", to.0),
             Self::Payload { header, offset, length, to } => write!(f, "r{} = {header:?}[{offset};{length}]", to.0),
+            Self::Store { offset, from, .. } => write!(f, "Transport[{offset};2] = r{}", from.0),
             Self::DestinationKind(to) => write!(f, "r{} = DestinationKind", to.0),
             Self::Compare(from, Comparison::Equal, value) => write!(f, "r{} == {}", from.0, hex(value)),
             Self::Compare(from, Comparison::NotEqual, value) => write!(f, "r{} != {}", from.0, hex(value)),

@@ -133,7 +133,7 @@ fn nft_reads_everything_back() {
             "jumps",
             &[Element::of_verdicts(Key::new().interface("eth0").into_bytes(), Verdict::Jump("side"))],
         );
-        let rules: [&[Expression<'_>]; 4] = [
+        let rules: [&[Expression<'_>]; 5] = [
             &[
                 Expression::Meta(Meta::TransportProtocol, r0),
                 Expression::Compare(r0, Comparison::NotEqual, vec![6]),
@@ -149,7 +149,12 @@ fn nft_reads_everything_back() {
                 Expression::Verdict(Verdict::Drop),
             ],
             &[
-                Expression::Load(r1, vec![1]),
+                Expression::Meta(Meta::TransportProtocol, r0),
+                Expression::Compare(r0, Comparison::Equal, vec![6]),
+                Expression::Load(r1, vec![0x1f, 0x90]),
+                Expression::Store { offset: 2, from: r1, checksum: 16 },
+            ],
+            &[
                 Expression::Meta(Meta::OutputInterface, r0),
                 Expression::Compare(r0, Comparison::Equal, tare_nftables::value::interface_name("lo").to_vec()),
                 Expression::Verdict(Verdict::Accept),
@@ -194,6 +199,7 @@ fn nft_reads_everything_back() {
         		meta l4proto != tcp counter packets 0 bytes 0 return comment "why"
         		iifname vmap @jumps comment "why"
         		ip saddr != @networks drop comment "why"
+        		tcp dport set 8080 comment "why"
         		oifname "lo" accept comment "why"
         	}
 
