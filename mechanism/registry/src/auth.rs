@@ -312,6 +312,7 @@ pub(crate) async fn login(http: &Http, challenges: &[Challenge], credentials: &C
         }),
         Err(Error::Status { status, message, .. }) if status.starts_with("401") => {
             let reason = if message.is_empty() { "incorrect username or password".to_owned() } else { message };
+            let reason = reason.strip_prefix("unauthorized: ").unwrap_or(&reason);
             Err(Error::Unauthorized(format!("unauthorized: {reason}")))
         }
         Err(e) => Err(e),

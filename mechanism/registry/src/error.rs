@@ -94,11 +94,19 @@ pub enum Error {
     Config(String),
 }
 
+/// Go's words for a server that does not speak TLS.
+const PLAIN_HTTP: &str = "http: server gave HTTP response to HTTPS client";
+
 fn detail(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
 
 impl Error {
+    /// The server speaks HTTP where TLS was tried.
+    pub(crate) fn is_plain_http(&self) -> bool {
+        matches!(self, Error::Request { reason, .. } if reason == PLAIN_HTTP)
+    }
+
     /// No answer at all, rather than a refusal.
     pub(crate) fn is_transport(&self) -> bool {
         matches!(self, Error::Request { .. })
@@ -112,13 +120,10 @@ pub(crate) fn describe(error: &reqwest::Error, address: Option<std::net::SocketA
     let mut cause = error.source();
     let mut last = error.to_string();
     while let Some(inner) = cause {
-        if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
+        if let Some(tls) = tls_error(inner) {
             return describe_tls(tls);
         }
         if let Some(io) = inner.downcast_ref::<io::Error>() {
-            if let Some(tls) = io.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
-                return describe_tls(tls);
-            }
             match io.kind() {
                 io::ErrorKind::ConnectionRefused => return format!("{dial}: connect: connection refused"),
                 io::ErrorKind::NetworkUnreachable => return format!("{dial}: connect: network is unreachable"),
@@ -147,9 +152,18 @@ pub(crate) fn describe(error: &reqwest::Error, address: Option<std::net::SocketA
     last
 }
 
+/// A TLS error, also one wrapped in I/O errors, whose `source` passes over what they wrap.
+fn tls_error<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
+    if let Some(tls) = error.downcast_ref() {
+        return Some(tls);
+    }
+    let inner = error.downcast_ref::<io::Error>()?.get_ref()?;
+    tls_error(inner)
+}
+
 fn describe_tls(error: &rustls::Error) -> String {
     match error {
-        rustls::Error::InvalidMessage(_) => "http: server gave HTTP response to HTTPS client".to_owned(),
+        rustls::Error::InvalidMessage(_) => PLAIN_HTTP.to_owned(),
         rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
             "tls: failed to verify certificate: x509: certificate signed by unknown authority".to_owned()
         }

@@ -103,8 +103,12 @@ fn authorities(directory: &Path) -> Result<Vec<Certificate>> {
         let path = entry.path();
         if path.extension().is_some_and(|e| e == "crt") {
             let pem = read_file(&path)?;
-            let bundle = Certificate::from_pem_bundle(&pem);
-            found.extend(bundle.map_err(|e| Error::Config(format!("invalid certificate {}: {e}", path.display())))?);
+            let bad = |reason: String| Error::Config(format!("invalid certificate {}: {reason}", path.display()));
+            let bundle = Certificate::from_pem_bundle(&pem).map_err(|e| bad(e.to_string()))?;
+            if bundle.is_empty() {
+                return Err(bad("no certificate in it".to_owned()));
+            }
+            found.extend(bundle);
         }
     }
     Ok(found)
