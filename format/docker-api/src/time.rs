@@ -27,8 +27,8 @@ pub enum TimeError {
     #[error("time: invalid duration {0:?}")]
     Duration(String),
     /// Not unix seconds with an optional fraction.
-    #[error("invalid timestamp {0:?}")]
-    Unix(String),
+    #[error("invalid timestamp {0:?}: {1}")]
+    Unix(String, String),
     /// None of the above.
     #[error("failed to parse value as time or duration: {0:?}")]
     Neither(String),
@@ -409,10 +409,11 @@ fn quantity(digits: &str, unit: &str) -> Option<i128> {
 
 /// Reads the `since` and `until` parameters of a request: unix seconds with an optional fraction.
 pub fn parse_unix(text: &str) -> Result<Time, TimeError> {
-    let fail = || TimeError::Unix(text.to_owned());
-    let (seconds, part) = text.split_once('.').unwrap_or((text, "0"));
-    let seconds: i64 = seconds.parse().map_err(|_| fail())?;
-    Ok(Time::from_unix(seconds, fraction(part).ok_or_else(fail)?))
+    let fail = |why| TimeError::Unix(text.to_owned(), why);
+    let (seconds, part) = text.split_once('.').unwrap_or((text, ""));
+    let nanos = if part.is_empty() { Some(0) } else { fraction(part) };
+    let seconds: i64 = seconds.parse().map_err(|_| fail(format!("invalid seconds {seconds:?}: invalid syntax")))?;
+    Ok(Time::from_unix(seconds, nanos.ok_or_else(|| fail(format!("invalid nanoseconds {part:?}")))?))
 }
 
 /// Turns an argument of `--since` or `--until` into what the API takes: a Go duration counts back from `now`; a date or time

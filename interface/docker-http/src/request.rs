@@ -80,7 +80,7 @@ impl Query {
         Ok(u16::try_from(cells).unwrap_or(u16::MAX))
     }
 
-    /// Unix seconds with an optional fraction, in nanoseconds; `None` when missing or empty.
+    /// Unix seconds with an optional fraction; `None` when missing or empty.
     pub fn time(&self, name: &str) -> Result<Option<Time>> {
         let parse = |value| {
             parse_unix(value).map_err(|error| Failure::bad_request(format!("invalid value for {name:?}: {error}")))
@@ -266,7 +266,10 @@ mod tests {
             r#"invalid resize height "-5": value out of range"#
         );
         assert_eq!(query("h=70000").cells("h", "height"), Ok(u16::MAX));
-        assert!(query("since=x").time("since").is_err());
+        assert_eq!(
+            query("since=x").time("since").unwrap_err().message,
+            r#"invalid value for "since": invalid timestamp "x": invalid seconds "x": invalid syntax"#
+        );
     }
 
     #[test]

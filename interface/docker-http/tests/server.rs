@@ -388,3 +388,46 @@ fn stopping_ends_streams_and_lets_requests_finish() {
     slow.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 204 No Content\r\n"), "{answer}");
 }
+
+#[test]
+fn whatever_comes_the_server_goes_on() {
+    let talk = Talk::new();
+    static PIECES: [&str; 22] = [
+        "GET ",
+        "POST ",
+        "/",
+        "echo/a/json",
+        "v1.4",
+        "create",
+        "?",
+        "%zz",
+        "%00",
+        " HTTP/1.1",
+        "\r\n",
+        "\n",
+        ":",
+        "Content-Length: 5",
+        "Transfer-Encoding: chunked",
+        "ffffffffffffffff",
+        "Upgrade: tcp",
+        "{",
+        "\"",
+        "\0",
+        "é",
+        "hijack",
+    ];
+    let strategy = proptest::collection::vec(proptest::sample::select(&PIECES[..]), 0..24);
+    let config = proptest::test_runner::Config { cases: 200, failure_persistence: None, ..Default::default() };
+    proptest::test_runner::TestRunner::new(config)
+        .run(&strategy, |request| {
+            let mut stream = talk.connect();
+            let _ = stream.write_all(request.concat().as_bytes());
+            let _ = stream.shutdown(Shutdown::Write);
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer);
+            proptest::prop_assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 "));
+            Ok(())
+        })
+        .unwrap();
+    assert!(talk.get("/echo/x/json").ends_with("\"x 1.55\"\n"));
+}

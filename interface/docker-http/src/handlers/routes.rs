@@ -144,3 +144,33 @@ pub static ROUTES: &[Route<Context>] = routes! {
     POST "/plugins/{name}/set" PluginSet => unsupported::plugin;
     DELETE "/plugins/{name}" PluginDelete => unsupported::plugin;
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::router::Router;
+
+    /// Operations in Docker's description of the API.
+    const DESCRIBED: usize = 108;
+    /// Served without being described: builds over gRPC and their end, checkpoints.
+    const UNDESCRIBED: [&str; 5] = ["BuildCancel", "CheckpointCreate", "CheckpointDelete", "CheckpointList", "Grpc"];
+
+    #[test]
+    fn no_route_hides_another() {
+        let router = Router::new(ROUTES);
+        for route in ROUTES {
+            let path = route.pattern.replace("{name}", "a/b").replace("{rest}", "c");
+            let (found, _) = router.find(&route.method, &path).unwrap();
+            assert_eq!((&found.method, found.pattern), (&route.method, route.pattern));
+        }
+    }
+
+    #[test]
+    fn every_operation_is_there_once() {
+        let operations: std::collections::BTreeSet<&str> = ROUTES.iter().map(|route| route.operation).collect();
+        assert_eq!(operations.len(), DESCRIBED + UNDESCRIBED.len());
+        assert!(UNDESCRIBED.iter().all(|name| operations.contains(name)));
+        // The list of networks also answers with a slash at its end.
+        assert_eq!(ROUTES.len(), operations.len() + 1);
+    }
+}
