@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use tare_netlink::Batch;
-use tare_netlink::route::{address, address::Address, link, path};
+use tare_netlink::{address, address::Address, link, path};
 
 fn decode(batch: &Batch) -> String {
     let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(batch.bytes()).unwrap();

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 
-use tare_netlink::namespace::{current, run_in, run_in_new};
-use tare_netlink::route::{address, address::Address, link, path};
+use tare_netlink::netns::{current, run_in, run_in_new};
 use tare_netlink::{Batch, Protocol, Socket};
+use tare_netlink::{address, address::Address, link, path};
 
 fn alone<T: Send>(test: impl FnOnce(&mut Socket) -> T + Send) -> T {
     run_in_new(|| test(&mut Socket::open(Protocol::Route).unwrap())).unwrap()

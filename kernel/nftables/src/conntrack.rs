@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use tare_netlink::attribute::{Attributes, read_u16};
-use tare_netlink::batch::DUMP;
-use tare_netlink::{Batch, Result};
+use tare_sys::netlink::attribute::{Attributes, read_u16};
+use tare_sys::netlink::batch::DUMP;
+use tare_sys::netlink::{Batch, Result};
 
 use crate::netfilter::{GENERIC_HEADER, Netfilter};
 use crate::value::Family;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tare_netlink::Message;
+use tare_sys::netlink::Message;
 
 use crate::value::{Family, Verdict};
 

@@ -20,5 +20,5 @@ pub mod value;
 
 pub use expression::Expression;
 pub use netfilter::Netfilter;
-pub use tare_netlink::{Error, Result};
+pub use tare_sys::netlink::{Error, Result};
 pub use transaction::Transaction;

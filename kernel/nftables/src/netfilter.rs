@@ -1,8 +1,8 @@
 //! The socket: commits transactions, lists what is there.
 
-use tare_netlink::attribute::{Attributes, read_be32, text};
-use tare_netlink::batch::DUMP;
-use tare_netlink::{Batch, Error, Protocol, Result, Socket};
+use tare_sys::netlink::attribute::{Attributes, read_be32, text};
+use tare_sys::netlink::batch::DUMP;
+use tare_sys::netlink::{Batch, Error, Protocol, Result, Socket};
 
 use crate::transaction::{Transaction, message_type};
 use crate::value::{Family, Hook};

@@ -1,7 +1,7 @@
 //! Changes to one table. Nothing is sent here; [`crate::Netfilter::commit`] does, all or nothing.
 
-use tare_netlink::batch::{APPEND, CREATE};
-use tare_netlink::{Batch, Message};
+use tare_sys::netlink::batch::{APPEND, CREATE};
+use tare_sys::netlink::{Batch, Message};
 
 use crate::expression::{Expression, encode_verdict};
 use crate::value::{ChainKind, DataType, Family, Hook, Verdict};

@@ -2,14 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
-use tare_netlink::namespace::run_in_new;
-use tare_netlink::route::link;
-use tare_netlink::{Batch, Protocol, Socket};
 use tare_nftables::conntrack::Connection;
 use tare_nftables::expression::{Comparison, Expression, Header, Meta, Register};
 use tare_nftables::transaction::{Chain, Element, Set, Value};
 use tare_nftables::value::{ChainKind, DataType, Family, Hook, Key, KeyReader, Verdict};
 use tare_nftables::{Netfilter, Transaction};
+use tare_sys::netlink::{Batch, Protocol, Socket};
+use tare_sys::netns::run_in_new;
 
 const TABLE: &str = "test";
 const PORTS: Set<'static> = Set {
@@ -224,7 +223,9 @@ fn nft_reads_everything_back() {
 fn a_translated_flow_is_forgotten_alone() {
     alone(|netfilter| {
         let mut batch = Batch::new();
-        link::set_loopback_up(&mut batch);
+        // RTM_NEWLINK with the index of `lo` and IFF_UP.
+        let link = [0_u32, 1, 1, 1].map(u32::to_ne_bytes).concat();
+        batch.request(16, 0, "set up link", "lo", |message| message.raw(&link));
         Socket::open(Protocol::Route).unwrap().execute(batch).unwrap();
         let (first, second) = (server(), server());
         translate(netfilter, 5353, first.local_addr().unwrap().port());

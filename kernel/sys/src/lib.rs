@@ -3,7 +3,8 @@
 //! One file per facility: [`process`] (clone3, and what only its child may do), [`thread`] (namespaces, keyring,
 //! scheduling of the caller), [`mount`], [`seccomp`], [`socket`] (passing descriptors), [`spawn`] (starting helpers
 //! without forking memory), [`kill`], [`signals`], [`signalfd`], [`memory`],
-//! [`inherited`] (descriptors from the parent), [`bpf`], [`network`], [`errno`] (names of errors).
+//! [`inherited`] (descriptors from the parent), [`bpf`], [`network`], [`netns`], [`netlink`] (what rtnetlink and
+//! nf_tables have in common), [`errno`] (names of errors).
 //!
 //! Structures and constants written down here are compared with the kernel's headers by `headers.rs`.
 
@@ -15,6 +16,8 @@ pub mod inherited;
 pub mod kill;
 pub mod memory;
 pub mod mount;
+pub mod netlink;
+pub mod netns;
 pub mod network;
 pub mod process;
 pub mod seccomp;

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use rustix::rand::GetRandomFlags;
-use tare_netlink::route::{address, address::Address, link};
 use tare_netlink::{Batch, Socket};
+use tare_netlink::{address, address::Address, link};
 
 use crate::cidr::Cidr;
 use crate::error::{Error, Result};

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use tare_netlink::route::{address, address::Address, link, path};
 use tare_netlink::{Batch, Socket};
+use tare_netlink::{address, address::Address, link, path};
 
 use crate::bridge::{check_name, random_mac};
 use crate::cidr::Cidr;

@@ -8,8 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use tare_netlink::namespace::{current, enter, run_in, run_in_new};
-use tare_netlink::route::link;
+use tare_netlink::link;
+use tare_netlink::netns::{current, enter, run_in, run_in_new};
 use tare_netlink::{Batch, Protocol, Socket};
 
 use crate::error::{Error, Result};

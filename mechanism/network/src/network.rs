@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tare_netlink::route::{address, link, path};
 use tare_netlink::{Protocol, Socket};
+use tare_netlink::{address, link, path};
 use tare_nftables::value::Hook;
 use tare_nftables::{Netfilter, Transaction};
 

@@ -460,8 +460,7 @@ impl Network {
         if udp.is_empty() {
             return Ok(());
         }
-        let own: Vec<IpAddr> =
-            tare_netlink::route::address::list(&mut self.route())?.iter().map(|own| own.address).collect();
+        let own: Vec<IpAddr> = tare_netlink::address::list(&mut self.route())?.iter().map(|own| own.address).collect();
         let to_host = |address: IpAddr| own.contains(&address) || address.is_loopback();
         let through = |mapping: &PortMapping, connection: &Connection| {
             let (address, port) = connection.destination;

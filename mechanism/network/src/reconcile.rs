@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use tare_netlink::Batch;
-use tare_netlink::route::link;
+use tare_netlink::link;
 
 use crate::endpoint::host_ifname;
 use crate::error::Result;

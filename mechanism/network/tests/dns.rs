@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use support::{bridge, machine};
-use tare_netlink::namespace::run_in;
+use tare_netlink::netns::run_in;
 use tare_network::dns::DnsSockets;
 
 #[test]

@@ -169,7 +169,7 @@ fn without_icc_containers_do_not_reach_each_other() {
 fn tcp_without_patience(netns: &tare_network::Netns, address: &str) -> bool {
     let address = std::net::SocketAddr::new(ip(address), 80);
     let patience = std::time::Duration::from_millis(400);
-    tare_netlink::namespace::run_in(netns.fd(), || std::net::TcpStream::connect_timeout(&address, patience).is_err())
+    tare_netlink::netns::run_in(netns.fd(), || std::net::TcpStream::connect_timeout(&address, patience).is_err())
         .unwrap()
 }
 
@@ -197,7 +197,7 @@ fn route_loopback_away(netns: std::os::fd::BorrowedFd<'_>, gateway: &str) {
         let output = std::process::Command::new(program).args(arguments).output().unwrap();
         assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     };
-    tare_netlink::namespace::run_in(netns, || {
+    tare_netlink::netns::run_in(netns, || {
         std::fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1").unwrap();
         run("ip", &["address", "flush", "dev", "lo"]);
         run("ip", &["route", "add", "127.0.0.1/32", "via", gateway, "dev", "eth0"]);
@@ -222,8 +222,7 @@ fn ipv6_ports() {
         assert_eq!(bound[0].relay, Some("[fd00:17::2]:80".parse().unwrap()));
         let relayed = std::net::TcpListener::from(bound.into_iter().next().unwrap().socket.unwrap());
         let _client =
-            tare_netlink::namespace::run_in(host.as_fd(), || std::net::TcpStream::connect("[::1]:8080").unwrap())
-                .unwrap();
+            tare_netlink::netns::run_in(host.as_fd(), || std::net::TcpStream::connect("[::1]:8080").unwrap()).unwrap();
         relayed.accept().unwrap();
     });
 }
@@ -240,7 +239,7 @@ fn an_ipv4_container_is_relayed_for_ipv6_clients() {
         let listener = std::net::TcpListener::from(socket);
         let address = std::net::SocketAddr::new(ip(HOST_6), 8080);
         let connect = || std::net::TcpStream::connect(address).unwrap();
-        let _client = tare_netlink::namespace::run_in(machine.outside.as_fd(), connect).unwrap();
+        let _client = tare_netlink::netns::run_in(machine.outside.as_fd(), connect).unwrap();
         assert_eq!(listener.accept().unwrap().1.ip(), ip(OUTSIDE_6));
     });
 }
@@ -300,7 +299,7 @@ fn attached_means_passing() {
         for host in 2..32 {
             let _container = machine.container(&format!("{host:010}"), &spec, host);
             // A listing does not bring links up to date as a look-up does: this is how they have been left.
-            let links = tare_netlink::route::link::list(&mut socket).unwrap();
+            let links = tare_netlink::link::list(&mut socket).unwrap();
             let late = links.iter().find(|link| link.name != "lo" && !link.operational);
             assert_eq!(late, None);
             machine.network.detach(&format!("{host:010}")).unwrap();
@@ -332,7 +331,7 @@ fn neighbours_learn_who_has_an_address_now() {
 /// What a container believes 172.17.0.3 has for a hardware address.
 fn neighbour_mac(netns: &tare_network::Netns) -> Option<String> {
     let table =
-        tare_netlink::namespace::run_in(netns.fd(), || std::fs::read_to_string("/proc/thread-self/net/arp").unwrap());
+        tare_netlink::netns::run_in(netns.fd(), || std::fs::read_to_string("/proc/thread-self/net/arp").unwrap());
     let table = table.unwrap();
     let line = table.lines().find(|line| line.starts_with("172.17.0.3 "))?;
     line.split_whitespace().nth(3).map(str::to_owned)

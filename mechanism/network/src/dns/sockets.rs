@@ -9,7 +9,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with};
-use tare_netlink::namespace::run_in;
+use tare_netlink::netns::run_in;
 use tare_nftables::expression::{Comparison, Expression, Header, Meta, Register};
 use tare_nftables::transaction::Chain;
 use tare_nftables::value::{ChainKind, Family, Hook};

@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use tare_netlink::namespace::{current, run_in, run_in_new};
-use tare_netlink::route::{address, address::Address, link, path};
+use tare_netlink::netns::{current, run_in, run_in_new};
 use tare_netlink::{Batch, Protocol, Socket};
+use tare_netlink::{address, address::Address, link, path};
 use tare_network::{BridgeSpec, BridgeSubnet, Cidr, Config, EndpointSpec, Netns, Network};
 
 /// How long an answer may take that comes.

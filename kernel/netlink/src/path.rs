@@ -2,11 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::{INET, INET6, family, read_address, with_octets};
-use crate::attribute::{Attributes, read_u32};
-use crate::batch::{Batch, CREATE, DUMP, REPLACE};
-use crate::error::Result;
-use crate::socket::Socket;
+use crate::{INET, INET6, family, read_address, with_octets};
+use tare_sys::netlink::attribute::{Attributes, read_u32};
+use tare_sys::netlink::batch::{Batch, CREATE, DUMP, REPLACE};
+use tare_sys::netlink::{Result, Socket};
 
 const NEWROUTE: u16 = 24;
 const DELROUTE: u16 = 25;

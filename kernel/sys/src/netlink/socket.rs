@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink::SocketAddrNetlink};
 
-use crate::attribute::{Attributes, read_u16, read_u32, text};
-use crate::batch::{ACK, Batch, DUMP, HEADER, patch};
-use crate::error::{Error, Result};
+use super::attribute::{Attributes, read_u16, read_u32, text};
+use super::batch::{ACK, Batch, DUMP, HEADER, patch};
+use super::error::{Error, Result};
 
 /// Requests per system call: with every one of them refused, the answers (about 1 KiB of accounted memory each) still
 /// fit in the default receive buffer of 208 KiB.
@@ -60,8 +60,8 @@ impl Socket {
             Protocol::Netfilter => Some(rustix::net::netlink::NETFILTER),
         };
         let fd = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)
-            .map_err(|errno| Error::socket("netlink socket", errno))?;
-        tare_sys::network::set_netlink_error_detail(&fd).map_err(|error| Error::socket("netlink options", error))?;
+            .map_err(|errno| Error::call("netlink socket", errno))?;
+        crate::network::set_netlink_error_detail(&fd).map_err(|error| Error::call("netlink options", error))?;
         Ok(Self { fd, sequence: 0, buffer: Vec::new() })
     }
 
@@ -116,7 +116,7 @@ impl Socket {
         while !finished {
             match self.receive() {
                 Err(Errno::AGAIN) => break,
-                Err(errno) => return Err(Error::socket("netlink answer", errno)),
+                Err(errno) => return Err(Error::call("netlink answer", errno)),
                 Ok(length) => {
                     for answer in answers(self.buffer.get(..length).unwrap_or_default()) {
                         let index = answer.sequence.wrapping_sub(first) as usize;
@@ -177,7 +177,7 @@ impl Socket {
         let mut found = Vec::new();
         let mut consistent = true;
         loop {
-            let length = self.receive().map_err(|errno| Error::socket("netlink answer", errno))?;
+            let length = self.receive().map_err(|errno| Error::call("netlink answer", errno))?;
             for answer in answers(self.buffer.get(..length).unwrap_or_default()) {
                 if answer.sequence != first {
                     continue;
@@ -203,7 +203,7 @@ impl Socket {
         let kernel = SocketAddrNetlink::new(0, 0);
         rustix::io::retry_on_intr(|| rustix::net::sendto(&self.fd, bytes, SendFlags::empty(), &kernel))
             .map(drop)
-            .map_err(|errno| Error::socket("netlink request", errno))
+            .map_err(|errno| Error::call("netlink request", errno))
     }
 
     fn receive(&mut self) -> std::result::Result<usize, Errno> {

@@ -2,10 +2,9 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use crate::attribute::{Attributes, read_u32, text};
-use crate::batch::{Batch, CREATE, DUMP, EXCLUSIVE, Message};
-use crate::error::Result;
-use crate::socket::Socket;
+use tare_sys::netlink::attribute::{Attributes, read_u32, text};
+use tare_sys::netlink::batch::{Batch, CREATE, DUMP, EXCLUSIVE, Message};
+use tare_sys::netlink::{Result, Socket};
 
 const NEWLINK: u16 = 16;
 const DELLINK: u16 = 17;

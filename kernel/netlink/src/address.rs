@@ -2,11 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{family, read_address, with_octets};
-use crate::attribute::{Attributes, read_u32};
-use crate::batch::{Batch, CREATE, DUMP, EXCLUSIVE};
-use crate::error::Result;
-use crate::socket::Socket;
+use crate::{family, read_address, with_octets};
+use tare_sys::netlink::attribute::{Attributes, read_u32};
+use tare_sys::netlink::batch::{Batch, CREATE, DUMP, EXCLUSIVE};
+use tare_sys::netlink::{Result, Socket};
 
 const NEWADDR: u16 = 20;
 const DELADDR: u16 = 21;
