@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use tare_cgroup::{Cgroup, Plan, Version, plan};
+use rustix::process::Signal;
+use tare_cgroup::{Cgroup, Error, Version, plan, plan_update};
 use tare_logs::Writer;
-use tare_oci_runtime::{Namespace, NamespaceKind, Resources, Spec};
+use tare_oci_runtime::{Namespace, NamespaceKind, Pids, Resources, Spec};
 use tare_runtime::{CgroupPlace, Created, Init, Launch, Stdio};
 use tare_shim_protocol::{CONFIG_NAME, Failure, SPEC_NAME, STATE_NAME, ShimConfig, ShimState, VERSION};
 
@@ -19,6 +20,9 @@ use crate::{clock, ends, failure, record};
 
 /// Most bytes of a file read from the bundle. The largest, `config.json` with a seccomp profile, has some ten thousand.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Bytes for the path of a cgroup; with a longer one we are some bytes larger.
+const PATH_BYTES: usize = 256;
 
 /// What the daemon gives with the request.
 #[derive(Debug, Default)]
@@ -52,27 +56,44 @@ pub(crate) fn launch(
     host: &Host,
     session: &mut Session,
 ) -> Result<Started, Failure> {
-    let Place { launcher, ground } = place;
-    let (path, oom_score) = (bundle.to_owned(), host.oom_score);
-    let made = launcher.finish(move || (make(&path, given, &ground, oom_score), ground));
-    let Some((made, ground)) = made else { return Err(failure::state("the launcher thread has panicked")) };
-    ground.clean();
-    let (made, group) = match made {
-        Ok(made) => made,
-        Err(Failed { failure, group }) => {
-            remove(group);
+    let (config, log) = match open(bundle) {
+        Ok(opened) => opened,
+        Err(failure) => {
+            place.abandon();
             return Err(failure);
         }
     };
-    let facts = made.facts;
-    session.terminal = facts.terminal;
-    session.stdin_once = facts.stdin_once;
-    session.log = Some(made.log);
-    let init = start(made.created, &made.limits, &group);
-    let init = match init.and_then(|init| connect(init, made.ends, facts.open_stdin, session)) {
-        Ok(init) => init,
+    let Place { launcher, ground } = place;
+    let hierarchies = ground.hierarchies.clone();
+    let plan = Plan { bundle: bundle.to_owned(), config: config.clone(), oom_score: host.oom_score };
+    // Allocated here, so that nothing that stays is in the thread's heap.
+    let mut path = String::with_capacity(PATH_BYTES);
+    let result = launcher.finish(move || {
+        let result = plan.carry_out(given, &ground, &mut path);
+        (result, ground, path)
+    });
+    let Some((result, ground, path)) = result else {
+        return Err(failure::state("the launcher thread has panicked"));
+    };
+    // The thread has left.
+    ground.clean();
+    let group = Cgroup::open(&hierarchies, &path);
+    let connected = result.and_then(|made| {
+        group.apply(&made.limits).map_err(|error| failure::cgroup(&error))?;
+        session.terminal = made.terminal;
+        session.stdin_once = config.stdin_once;
+        session.log = Some(log);
+        let init = connect(made.init, made.ends, config.open_stdin, session)?;
+        Ok((init, made.private_pids, made.limits_memory))
+    });
+    let (init, private_pids, limits_memory) = match connected {
+        Ok(connected) => connected,
         Err(failure) => {
-            remove(Some(group));
+            if !path.is_empty() {
+                // The init, if it was started, is the only process that is not dead.
+                let _ = group.kill_all(Signal::KILL.as_raw());
+                let _ = group.remove();
+            }
             return Err(failure);
         }
     };
@@ -87,13 +108,13 @@ pub(crate) fn launch(
     // If it cannot be written, a daemon that comes back learns the rest from us.
     let _ = record::write(bundle, STATE_NAME, &state);
     let container = Container {
-        id: facts.id,
+        id: config.id,
         bundle: bundle.to_owned(),
         group,
         pid: init.pid,
         pidfd: init.pidfd,
-        private_pids: facts.private_pids,
-        memory: MemoryWatch::new(facts.limits_memory),
+        private_pids,
+        memory: MemoryWatch::new(limits_memory),
         oom_score: host.oom_score,
         exit: None,
         announced: false,
@@ -101,84 +122,99 @@ pub(crate) fn launch(
     Ok(Started { container, pid: init.pid, start_time: init.start_time })
 }
 
-/// A container that waits right before its execution.
-struct Made {
-    created: Created,
-    ends: Ends,
-    /// Limits for which the thread must have left.
-    limits: Plan,
-    log: Writer,
-    facts: Facts,
+/// The part of the bundle that is ours, and the log, which is the likeliest to fail.
+fn open(bundle: &Path) -> Result<(ShimConfig, Writer), Failure> {
+    let path = bundle.join(CONFIG_NAME);
+    let config: ShimConfig = serde_json::from_slice(&read_file(&path)?)
+        .map_err(|error| failure::setup("parse", path.display(), &error.into()))?;
+    let log =
+        Writer::open(&config.log).map_err(|error| failure::setup("open log", config.log.path.display(), &error))?;
+    Ok((config, log))
 }
 
-/// What is needed of the bundle afterwards.
-struct Facts {
-    id: String,
+/// What the launcher thread is to do.
+struct Plan {
+    bundle: PathBuf,
+    config: ShimConfig,
+    oom_score: Option<i32>,
+}
+
+/// A container that runs; nothing in here is on the heap but a limit.
+struct Made {
+    init: Init,
+    ends: Ends,
+    /// To be applied when the thread is gone.
+    limits: tare_cgroup::Plan,
     terminal: bool,
-    open_stdin: bool,
-    stdin_once: bool,
     private_pids: bool,
     limits_memory: bool,
 }
 
-impl Facts {
-    fn new(spec: &Spec, config: &ShimConfig) -> Self {
+impl Plan {
+    /// From the specification to the execution. `group` becomes the path of the group that has been made, if one has.
+    fn carry_out(&self, given: Given, ground: &Ground, group: &mut String) -> Result<Made, Failure> {
+        let cgroup = |error| failure::cgroup(&error);
+        let mut spec = load_spec(&self.bundle)?;
+        if let (Some(process), Some(score)) = (&mut spec.process, self.oom_score) {
+            process.oom_score_adj.get_or_insert(score);
+        }
+        let path = spec.linux.as_ref().map_or("", |linux| linux.cgroups_path.as_str());
+        let (own, joined) = ground.group(path, &self.config.id).map_err(cgroup)?;
+        group.push_str(own.path());
+        if !joined {
+            ground.enter(&own).map_err(cgroup)?;
+        }
+        let none = Resources::default();
+        let resources = spec.linux.as_ref().and_then(|linux| linux.resources.as_ref()).unwrap_or(&none);
+        let mut limits = plan(resources, own.version()).map_err(cgroup)?;
+        let exact = limits.split_off("pids");
+        own.apply(&limits).map_err(cgroup)?;
+        let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
+        let (created, ends) = self.create(given, &spec, terminal, &own)?;
+        own.apply(&with_launcher(resources, own.version()).map_err(cgroup)?).map_err(cgroup)?;
+        let init = created.start().map_err(|error| failure::runtime(&error))?;
         let own = |namespace: &Namespace| namespace.path.as_os_str().is_empty();
-        let memory = resources(spec).and_then(|resources| resources.memory.as_ref());
-        Self {
-            id: config.id.clone(),
-            terminal: spec.process.as_ref().is_some_and(|process| process.terminal),
-            open_stdin: config.open_stdin,
-            stdin_once: config.stdin_once,
+        Ok(Made {
+            init,
+            ends,
+            limits: exact,
+            terminal,
             private_pids: spec.namespace(NamespaceKind::Pid).is_some_and(own),
-            limits_memory: memory.is_some_and(|memory| memory.limit.is_some()),
-        }
+            limits_memory: resources.memory.as_ref().is_some_and(|memory| memory.limit.is_some()),
+        })
+    }
+
+    fn create(&self, given: Given, spec: &Spec, terminal: bool, group: &Cgroup) -> Result<(Created, Ends), Failure> {
+        let Self { config, bundle, .. } = self;
+        let (stdio, ends) = if terminal {
+            (Stdio::Terminal { size: config.size }, Ends::default())
+        } else {
+            ends::pipes(config.open_stdin).map_err(|error| failure::setup("pipe", &config.id, &error))?
+        };
+        let directory = match group.version() {
+            Version::V1 => None,
+            Version::V2 => Some(group.fd_v2().map_err(|error| failure::cgroup(&error))?),
+        };
+        let mounts = group.mount_sources();
+        let created = tare_runtime::create(Launch {
+            root: given.root,
+            netns: given.netns,
+            stdio,
+            cgroup: directory.as_ref().map_or(CgroupPlace::Born, |directory| CgroupPlace::Into(directory.as_fd())),
+            cgroup_mounts: Some(&mounts),
+            ..Launch::new(&config.id, bundle, spec)
+        });
+        Ok((created.map_err(|error| failure::runtime(&error))?, ends))
     }
 }
 
-/// A start that has failed, and the group to remove when the thread has left it.
-struct Failed {
-    failure: Failure,
-    group: Option<Cgroup>,
-}
-
-impl From<Failure> for Failed {
-    fn from(failure: Failure) -> Self {
-        Self { failure, group: None }
-    }
-}
-
-/// On the launcher thread: everything up to the execution.
-fn make(bundle: &Path, given: Given, ground: &Ground, oom_score: Option<i32>) -> Result<(Made, Cgroup), Failed> {
-    let mut spec = load_spec(bundle)?;
-    let path = bundle.join(CONFIG_NAME);
-    let config: ShimConfig = serde_json::from_slice(&read_file(&path)?)
-        .map_err(|error| failure::setup("parse", path.display(), &error.into()))?;
-    // What is likeliest to fail comes first.
-    let log =
-        Writer::open(&config.log).map_err(|error| failure::setup("open log", config.log.path.display(), &error))?;
-    if let (Some(process), Some(score)) = (&mut spec.process, oom_score) {
-        process.oom_score_adj.get_or_insert(score);
-    }
-    let cgroups_path = spec.linux.as_ref().map_or("", |linux| linux.cgroups_path.as_str());
-    let (group, joined) = ground.group(cgroups_path, &config.id).map_err(|error| failure::cgroup(&error))?;
-    let entered = if joined { Ok(()) } else { ground.enter(&group) };
-    let created =
-        entered.map_err(|error| failure::cgroup(&error)).and_then(|()| create(bundle, given, &spec, &config, &group));
-    match created {
-        Ok((created, ends, limits)) => {
-            Ok((Made { created, ends, limits, log, facts: Facts::new(&spec, &config) }, group))
-        }
-        Err(failure) => Err(Failed { failure, group: Some(group) }),
-    }
-}
-
-/// A failed start's group: a failed child has been reaped, a started one killed, so it is empty, or about to be.
-fn remove(group: Option<Cgroup>) {
-    if let Some(group) = group {
-        // What stays is found by the daemon, by its name.
-        let _ = group.remove();
-    }
+/// The limit of the number of processes while the launcher thread is one of them, as on v1. A limit of its own, because
+/// the right one must be in force before the container's first instruction, and the thread ends after that.
+fn with_launcher(resources: &Resources, version: Version) -> Result<tare_cgroup::Plan, Error> {
+    let limit = resources.pids.as_ref().and_then(|pids| pids.limit);
+    let limit = limit.map(|limit| if limit > 0 && version == Version::V1 { limit.saturating_add(1) } else { limit });
+    let pids = resources.pids.is_some().then_some(Pids { limit });
+    plan_update(&Resources { pids, ..Resources::default() }, version)
 }
 
 /// Reads a bundle's specification.
@@ -195,51 +231,6 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
         if bytes.len() as u64 > FILE_BYTES_MAX { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
     };
     read().map_err(|error| failure::setup("read", path.display(), &error))
-}
-
-fn resources(spec: &Spec) -> Option<&Resources> {
-    spec.linux.as_ref().and_then(|linux| linux.resources.as_ref())
-}
-
-/// Limits, and the clone.
-fn create(
-    bundle: &Path,
-    given: Given,
-    spec: &Spec,
-    config: &ShimConfig,
-    group: &Cgroup,
-) -> Result<(Created, Ends, Plan), Failure> {
-    let cgroup = |error| failure::cgroup(&error);
-    let none = Resources::default();
-    let mut limits = plan(resources(spec).unwrap_or(&none), group.version()).map_err(cgroup)?;
-    // The thread counts as one of the container's processes while it is in the group.
-    let later = limits.split_off("pids");
-    group.apply(&limits).map_err(cgroup)?;
-    let (stdio, ends) = if spec.process.as_ref().is_some_and(|process| process.terminal) {
-        (Stdio::Terminal { size: config.size }, Ends::default())
-    } else {
-        ends::pipes(config.open_stdin).map_err(|error| failure::setup("pipe", &config.id, &error))?
-    };
-    let directory = match group.version() {
-        Version::V1 => None,
-        Version::V2 => Some(group.fd_v2().map_err(cgroup)?),
-    };
-    let mounts = group.mount_sources();
-    let created = tare_runtime::create(Launch {
-        root: given.root,
-        netns: given.netns,
-        stdio,
-        cgroup: directory.as_ref().map_or(CgroupPlace::Born, |directory| CgroupPlace::Into(directory.as_fd())),
-        cgroup_mounts: Some(&mounts),
-        ..Launch::new(&config.id, bundle, spec)
-    });
-    Ok((created.map_err(|error| failure::runtime(&error))?, ends, later))
-}
-
-/// The rest of the limits, and the execution.
-fn start(created: Created, limits: &Plan, group: &Cgroup) -> Result<Init, Failure> {
-    group.apply(limits).map_err(|error| failure::cgroup(&error))?;
-    created.start().map_err(|error| failure::runtime(&error))
 }
 
 /// Connects the session to our ends of the streams.

@@ -7,11 +7,12 @@
 //! Everywhere it keeps the shim small: its stack, and the heap that reading a specification takes, go with it.
 
 use std::io;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use rustix::fs::Access;
-use rustix::thread::Pid;
 
 /// Bytes of address space for the stack. Only touched pages count, and the C library keeps the stacks of ended threads for
 /// the next one unless they are larger than this (its limit is 40 MiB).
@@ -26,7 +27,8 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(crate) struct Launcher {
     jobs: Sender<Job>,
     thread: JoinHandle<()>,
-    id: Receiver<Pid>,
+    /// Its thread ID, once it runs.
+    id: Arc<AtomicI32>,
 }
 
 impl Launcher {
@@ -43,12 +45,15 @@ impl Launcher {
 
     /// Gives the thread its last job and waits for the result and the thread's end. `None`: it has panicked.
     pub(crate) fn finish<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        let (report, result) = channel();
+        // Not a channel: it would be allocated by the thread, and stay in its heap.
+        let place = Arc::new(Mutex::new(None));
+        let result = Arc::clone(&place);
         self.begin(move || {
-            let _ = report.send(work());
+            let value = work();
+            *lock(&place) = Some(value);
         });
         self.end();
-        result.recv().ok()
+        lock(&result).take()
     }
 
     /// Ends the thread when it has done its jobs.
@@ -58,21 +63,24 @@ impl Launcher {
         let _ = self.thread.join();
         // Joining waits for the thread's memory, but the kernel takes it out of its cgroup a little later. As long as it
         // is in there, killing the cgroup would kill us.
-        if let Ok(id) = self.id.recv() {
-            let path = format!("/proc/self/task/{}", id.as_raw_nonzero());
-            while rustix::fs::access(path.as_str(), Access::EXISTS).is_ok() {
-                std::thread::yield_now();
-            }
+        let path = format!("/proc/self/task/{}", self.id.load(Ordering::SeqCst));
+        while rustix::fs::access(path.as_str(), Access::EXISTS).is_ok() {
+            std::thread::yield_now();
         }
     }
 }
 
+/// A panic of the other thread leaves the value as it was before.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn start(stack_bytes: usize) -> io::Result<Launcher> {
     let (jobs, todo) = channel::<Job>();
-    let (tell, id) = channel();
+    let id = Arc::new(AtomicI32::new(0));
+    let own = Arc::clone(&id);
     let thread = Builder::new().stack_size(stack_bytes).spawn(move || {
-        // The receiver is there as long as the thread.
-        let _ = tell.send(rustix::thread::gettid());
+        own.store(rustix::thread::gettid().as_raw_nonzero().get(), Ordering::SeqCst);
         while let Ok(job) = todo.recv() {
             job();
         }

@@ -1,10 +1,10 @@
 //! Where the container's processes live: its cgroup, made ahead of time where that saves time.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tare_cgroup::{Cgroup, Error, Hierarchies, Version};
 
-use crate::launcher::Launcher;
+use crate::launcher::{Launcher, lock};
 
 /// What a shim prepares before it knows its container.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(crate) struct Place {
 /// What the launcher thread makes the container's group from.
 #[derive(Debug)]
 pub(crate) struct Ground {
-    hierarchies: Hierarchies,
+    pub hierarchies: Hierarchies,
     /// The parent of containers' groups, as the daemon told it.
     parent: String,
     /// v1: a group that the launcher thread has joined, or the reason why not.
@@ -40,7 +40,7 @@ impl Place {
             let (own, failure) = (group.clone(), Arc::new(Mutex::new(None)));
             let joined = Arc::clone(&failure);
             launcher.begin(move || {
-                *failure.lock().unwrap_or_else(PoisonError::into_inner) = own.add_current_thread().err();
+                *lock(&failure) = own.add_current_thread().err();
             });
             ground.spare = Some(Spare { group, joined });
         }
@@ -62,7 +62,7 @@ impl Ground {
         let path = if path.is_empty() { format!("{}/{id}", self.parent) } else { path.to_owned() };
         let wanted = Cgroup::open(&self.hierarchies, &path);
         if let Some(spare) = &self.spare {
-            if let Some(error) = spare.joined.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            if let Some(error) = lock(&spare.joined).take() {
                 return Err(error);
             }
             let (parent, name) = split(wanted.path());

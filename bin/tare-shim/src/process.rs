@@ -14,8 +14,8 @@ pub(crate) const SHIM_NAME: &std::ffi::CStr = c"tare-shim";
 /// be lost with it.
 const OOM_SCORE: &str = "-999";
 const OOM_SCORE_FILE: &str = "/proc/self/oom_score_adj";
-/// One for the main thread, and one for the launcher thread and its likes, whose pages are free when they have ended.
-const HEAPS: u8 = 2;
+/// One for all threads: what the launcher thread frees is free for the whole process, and its end leaves no heap behind.
+const HEAPS: u8 = 1;
 const BOOT_ID_FILE: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Prepares this process. Before there are threads.

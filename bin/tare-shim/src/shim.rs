@@ -97,6 +97,9 @@ impl Shim {
             let settled = self.settle(&mut buffer);
             self.buffer = buffer;
             settled?;
+            if self.relax_at.is_some_and(|time| time <= Instant::now()) {
+                self.relax();
+            }
         }
         self.end();
         Ok(())
@@ -212,9 +215,6 @@ impl Shim {
         if let Phase::Running(container) = &mut self.phase {
             container.memory.begin(&container.group, &self.poller);
         }
-        if self.relax_at.is_some_and(|time| time <= now) {
-            self.relax();
-        }
         Ok(())
     }
 
@@ -287,8 +287,9 @@ impl Shim {
                 log.relax();
             }
         }
-        tare_sys::memory::trim_heap();
+        // In this order: looking for the stack takes some heap.
         tare_sys::memory::trim_stack();
+        tare_sys::memory::trim_heap();
     }
 }
 

@@ -23,19 +23,26 @@ pub fn trim_heap() {
 
 /// Gives the pages of the main thread's stack back that earlier, deeper calls have used. On other threads it does
 /// nothing.
-#[inline(never)]
 pub fn trim_stack() {
+    if let Some((start, end)) = main_stack() {
+        discard_below_caller(start, end);
+    }
+}
+
+/// A function of its own, so that its frame is the lowest.
+#[inline(never)]
+fn discard_below_caller(start: usize, end: usize) {
+    /// Bytes left for the rest of this frame and for the call, which need some dozens.
+    const MARGIN: usize = 1024;
     let page = rustix::param::page_size();
     let marker = 0_u8;
     let here = ptr::from_ref(std::hint::black_box(&marker)).addr();
-    let Some((start, end)) = main_stack() else { return };
-    // One page is left for the rest of this frame and the call.
-    let dead = (here & !(page - 1)).saturating_sub(page);
+    let dead = here.saturating_sub(MARGIN) & !(page - 1);
     if !(start..end).contains(&dead) {
         return;
     }
-    // SAFETY: the range is in the mapping of the main thread's stack and ends a page below this function's frame, which
-    // is in there too, so this is the main thread: everything below its frame is dead.
+    // SAFETY: the range is in the mapping of the main thread's stack and ends below this function's frame, which is in
+    // there too, so this is the main thread: everything below its frame is dead.
     unsafe {
         libc::madvise(ptr::without_provenance_mut(start), dead - start, libc::MADV_DONTNEED);
     }
