@@ -90,6 +90,7 @@ impl Engine {
             make_directory(&config.data_root.join(name), 0o711)?;
         }
         make_directory(&config.exec_root.join("containers"), 0o711)?;
+        make_directory(&config.exec_root.join("names"), 0o711)?;
         let store = Arc::new(Store::open(&config.data_root.join("state.db"))?);
         let hierarchies = Hierarchies::detect().map_err(|error| Error::internal(error.to_string()))?;
         let facts = host::facts(&config, hierarchies.version() == Version::V2)?;

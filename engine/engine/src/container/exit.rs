@@ -34,6 +34,7 @@ impl Engine {
             std::mem::take(&mut inner.sandbox)
         };
         self.release_sandbox(container, &sandbox);
+        self.refresh_names(&sandbox);
         self.execs.container_exited(&container.id);
         let (snapshot, attributes, outcome) = settle(container, &exit);
         if outcome != Outcome::Remove

@@ -138,12 +138,12 @@ pub(crate) fn networks(record: &Record, sandbox: &Sandbox) -> Map<EndpointSettin
         .iter()
         .map(|(name, asked)| {
             let live = sandbox.endpoints.iter().find(|endpoint| endpoint.network_name == *name);
-            (name.clone(), live.map_or_else(|| asked.clone(), |endpoint| filled(asked, endpoint)))
+            (name.clone(), live.map_or_else(|| asked.clone(), |endpoint| filled(record, asked, endpoint)))
         })
         .collect()
 }
 
-fn filled(asked: &EndpointSettings, endpoint: &Endpoint) -> EndpointSettings {
+fn filled(record: &Record, asked: &EndpointSettings, endpoint: &Endpoint) -> EndpointSettings {
     let address = |cidr: Option<tare_network::Cidr>| cidr.map(|c| c.address().to_string()).unwrap_or_default();
     let prefix = |cidr: Option<tare_network::Cidr>| cidr.map_or(0, |c| i64::from(c.prefix()));
     EndpointSettings {
@@ -156,6 +156,11 @@ fn filled(asked: &EndpointSettings, endpoint: &Endpoint) -> EndpointSettings {
         ipv6_gateway: endpoint.gateway_v6.map(|gateway| gateway.to_string()).unwrap_or_default(),
         global_ipv6_address: address(endpoint.ipv6),
         global_ipv6_prefix_len: prefix(endpoint.ipv6),
+        dns_names: if endpoint.network_name == "bridge" {
+            List::default()
+        } else {
+            crate::network::names::names(record, &endpoint.network_name).into()
+        },
         ..asked.clone()
     }
 }

@@ -124,8 +124,8 @@ impl Engine {
         hosts::render(&hosts::Hosts { ipv6, extra, own })
     }
 
-    /// resolv.conf of a container.
-    pub(crate) fn resolv_conf(&self, record: &Record, sandbox: &Sandbox) -> String {
+    /// resolv.conf of a container, and the servers behind its embedded one.
+    pub(crate) fn resolv_conf(&self, record: &Record, sandbox: &Sandbox) -> resolv::Rendered {
         let host = &record.host_config;
         let config = &self.config;
         let pick = |own: &[String], engine: &[String]| if own.is_empty() { engine.to_vec() } else { own.to_vec() };
@@ -134,7 +134,7 @@ impl Engine {
             && host.dns_search.is_empty()
             && host.dns_options.is_empty()
         {
-            return files::host_resolv_conf();
+            return resolv::Rendered { text: files::host_resolv_conf(), upstream: Vec::new() };
         }
         let wanted = resolv::Wanted {
             embedded: sandbox.endpoints.iter().any(|endpoint| endpoint.network_name != "bridge"),
@@ -143,7 +143,7 @@ impl Engine {
             search: pick(&host.dns_search, &config.dns_search),
             options: pick(&host.dns_options, &config.dns_options),
         };
-        files::resolv_conf(&wanted).text
+        files::resolv_conf(&wanted)
     }
 }
 

@@ -175,6 +175,11 @@ impl Engine {
                 sandbox.mappings.push(port.mapping);
             }
         }
+        if has_names(sandbox) {
+            let sockets = tare_network::dns::DnsSockets::open(&netns).map_err(crate::network::network_error)?;
+            fds.push((FdRole::DnsUdp, sockets.udp));
+            fds.push((FdRole::DnsTcp, sockets.tcp));
+        }
         fds.push((FdRole::NetNs, netns.into_fd()));
         Ok(fds)
     }
@@ -201,7 +206,10 @@ impl Engine {
         };
         files::write(&names.hosts, &hosts)?;
         let resolv = self.resolv_conf(record, sandbox);
-        files::write(&names.resolv_conf, &resolv)?;
+        files::write(&names.resolv_conf, &resolv.text)?;
+        if has_names(sandbox) {
+            self.write_names(record, sandbox, resolv.upstream)?;
+        }
         Ok(names.mounts())
     }
 
@@ -218,13 +226,18 @@ impl Engine {
             stdin_once: record.config.stdin_once,
             log: record.log.clone(),
             size: None,
-            dns: None,
+            dns: has_names(sandbox).then(|| self.names_directory()),
             labels: std::collections::BTreeMap::new(),
         };
         write_json(&bundle.join(SPEC_NAME), spec)?;
         write_json(&bundle.join(CONFIG_NAME), &shim)?;
         write_json(&bundle.join(SANDBOX_NAME), sandbox)
     }
+}
+
+/// A container on a user-defined network has an embedded name server.
+fn has_names(sandbox: &Sandbox) -> bool {
+    sandbox.endpoints.iter().any(|endpoint| endpoint.network_name != "bridge")
 }
 
 /// Namespaces by who has them.

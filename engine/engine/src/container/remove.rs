@@ -88,6 +88,7 @@ impl Engine {
             tracing::warn!("removing the file system of container {id}: {error}");
         }
         crate::remove_tree(&self.bundle(id));
+        self.forget_names(id);
         crate::remove_tree(&self.container_directory(id));
     }
 

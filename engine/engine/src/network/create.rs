@@ -272,8 +272,13 @@ impl Engine {
             engine.networks.connect(&netns, &net, &ifname, &settings, used.is_empty())
         })
         .await?;
-        container.read().sandbox.endpoints.push(endpoint);
+        let sandbox = {
+            let mut inner = container.read();
+            inner.sandbox.endpoints.push(endpoint);
+            inner.sandbox.clone()
+        };
         self.save_sandbox(container);
+        self.refresh_names(&sandbox);
         Ok(())
     }
 
@@ -306,6 +311,7 @@ impl Engine {
             crate::blocking(move || {
                 let detached = engine.networks.mechanism.detach(&endpoint.endpoint_id).map_err(network_error);
                 engine.networks.forget(&endpoint);
+                engine.refresh_names(&super::sandbox::Sandbox { endpoints: vec![endpoint], ..Default::default() });
                 detached
             })
             .await?;

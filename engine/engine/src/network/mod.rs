@@ -6,6 +6,7 @@
 pub(crate) mod create;
 pub(crate) mod endpoint;
 pub(crate) mod files;
+pub(crate) mod names;
 pub(crate) mod ports;
 pub(crate) mod sandbox;
 
@@ -43,6 +44,8 @@ pub(crate) struct Net {
     /// Name.
     pub(crate) name: String,
     inner: Mutex<NetInner>,
+    /// Serialises writing the file of its names.
+    names: Mutex<()>,
 }
 
 /// What a network's mutex protects.
@@ -57,6 +60,10 @@ pub(crate) struct NetInner {
 impl Net {
     pub(crate) fn read(&self) -> MutexGuard<'_, NetInner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn names(&self) -> MutexGuard<'_, ()> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `bridge`, `host` or `null`.
@@ -123,8 +130,12 @@ impl Networks {
     /// Adds a network whose bridge exists.
     fn insert(&self, record: Record) -> Result<()> {
         let pools = record.ipam.config.iter().map(pool).collect::<Result<Vec<_>>>()?;
-        let net =
-            Net { id: record.id.clone(), name: record.name.clone(), inner: Mutex::new(NetInner { record, pools }) };
+        let net = Net {
+            id: record.id.clone(),
+            name: record.name.clone(),
+            inner: Mutex::new(NetInner { record, pools }),
+            names: Mutex::new(()),
+        };
         self.by_id.write().unwrap_or_else(PoisonError::into_inner).insert(net.id.clone(), Arc::new(net));
         Ok(())
     }

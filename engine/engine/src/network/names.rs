@@ -1,0 +1,104 @@
+//! Names on user-defined networks: the files that containers' embedded name servers answer from. The servers run in the
+//! shims and read the files; a daemon that is gone is not missed.
+
+use std::path::PathBuf;
+
+use tare_network::dns::zone;
+use tare_network::resolv::Upstream;
+
+use super::sandbox::Sandbox;
+use crate::Engine;
+use crate::container::record::Record;
+use crate::error::{Error, Result};
+
+/// Characters of the ID that name a container.
+const SHORT_ID_LEN: usize = 12;
+
+impl Engine {
+    /// Where the files are.
+    pub(crate) fn names_directory(&self) -> PathBuf {
+        self.config.exec_root.join("names")
+    }
+
+    /// Writes what one container's server needs: its networks, its links, and whom to ask for the rest. The networks'
+    /// own files are written with it in them, so that it finds itself from the start.
+    pub(crate) fn write_names(&self, record: &Record, sandbox: &Sandbox, upstream: Vec<Upstream>) -> Result<()> {
+        let user: Vec<_> = sandbox.endpoints.iter().filter(|endpoint| endpoint.network_name != "bridge").collect();
+        let links = record
+            .networks
+            .values()
+            .flat_map(|settings| settings.links.iter())
+            .map(|link| {
+                let (name, alias) = link.split_once(':').unwrap_or((link, link));
+                (alias.to_owned(), name.trim_start_matches('/').to_owned())
+            })
+            .collect();
+        let container = zone::Container {
+            networks: user.iter().map(|endpoint| endpoint.network_id.clone()).collect(),
+            links,
+            upstream,
+        };
+        let directory = self.names_directory();
+        zone::write_container(&directory, &record.id, &container)
+            .map_err(|error| Error::io("write", directory.display(), error))?;
+        for endpoint in user {
+            self.write_network_names(&endpoint.network_id, Some((record, sandbox)))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the file of each user-defined network in `sandbox` anew.
+    pub(crate) fn refresh_names(&self, sandbox: &Sandbox) {
+        for endpoint in sandbox.endpoints.iter().filter(|endpoint| endpoint.network_name != "bridge") {
+            if let Err(error) = self.write_network_names(&endpoint.network_id, None) {
+                tracing::error!("writing the names of network {}: {error}", endpoint.network_name);
+            }
+        }
+    }
+
+    /// Removes a container's file.
+    pub(crate) fn forget_names(&self, id: &str) {
+        if let Err(error) = zone::remove_container(&self.names_directory(), id) {
+            tracing::warn!("removing the names of container {id}: {error}");
+        }
+    }
+
+    fn write_network_names(&self, network_id: &str, starting: Option<(&Record, &Sandbox)>) -> Result<()> {
+        let Ok(net) = self.networks.find(network_id) else { return Ok(()) };
+        // Held while the file is made, or an older list could replace a newer one.
+        let _names = net.names();
+        let mut records = Vec::new();
+        for container in self.all_containers() {
+            let inner = container.read();
+            if starting.is_none_or(|(record, _)| record.id != container.id) {
+                records.extend(own_records(network_id, &inner.record, &inner.sandbox));
+            }
+        }
+        if let Some((record, sandbox)) = starting {
+            records.extend(own_records(network_id, record, sandbox));
+        }
+        let directory = self.names_directory();
+        zone::write_network(&directory, network_id, &zone::Network { name: net.name.clone(), records })
+            .map_err(|error| Error::io("write", directory.display(), error))
+    }
+}
+
+/// A container's addresses on a network with all its names there.
+fn own_records(network_id: &str, record: &Record, sandbox: &Sandbox) -> Vec<(std::net::IpAddr, Vec<String>)> {
+    let Some(endpoint) = sandbox.on(network_id) else { return Vec::new() };
+    let names = names(record, &endpoint.network_name);
+    endpoint.addresses().map(|address| (address, names.clone())).collect()
+}
+
+/// The names of a container on a network: its own, its aliases, its short ID, its hostname.
+pub(crate) fn names(record: &Record, network: &str) -> Vec<String> {
+    let mut names = vec![record.name.clone()];
+    let aliases = record.networks.get(network).map(|settings| settings.aliases.to_vec()).unwrap_or_default();
+    let short: String = record.id.chars().take(SHORT_ID_LEN).collect();
+    for name in aliases.into_iter().chain([short, record.config.hostname.clone()]) {
+        if !name.is_empty() && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
