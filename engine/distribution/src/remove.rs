@@ -104,9 +104,9 @@ impl Distribution {
                 }
                 return Ok(vec![untagged(&name)]);
             }
-            // all names are this one's: no reason to insist on force
-            check.names = false;
         }
+        // all names are this one's: no reason to insist on force
+        check.names = false;
         self.remove_all(&id, check, uses)
     }
 

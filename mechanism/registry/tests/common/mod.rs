@@ -342,7 +342,7 @@ fn upload(state: &Mutex<State>, method: &Method, place: &str, query: &str, body:
         if value("mount").is_some_and(|digest| state.mountable.contains(&digest)) {
             return empty(StatusCode::CREATED);
         }
-        let id = format!("u{}", state.uploads.len());
+        let id = format!("u{}", state.log.len());
         state.uploads.insert(id.clone(), Vec::new());
         let mut response = empty(StatusCode::ACCEPTED);
         response.headers_mut().insert(header::LOCATION, format!("/v2/x/blobs/uploads/{id}?state=s").parse().unwrap());
