@@ -11,9 +11,9 @@ use crate::child::{self, ExecTask, Task, Wait};
 use crate::error::{Error, ErrorKind, Result};
 use crate::launch::{CgroupPlace, Init, Stdio, child_stdio, floor, identity, limits, start_time, streams, user};
 use crate::plan::ProcessPlan;
-use crate::prepare::{host_proc, is_alive, root_of};
+use crate::prepare::{cgroup_files, host_proc, is_alive, root_of};
 use crate::step::Context;
-use crate::talk::{Excursion, Talk, Undumpable, basic_keep, join_cgroup, keep_list, oom_score_adj, sockets};
+use crate::talk::{Excursion, Talk, Undumpable, basic_keep, keep_list, oom_score_adj, sockets};
 
 /// The container that a process is to run in.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +65,8 @@ pub fn exec(target: &ExecTarget<'_>, process: &Process, stdio: Stdio) -> Result<
     let (own_socket, socket) = sockets(floor)?;
     let basic = || basic_keep(&socket, streams(&stdio), &preserve).chain([target.pidfd.as_raw_fd()]);
     let keep_inside = keep_list(basic());
-    let keep = keep_list(basic().chain([host_proc.as_raw_fd()]));
+    let cgroup = cgroup_files(&target.cgroup)?;
+    let keep = keep_list(basic().chain(cgroup.iter().chain([&host_proc]).map(AsRawFd::as_raw_fd)));
     let task = ExecTask {
         common: Task {
             socket: socket.as_fd(),
@@ -74,7 +75,7 @@ pub fn exec(target: &ExecTarget<'_>, process: &Process, stdio: Stdio) -> Result<
             stdio: &stdio,
             preserve: &preserve,
             host_proc: host_proc.as_fd(),
-            await_cgroup: matches!(target.cgroup, CgroupPlace::Join(_)),
+            cgroup: &cgroup,
             wait: Wait::Nothing,
         },
         target: target.pidfd,
@@ -83,15 +84,10 @@ pub fn exec(target: &ExecTarget<'_>, process: &Process, stdio: Stdio) -> Result<
     };
     let talk = start_child(target, &task, own_socket)?;
     let (pid, pidfd) = identity(&talk)?;
-    let await_cgroup = task.common.await_cgroup;
     drop(socket);
 
     let start_time = start_time(pid)?;
     oom_score_adj(pid, plan.oom_score_adj)?;
-    if await_cgroup {
-        join_cgroup(&target.cgroup, pid)?;
-        talk.go()?;
-    }
     let context = Context { plan: None, process: &plan };
     let console = talk.until_ready(context, || Ok(()))?;
     talk.until_executed(context)?;

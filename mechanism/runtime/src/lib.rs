@@ -26,4 +26,5 @@ pub use exec::{ExecTarget, exec};
 pub use hooks::{HookKind, run_hooks};
 pub use launch::{CgroupPlace, Created, Init, Launch, Stdio, create, start_time};
 pub use plan::capabilities::capability_names;
+pub use plan::options::mount_option_names;
 pub use user::{User, resolve_user};

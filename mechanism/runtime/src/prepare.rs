@@ -3,7 +3,7 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, makedev, openat};
 use rustix::io::Errno;
@@ -15,6 +15,7 @@ use tare_sys::mount::{MountAttr, attr, mount_setattr, propagation};
 use crate::child::mounts::{apply, clone_tree};
 use crate::child::paths::Make;
 use crate::error::{Error, Result};
+use crate::launch::CgroupPlace;
 use crate::plan::mounts::{Parameter, c_string};
 use crate::plan::{MountKind, MountPlan, Plan};
 use crate::userns;
@@ -93,11 +94,6 @@ impl Prepared {
         let mode = Parameter { key: c"mode".to_owned(), value: Some(c"755".to_owned()) };
         let (root, root_place) = root;
         Ok(Self { root, root_place, mounts, joins, null, cgroup_parameters: vec![mode] })
-    }
-
-    /// Whether cgroups of v2 are mounted.
-    pub(crate) fn has_cgroup2(&self) -> bool {
-        self.mounts.iter().any(|mount| matches!(mount.cgroup, Some(CgroupTrees::V2(_))))
     }
 
     /// The numbers of all descriptors in it.
@@ -225,6 +221,22 @@ pub(crate) fn above(fd: OwnedFd, floor: RawFd) -> Result<OwnedFd> {
         return Ok(fd);
     }
     rustix::io::fcntl_dupfd_cloexec(&fd, floor).map_err(|errno| Error::os("dup", fd.as_raw_fd(), errno))
+}
+
+/// The files of [`Task::cgroup`](crate::child::Task).
+pub(crate) fn cgroup_files(place: &CgroupPlace<'_>) -> Result<Vec<OwnedFd>> {
+    let CgroupPlace::Join(directories) = place else { return Ok(Vec::new()) };
+    let file =
+        |directory: &PathBuf, name| openat(CWD, directory.join(name), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    let open = |directory: &PathBuf| match file(directory, "tasks") {
+        // Version 2.
+        Err(Errno::NOENT) => file(directory, "cgroup.procs"),
+        result => result,
+    };
+    let opened = directories
+        .iter()
+        .map(|directory| open(directory).map_err(|errno| Error::os("open cgroup", directory.display(), errno)));
+    opened.collect()
 }
 
 /// The host's `/proc`.

@@ -21,6 +21,8 @@ steps! {
     CloseInherited "close_range",
     Dumpable "prctl PR_SET_DUMPABLE",
     AwaitParent "wait for the runtime",
+    // With the index of a hierarchy.
+    JoinCgroup "join cgroup",
     MapRoot "setresuid to root of the user namespace",
     Join "setns",
     Enter "setns of the container's namespaces",

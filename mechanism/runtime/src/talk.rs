@@ -15,7 +15,6 @@ use tare_sys::process::{Cloned, namespace};
 
 use crate::child::link_type;
 use crate::error::{Error, Result};
-use crate::launch::CgroupPlace;
 use crate::prepare::above;
 use crate::step::{Context, REPORT_BYTES, Report};
 
@@ -113,20 +112,6 @@ impl Drop for Talk {
 pub(crate) fn end(pidfd: BorrowedFd<'_>) {
     let _ = pidfd_send_signal(pidfd, Signal::KILL);
     let _ = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
-}
-
-/// Puts a child into its cgroups, where it was not born in them.
-pub(crate) fn join_cgroup(place: &CgroupPlace<'_>, pid: i32) -> Result<()> {
-    let CgroupPlace::Join(paths) = place else { return Ok(()) };
-    for path in *paths {
-        let file = path.join("cgroup.procs");
-        OpenOptions::new()
-            .write(true)
-            .open(&file)
-            .and_then(|mut file| file.write_all(pid.to_string().as_bytes()))
-            .map_err(|error| Error::io("join cgroup", path.display(), &error))?;
-    }
-    Ok(())
 }
 
 /// The parent's part in `oom_score_adj`: the child may not be able to.

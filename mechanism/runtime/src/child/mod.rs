@@ -37,8 +37,8 @@ pub(crate) struct Task<'a> {
     pub(crate) preserve: &'a [OwnedFd],
     /// The host's `/proc`.
     pub(crate) host_proc: BorrowedFd<'a>,
-    /// Whether the parent moves the child to its cgroups: on v1 that takes it a while, in which the child goes on.
-    pub(crate) await_cgroup: bool,
+    /// Files that take the child to its cgroups when it writes to them.
+    pub(crate) cgroup: &'a [OwnedFd],
     /// How the process waits before execve.
     pub(crate) wait: Wait<'a>,
 }
@@ -131,12 +131,8 @@ fn become_init(child: &Child, task: &InitTask<'_>) -> Outcome<Infallible> {
         map_root()?;
         undumpable()?;
     }
-    join_namespaces(task)?;
-    // A cgroup2 mount shows the cgroup namespace that it is made in.
-    let early = task.prepared.has_cgroup2();
-    if early {
-        unshare(task)?;
-    }
+    join_cgroup(common)?;
+    enter_namespaces(task)?;
     rustix::process::setsid().map_err(at(Step::Session))?;
     keyring(common.process)?;
     if !task.plan.hostname.is_empty() {
@@ -152,9 +148,6 @@ fn become_init(child: &Child, task: &InitTask<'_>) -> Outcome<Infallible> {
         write_proc(common.host_proc, &sysctl.path, resolve, &sysctl.value).map_err(nth(Step::Sysctl, index))?;
     }
     label(common)?;
-    if !early {
-        unshare(task)?;
-    }
     mounts::enter_root(task)?;
     process::finish(child, common, terminal)
 }
@@ -163,6 +156,7 @@ fn become_exec(child: &Child, task: &ExecTask<'_>) -> Outcome<Infallible> {
     let common = &task.common;
     undumpable()?;
     child.close_all_but(0, common.keep).map_err(at(Step::CloseInherited))?;
+    join_cgroup(common)?;
     label(common)?;
     // From here on the container's processes may look at this one: nothing of the host stays open.
     child.close_all_but(0, task.keep_inside).map_err(at(Step::CloseInherited))?;
@@ -182,9 +176,6 @@ fn become_exec(child: &Child, task: &ExecTask<'_>) -> Outcome<Infallible> {
         }
         ChildStdio::Inherit | ChildStdio::Fds(_) => None,
     };
-    if common.await_cgroup {
-        receive(common.socket).map_err(at(Step::AwaitParent))?;
-    }
     process::finish(child, common, terminal)
 }
 
@@ -199,21 +190,21 @@ fn map_root() -> Outcome {
     rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(at(Step::MapRoot))
 }
 
-fn join_namespaces(task: &InitTask<'_>) -> Outcome {
+/// `0` in `tasks` of cgroup v1 is the writing thread. For that the kernel needs no lock; for any other number, or in
+/// `cgroup.procs`, it needs one that takes it about 10 ms to get.
+fn join_cgroup(task: &Task<'_>) -> Outcome {
+    for (index, file) in task.cgroup.iter().enumerate() {
+        rustix::io::retry_on_intr(|| rustix::io::write(file, b"0")).map_err(nth(Step::JoinCgroup, index))?;
+    }
+    Ok(())
+}
+
+fn enter_namespaces(task: &InitTask<'_>) -> Outcome {
     let namespaces = &task.plan.namespaces;
     for (index, (join, fd)) in namespaces.join.iter().zip(&task.prepared.joins).enumerate() {
         if !join.before {
             move_into_link_name_space(fd.as_fd(), link_type(join.flag)).map_err(nth(Step::Join, index))?;
         }
-    }
-    Ok(())
-}
-
-/// The namespaces that are made by the child, once it is where its cgroup namespace is to have its root.
-fn unshare(task: &InitTask<'_>) -> Outcome {
-    let namespaces = &task.plan.namespaces;
-    if task.common.await_cgroup {
-        receive(task.common.socket).map_err(at(Step::AwaitParent))?;
     }
     if namespaces.unshare != 0 {
         tare_sys::thread::unshare(namespaces.unshare).map_err(at(Step::Unshare))?;

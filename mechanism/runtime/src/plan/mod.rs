@@ -4,7 +4,7 @@ pub(crate) mod capabilities;
 pub(crate) mod devices;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
-mod options;
+pub(crate) mod options;
 pub(crate) mod process;
 mod scheduling;
 mod sysctl;

@@ -103,6 +103,16 @@ fn add(attributes: &mut MountAttr, set: u64, clear: u64) {
     }
 }
 
+/// The mount options that are understood here; file systems have more.
+pub fn mount_option_names() -> Vec<String> {
+    let attributes = ATTRIBUTES.iter().map(|(name, ..)| *name);
+    let plain = ["bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap"];
+    let mut all: Vec<String> = attributes.clone().map(|name| format!("r{name}")).collect();
+    all.extend(attributes.chain(PROPAGATION.iter().map(|(name, ..)| *name)).chain(plain).map(str::to_owned));
+    all.sort_unstable();
+    all
+}
+
 /// The propagation type of `rootfsPropagation`.
 pub(crate) fn propagation_type(name: &str) -> Option<(u64, bool)> {
     PROPAGATION.iter().find(|(own, ..)| *own == name).map(|(_, kind, recursive)| (*kind, *recursive))
