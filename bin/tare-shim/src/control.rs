@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with};
-use tare_shim_protocol::{Event, Message, PACKET_BYTES_MAX, Reply, Request, decode, encode};
+use tare_shim_protocol::{Event, Message, Outcome, PACKET_BYTES_MAX, Reply, Request, decode, encode};
 
 use crate::poll::{Interest, Poller, Ready, Token, Watch};
 
@@ -20,6 +20,8 @@ use crate::poll::{Interest, Poller, Ready, Token, Watch};
 const PACKETS_WAITING_MAX: usize = 256;
 /// Events kept while there is no daemon; the oldest go first. (The exit is not among them: it is never forgotten.)
 const EVENTS_KEPT_MAX: usize = 256;
+/// Bytes of a failure's message; escaped six-fold in JSON it still fits a packet.
+const FAILURE_BYTES_MAX: usize = 8 * 1024;
 /// Connections waiting to be accepted.
 const BACKLOG: i32 = 8;
 /// Daemons at a time. One is usual; a second one while the first is being replaced.
@@ -77,12 +79,13 @@ impl Controls {
     pub(crate) fn listen(&mut self, poller: &Poller, path: &Path) -> io::Result<()> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        match rustix::fs::unlink(path) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(errno.into()),
-        }
+        let address = SocketAddrUnix::new(path)?;
         let old = rustix::process::umask(Mode::from_raw_mode(0o177));
-        let bound = bind(&socket, &SocketAddrUnix::new(path)?);
+        let mut bound = bind(&socket, &address);
+        if bound == Err(Errno::ADDRINUSE) {
+            // Of an earlier run in the same bundle.
+            bound = rustix::fs::unlink(path).and_then(|()| bind(&socket, &address));
+        }
         rustix::process::umask(old);
         bound?;
         listen(&socket, BACKLOG)?;
@@ -144,7 +147,12 @@ impl Controls {
     }
 
     /// Answers a request.
-    pub(crate) fn reply(&mut self, daemon: u64, reply: Reply) {
+    pub(crate) fn reply(&mut self, daemon: u64, mut reply: Reply) {
+        if let Outcome::Failed(failure) = &mut reply.outcome {
+            // A message that names a huge argument must not be too large for a packet.
+            let end = failure.message.floor_char_boundary(FAILURE_BYTES_MAX);
+            failure.message.truncate(end);
+        }
         self.send(daemon, &Message::Reply(reply));
     }
 
@@ -208,7 +216,7 @@ impl Connection {
         if !self.takes() {
             return;
         }
-        // Messages are small; one that is not is a failure text out of all proportion.
+        // All are small: see `FAILURE_BYTES_MAX`.
         let Ok(packet) = encode(message) else { return };
         self.waiting.push_back(packet);
         self.flush();

@@ -226,9 +226,15 @@ pub(crate) fn load_spec(bundle: &Path) -> Result<Spec, Failure> {
 /// Reads a file of the bundle.
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     let read = || {
-        let mut bytes = Vec::new();
-        File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > FILE_BYTES_MAX { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+        let file = File::open(path)?;
+        let size = file.metadata()?.len();
+        if size > FILE_BYTES_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        // One byte more, so that the end is seen without growing.
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
+        file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+        Ok(bytes)
     };
     read().map_err(|error| failure::setup("read", path.display(), &error))
 }

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::process::{WaitOptions, WaitStatus, wait};
-use tare_logs::Stream;
+use tare_logs::{Stream, Writer};
 use tare_shim_protocol::{Event, PACKET_BYTES_MAX};
 
 use crate::container::Container;
@@ -154,7 +154,7 @@ impl Shim {
     fn output(&mut self, key: u64, stream: Stream, buffer: &mut [u8]) {
         if let Some(session) = self.sessions.iter_mut().find(|session| session.key == key) {
             session.output_ready(stream, buffer);
-            self.log_has_work |= session.log.is_some();
+            self.log_has_work = session.log.as_ref().map_or(self.log_has_work, Writer::has_background);
         }
     }
 

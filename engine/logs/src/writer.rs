@@ -85,6 +85,11 @@ impl Writer {
         self.lines.get(stream.index()).map_or(&[], Lines::pending)
     }
 
+    /// Whether [`Self::background`] has something to do.
+    pub fn has_background(&self) -> bool {
+        self.output.as_ref().is_some_and(|output| output.uncompressed || output.compressor.is_some())
+    }
+
     /// Goes on with compressing a rotated file; returns whether there is more to do. Takes about a millisecond; to be
     /// called while there is no output.
     pub fn background(&mut self) -> io::Result<bool> {
