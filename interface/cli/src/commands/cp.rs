@@ -77,8 +77,8 @@ async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     };
     match (split_argument(source), split_argument(destination)) {
         ((Some(_), _), (Some(_), _)) => Err(CliError::new("copying between containers is not supported")),
-        ((Some(container), from), (None, to)) => copy(container, from, to).out_of_container().await,
-        ((None, from), (Some(container), to)) => copy(container, from, to).into_container().await,
+        ((Some(container), from), (None, to)) => copy(container, from, to).download().await,
+        ((None, from), (Some(container), to)) => copy(container, from, to).send_in().await,
         ((None, _), (None, _)) => Err(CliError::new("must specify at least one container source")),
     }?;
     Ok(0)
@@ -108,7 +108,7 @@ impl Copy<'_> {
         stat
     }
 
-    async fn out_of_container(&self) -> Result<(), CliError> {
+    async fn download(&self) -> Result<(), CliError> {
         let to_stream = self.to == STREAM;
         let destination = if to_stream { STREAM.to_owned() } else { local::resolve(self.to).map_err(CliError::new)? };
         if !to_stream {
@@ -170,7 +170,7 @@ impl Copy<'_> {
         unpacked.map_err(|e| CliError::new(e.to_string()))?.map_err(CliError::new)
     }
 
-    async fn into_container(&self) -> Result<(), CliError> {
+    async fn send_in(&self) -> Result<(), CliError> {
         let from_stream = self.from == STREAM;
         let from = if from_stream { STREAM.to_owned() } else { local::resolve(self.from).map_err(CliError::new)? };
         let destination = self.destination().await?;
