@@ -209,7 +209,7 @@ impl From<&Json> for Value {
             Json::Int(i) => Value::Int(*i),
             Json::Uint(u) => Value::Uint(*u),
             Json::Float(f) => Value::Float(*f),
-            Json::Str(s) => Value::str(s),
+            Json::Str(s) | Json::Raw(s) => Value::str(s),
             Json::Array(items) => Value::List(Arc::new(List {
                 type_name: "[]interface {}".into(),
                 items: items.iter().map(Value::from).collect(),

@@ -1,12 +1,126 @@
-//! Contexts: names for daemons.
+//! Contexts: names for daemons, in docker's store (`contexts/meta/*/meta.json` below the configuration directory).
+//!
+//! Which one is current is our own matter, kept in the file `tare-context` beside it: docker's current context says where
+//! docker's daemon is, and `tare context use` must not change that.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
 
 use crate::cli::Cli;
 use crate::error::CliError;
 
-/// The host of the context that was asked for; `None`: our own daemon.
+/// The name of the context that needs no definition: our own daemon.
+pub const DEFAULT: &str = "default";
+/// Largest definition that is read, in bytes: real ones have some hundred.
+const MAX_SIZE: u64 = 1 << 20;
+
+/// A context.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Context {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// Address of its daemon.
+    pub host: String,
+    /// The definition.
+    pub document: Value,
+}
+
+fn current_file(cli: &Cli) -> PathBuf {
+    cli.globals.config_dir.join("tare-context")
+}
+
+/// The name of the context in use: asked for, or chosen with `context use`. With `-H` or its variable it is the default.
+pub fn current(cli: &Cli) -> Result<String, CliError> {
+    if cli.globals.host.is_some() {
+        return Ok(DEFAULT.to_owned());
+    }
+    if !cli.globals.context.is_empty() {
+        return Ok(cli.globals.context.clone());
+    }
+    let chosen = fs::read_to_string(current_file(cli)).unwrap_or_default();
+    let chosen = chosen.trim();
+    Ok(if chosen.is_empty() { DEFAULT } else { chosen }.to_owned())
+}
+
+/// Makes a context the one in use.
+pub fn choose(cli: &Cli, name: &str) -> Result<(), CliError> {
+    let file = current_file(cli);
+    let fail = |e: std::io::Error| CliError::new(format!("write `{}`: {e}", file.display()));
+    if name == DEFAULT {
+        return match fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(fail(error)),
+            _ => Ok(()),
+        };
+    }
+    fs::create_dir_all(&cli.globals.config_dir).map_err(fail)?;
+    fs::write(&file, format!("{name}\n")).map_err(fail)
+}
+
+/// The host of the context in use; `None`: our own daemon.
 pub fn endpoint(cli: &Cli) -> Result<Option<String>, CliError> {
-    match cli.globals.context.as_str() {
-        "" | "default" => Ok(None),
-        name => Err(CliError::new(format!("context \"{name}\": context not found"))),
+    let name = current(cli)?;
+    if name == DEFAULT {
+        return Ok(None);
+    }
+    Ok(Some(find(cli, &name)?.host))
+}
+
+/// A context by name.
+pub fn find(cli: &Cli, name: &str) -> Result<Context, CliError> {
+    let missing = || CliError::new(format!("context \"{name}\": context not found"));
+    all(cli).into_iter().find(|c| c.name == name).ok_or_else(missing)
+}
+
+/// All contexts, the default one first; definitions that cannot be read are left out.
+pub fn all(cli: &Cli) -> Vec<Context> {
+    let mut contexts = vec![default_context(cli)];
+    let directory = cli.globals.config_dir.join("contexts/meta");
+    let Ok(entries) = fs::read_dir(directory) else { return contexts };
+    for entry in entries.flatten() {
+        let file = entry.path().join("meta.json");
+        let small = fs::metadata(&file).is_ok_and(|m| m.len() <= MAX_SIZE);
+        let Some(bytes) = small.then(|| fs::read(&file).ok()).flatten() else { continue };
+        contexts.extend(parse(&bytes));
+    }
+    contexts[1..].sort_by(|a, b| a.name.cmp(&b.name));
+    contexts
+}
+
+fn default_context(cli: &Cli) -> Context {
+    let own = format!("unix://{}", tare_docker_client::host::OWN_SOCKET);
+    let host = cli.globals.host.clone().unwrap_or(own);
+    let document = serde_json::json!({
+        "Name": DEFAULT, "Metadata": {}, "Endpoints": {"docker": {"Host": host, "SkipTLSVerify": false}},
+        "TLSMaterial": {}, "Storage": {"MetadataPath": "<IN MEMORY>", "TLSPath": "<IN MEMORY>"}
+    });
+    Context { name: DEFAULT.into(), description: "Tare's own daemon".into(), host, document }
+}
+
+fn parse(bytes: &[u8]) -> Option<Context> {
+    let document: Value = serde_json::from_slice(bytes).ok()?;
+    let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let name = text("/Name");
+    let (description, host) = (text("/Metadata/Description"), text("/Endpoints/docker/Host"));
+    (!name.is_empty()).then_some(Context { name, description, host, document })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions() {
+        let text = br#"{"Name":"c","Metadata":{"Description":"d"},"Endpoints":{"docker":{"Host":"tcp://h:1","SkipTLSVerify":false}}}"#;
+        let context = parse(text).unwrap();
+        assert_eq!(
+            (context.name.as_str(), context.description.as_str(), context.host.as_str()),
+            ("c", "d", "tcp://h:1")
+        );
+        assert_eq!(parse(b"{}"), None);
+        assert_eq!(parse(b"nonsense"), None);
     }
 }

@@ -112,14 +112,16 @@ impl Client {
 
     /// Sends a request. An answer below 200 or from 400 on is an [`Error::Api`].
     pub async fn send(&self, request: Request) -> Result<Response, Error> {
-        let target = self.target(&request).await?;
+        let prefix = self.prefix().await?;
+        let target = request.target(&prefix);
         let response = self.exchange(request, target).await?;
         if (200..400).contains(&response.status()) { Ok(response) } else { Err(response.into_error().await) }
     }
 
     /// Sends a request that takes the connection over: `POST /containers/ID/attach`, `POST /exec/ID/start`.
     pub async fn hijack(&self, request: Request) -> Result<Hijacked, Error> {
-        let target = self.target(&request).await?;
+        let prefix = self.prefix().await?;
+        let target = request.target(&prefix);
         let stream = self.inner.connection.open().await?;
         let request = request.header("connection", "Upgrade").header("upgrade", "tcp");
         hijack::upgrade(stream, request.into_http(&target, &self.inner)?, &self.inner).await
@@ -152,9 +154,9 @@ impl Client {
         Ok(())
     }
 
-    async fn target(&self, request: &Request) -> Result<String, Error> {
-        let version = self.version().await?;
-        Ok(request.target(&format!("/v{version}")))
+    /// What comes before each path.
+    async fn prefix(&self) -> Result<String, Error> {
+        Ok(format!("/v{}", self.version().await?))
     }
 
     async fn exchange(&self, request: Request, target: String) -> Result<Response, Error> {

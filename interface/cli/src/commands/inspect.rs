@@ -176,3 +176,16 @@ fn means_other_kind(error: &Error) -> bool {
     let text = error.to_string();
     error.is_not_found() || text.contains("not supported") || text.contains("invalid reference format")
 }
+
+/// `inspect` of documents that are not the daemon's.
+pub async fn inspect_local(
+    cli: &Cli,
+    names: &[String],
+    format: &str,
+    find: impl Fn(&str) -> Result<serde_json::Value, CliError>,
+) -> Result<i32, CliError> {
+    inspect(cli, names, format, async |name| {
+        Ok(Document { raw: find(name)?.to_string().into_bytes(), type_name: "any" })
+    })
+    .await
+}

@@ -19,14 +19,22 @@ pub mod save;
 pub mod start;
 
 pub mod common;
+pub mod completion;
 pub mod container_prune;
+pub mod contexts;
+pub mod df;
 pub mod diff;
+pub mod events;
 pub mod history;
 pub mod image_prune;
 pub mod images;
 pub mod images_tree;
+pub mod info;
 pub mod inspect;
 pub mod kill;
+pub mod login;
+pub mod network;
+pub mod network_create;
 pub mod pause;
 pub mod port;
 pub mod ps;
@@ -34,11 +42,16 @@ pub mod rename;
 pub mod restart;
 pub mod rm;
 pub mod rmi;
+pub mod search;
+pub mod stats;
 pub mod stop;
+pub mod system_prune;
 pub mod tag;
 pub mod top;
 pub mod unpause;
 pub mod update;
+pub mod version;
+pub mod volume;
 pub mod wait;
 
 /// Groups of commands.
@@ -77,6 +90,31 @@ pub static TABLE: &[&Command] = &[
     &images::COMMAND,
     &rmi::COMMAND,
     &tag::COMMAND,
+    // Networks and volumes.
+    &network::CONNECT,
+    &network::DISCONNECT,
+    &network::LIST,
+    &network::PRUNE,
+    &network::REMOVE,
+    &network_create::COMMAND,
+    &volume::CREATE,
+    &volume::LIST,
+    &volume::PRUNE,
+    &volume::REMOVE,
+    // The engine and this program.
+    &completion::COMMAND,
+    &contexts::INSPECT,
+    &contexts::LIST,
+    &contexts::SHOW,
+    &contexts::USE,
+    &df::COMMAND,
+    &events::COMMAND,
+    &info::COMMAND,
+    &login::COMMAND,
+    &login::LOGOUT,
+    &search::COMMAND,
+    &system_prune::COMMAND,
+    &version::COMMAND,
     // Anything.
     &inspect::COMMAND,
     &inspect::CONTAINER,
@@ -91,6 +129,7 @@ pub static TABLE: &[&Command] = &[
     &rename::COMMAND,
     &restart::COMMAND,
     &rm::COMMAND,
+    &stats::COMMAND,
     &stop::COMMAND,
     &top::COMMAND,
     &unpause::COMMAND,

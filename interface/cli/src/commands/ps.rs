@@ -43,7 +43,8 @@ const RAW: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command
     state: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\nlabels: {{- pad .Labels 1 0}}\n\
     ports: {{- pad .Ports 1 0}}\n";
 
-const HEADER: &[(&str, &str)] = &[
+/// Columns of a table of containers.
+pub const HEADER: &[(&str, &str)] = &[
     ("ID", "CONTAINER ID"),
     ("Names", "NAMES"),
     ("Image", "IMAGE"),
@@ -109,7 +110,8 @@ fn looks_at_size(format: &str) -> Result<bool, CliError> {
     Ok(seen.load(Ordering::Relaxed))
 }
 
-fn row(c: ContainerSummary, short: bool) -> Row {
+/// The row of a container.
+pub fn row(c: ContainerSummary, short: bool) -> Row {
     let mounts: Vec<String> = c
         .mounts
         .iter()

@@ -92,7 +92,7 @@ impl Object for Row {
         let mut fields: Vec<(String, Json)> =
             self.fields.iter().map(|(name, value)| ((*name).to_owned(), value.to_json())).collect();
         fields.sort_by(|a, b| a.0.cmp(&b.0));
-        Json::Object(fields)
+        Json::Object(fields).html_safe()
     }
 }
 
@@ -218,6 +218,8 @@ mod tests {
         1: one
         22222222222222: two
         ");
+        let escaped = Value::Object(Arc::new(row("<none>", "a&b"))).to_json().to_string();
+        assert_eq!(escaped, r#"{"ID":"\u003cnone\u003e","Name":"a\u0026b"}"#);
         insta::assert_snapshot!(shown("json"), @r#"
         {"ID":"1","Name":"one"}
         {"ID":"22222222222222","Name":"two"}

@@ -6,10 +6,15 @@ const PADDING: usize = 3;
 
 /// Aligns the cells of `text`; a column is at least `minimum` wide.
 pub fn align(text: &str, minimum: usize) -> String {
+    align_with(text, minimum, PADDING)
+}
+
+/// The same with another number of spaces between columns.
+pub fn align_with(text: &str, minimum: usize, padding: usize) -> String {
     let ends_with_newline = text.ends_with('\n');
     let body = text.strip_suffix('\n').unwrap_or(text);
     let lines: Vec<Vec<&str>> = body.split('\n').map(|line| line.split('\t').collect()).collect();
-    let widths = widths(&lines, minimum);
+    let widths = widths(&lines, minimum, padding);
     let mut out = String::with_capacity(text.len() * 2);
     for (i, (cells, widths)) in lines.iter().zip(&widths).enumerate() {
         if i > 0 {
@@ -29,7 +34,7 @@ pub fn align(text: &str, minimum: usize) -> String {
 }
 
 /// For each line the widths of its columns; the last cell of a line is in none.
-fn widths(lines: &[Vec<&str>], minimum: usize) -> Vec<Vec<usize>> {
+fn widths(lines: &[Vec<&str>], minimum: usize, padding: usize) -> Vec<Vec<usize>> {
     let mut widths: Vec<Vec<usize>> = lines.iter().map(|cells| vec![0; cells.len() - 1]).collect();
     let columns = widths.iter().map(Vec::len).max().unwrap_or(0);
     for column in 0..columns {
@@ -43,7 +48,7 @@ fn widths(lines: &[Vec<&str>], minimum: usize) -> Vec<Vec<usize>> {
             let end = (line..lines.len()).find(|l| !has(l)).unwrap_or(lines.len());
             let widest = lines[line..end].iter().map(|cells| display_width(cells[column])).max().unwrap_or(0);
             for widths in &mut widths[line..end] {
-                widths[column] = minimum.max(widest + PADDING);
+                widths[column] = minimum.max(widest + padding);
             }
             line = end;
         }
