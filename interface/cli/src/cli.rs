@@ -5,6 +5,9 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
 use tare_docker_client::{Client, Connection};
 
 use crate::config::ConfigFile;
@@ -43,10 +46,10 @@ impl Output {
     pub fn stdout() -> Output {
         let terminal = std::io::stdout().is_terminal();
         Output {
-            sink: Arc::new(Mutex::new(Box::new(RawStdout))),
+            sink: Arc::new(Mutex::new(Box::new(Raw(rustix::stdio::stdout)))),
             terminal,
             size: || terminal_size(rustix::stdio::stdout()),
-            ready: || is_ready(rustix::stdio::stdout()),
+            ready: || is_ready(rustix::stdio::stdout(), Some(&AT_ONCE)),
         }
     }
 
@@ -54,10 +57,10 @@ impl Output {
     pub fn stderr() -> Output {
         let terminal = std::io::stderr().is_terminal();
         Output {
-            sink: Arc::new(Mutex::new(Box::new(std::io::stderr()))),
+            sink: Arc::new(Mutex::new(Box::new(Raw(rustix::stdio::stderr)))),
             terminal,
             size: || terminal_size(rustix::stdio::stderr()),
-            ready: || is_ready(rustix::stdio::stderr()),
+            ready: || is_ready(rustix::stdio::stderr(), Some(&AT_ONCE)),
         }
     }
 
@@ -108,24 +111,35 @@ impl Output {
 /// Bytes that a pipe takes in one piece (pipe(7)).
 const PIPE_BUF: usize = 4096;
 
-/// Whether a descriptor can be written to without waiting.
-fn is_ready(fd: rustix::fd::BorrowedFd<'_>) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
-    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+/// Whether a descriptor can be written to within a time; no time: whenever that is.
+fn is_ready(fd: BorrowedFd<'_>, within: Option<&Timespec>) -> bool {
+    poll(&mut [PollFd::new(&fd, PollFlags::OUT)], within).is_ok_and(|ready| ready > 0)
 }
 
-fn terminal_size(fd: rustix::fd::BorrowedFd<'_>) -> Option<(u16, u16)> {
+/// Not waiting at all.
+const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
+fn terminal_size(fd: BorrowedFd<'_>) -> Option<(u16, u16)> {
     let size = rustix::termios::tcgetwinsize(fd).ok()?;
     (size.ws_col > 0).then_some((size.ws_row, size.ws_col))
 }
 
-/// Standard output without the standard library's line buffer: commands write whole texts.
-struct RawStdout;
+/// A standard stream without the standard library's buffer and lock: commands write whole texts.
+struct Raw(fn() -> BorrowedFd<'static>);
 
-impl Write for RawStdout {
+impl Write for Raw {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        Ok(rustix::io::retry_on_intr(|| rustix::io::write(rustix::stdio::stdout(), bytes))?)
+        let fd = (self.0)();
+        loop {
+            match rustix::io::write(fd, bytes) {
+                Err(Errno::INTR) => {}
+                // Whoever gave us the stream made it non-blocking for everybody.
+                Err(Errno::AGAIN) => {
+                    is_ready(fd, None);
+                }
+                written => return Ok(written?),
+            }
+        }
     }
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())

@@ -214,6 +214,14 @@ fn cp_to_a_container() {
     assert_eq!(fail(&["a:/x", "b:/x"]), "copying between containers is not supported\n");
     assert_eq!(fail(&["/x", "/y"]), "must specify at least one container source\n");
     assert_eq!(fail(&[&format!("{tree}/f"), "web:/no/"]), "no such directory\n");
+    // What cannot be read is what is wrong, not what the daemon makes of half an archive.
+    let strange = format!("{tree}/strange");
+    std::fs::create_dir(&strange).unwrap();
+    std::os::unix::fs::symlink("/does/not/exist", format!("{strange}/link")).unwrap();
+    assert_eq!(
+        fail(&["-L", &format!("{strange}/link"), "web:/tmp"]),
+        format!("lstat {strange}/link: no such file or directory\n")
+    );
 }
 
 #[test]
@@ -247,4 +255,85 @@ fn images_in_and_out() {
     POST /commit?container=web&repo=docker.io%2Fr%2Fx&tag=latest&comment=&author=me&pause=0
     GET /containers/web/export
     ");
+}
+
+#[test]
+fn pulls_and_pushes() {
+    let daemon = Daemon::start(|_, seen| {
+        let lines: &[u8] = match seen.line.as_str() {
+            line if line.contains("broken") => b"{\"status\":\"Trying\"}\r\n{\"errorDetail\":{\"message\":\"denied\"},\"error\":\"denied\"}\r\n",
+            "POST /images/docker.io/library/x/push?tag=latest" => {
+                b"{\"status\":\"Pushed\",\"progressDetail\":{},\"id\":\"abc\"}\r\n{\"aux\":{\"Tag\":\"latest\"}}\r\n"
+            }
+            _ => b"{\"status\":\"Downloading\",\"progressDetail\":{\"current\":1,\"total\":2},\"id\":\"abc\"}\r\n{\"status\":\"Status: done\"}\r\n",
+        };
+        Answer::Body("application/json", vec![], lines.to_vec())
+    });
+    let out = |args: &[&str]| {
+        let run = tare(&daemon, args, b"");
+        format!("{} {}{}", run.code, run.out, run.err)
+    };
+    insta::assert_snapshot!(out(&["pull", "x"]), @r"
+    0 Using default tag: latest
+    Status: done
+    docker.io/library/x:latest
+    ");
+    insta::assert_snapshot!(out(&["pull", "-q", "localhost:5000/x:1"]), @"0 localhost:5000/x:1");
+    insta::assert_snapshot!(out(&["pull", "broken:1"]), @r"
+    1 Trying
+    denied
+    ");
+    insta::assert_snapshot!(out(&["pull", "-a", "x:1"]), @"1 tag can't be used with --all-tags/-a");
+    insta::assert_snapshot!(out(&["push", "x"]), @r"
+    0 Using default tag: latest
+    abc: Pushed
+    ");
+    insta::assert_snapshot!(out(&["push", "-q", "x"]), @"0 docker.io/library/x:latest");
+    insta::assert_snapshot!(daemon.lines(), @r"
+    POST /images/create?fromImage=docker.io%2Flibrary%2Fx&tag=latest
+    POST /images/create?fromImage=localhost%3A5000%2Fx&tag=1
+    POST /images/create?fromImage=docker.io%2Flibrary%2Fbroken&tag=1
+    POST /images/docker.io/library/x/push?tag=latest
+    POST /images/docker.io/library/x/push?tag=latest
+    ");
+}
+
+#[test]
+fn builds() {
+    let daemon = Daemon::start(|_, seen| {
+        if seen.line.contains("t=no") {
+            return Answer::Json(501, json!({"message": "building images is not supported by this engine"}));
+        }
+        let lines = b"{\"stream\":\"Step 1/1 : FROM x\\n\"}\r\n{\"aux\":{\"ID\":\"sha256:1\"}}\r\n{\"stream\":\"Successfully built 1\\n\"}\r\n";
+        Answer::Body("application/json", vec![], lines.to_vec())
+    });
+    let context = daemon.directory().join("context");
+    std::fs::create_dir_all(context.join("tmp/kept")).unwrap();
+    for (path, content) in [
+        ("Dockerfile", "FROM x"),
+        (".dockerignore", "*file\ntmp\n!tmp/kept\n"),
+        ("tmp/a", ""),
+        ("tmp/kept/b", ""),
+        ("c", ""),
+    ] {
+        std::fs::write(context.join(path), content).unwrap();
+    }
+    let (place, id) = (context.to_str().unwrap(), daemon.directory().join("id"));
+    let built =
+        tare(&daemon, &["build", "-t", "x:1", "--build-arg", "A=1", "--iidfile", id.to_str().unwrap(), place], b"");
+    assert_eq!(
+        (built.code, built.out.as_str(), built.err.as_str()),
+        (0, "Step 1/1 : FROM x\nSuccessfully built 1\n", "")
+    );
+    assert_eq!(std::fs::read_to_string(id).unwrap(), "sha256:1");
+    let seen = daemon.seen().pop().unwrap();
+    insta::assert_snapshot!(seen.line, @"POST /build?t=x%3A1&rm=1&buildargs=%7B%22A%22%3A%221%22%7D&labels=%7B%7D&cachefrom=%5B%5D&ulimits=%5B%5D&networkmode=default&version=1&dockerfile=Dockerfile");
+    assert_eq!(names(&seen.body), [".dockerignore", "Dockerfile", "c", "tmp/kept/", "tmp/kept/b"]);
+    let fail = |args: &[&str]| {
+        let run = tare(&daemon, args, b"");
+        format!("{} {}", run.code, run.err.trim_end())
+    };
+    insta::assert_snapshot!(fail(&["build", "-t", "no", place]), @"1 Error response from daemon: building images is not supported by this engine");
+    insta::assert_snapshot!(fail(&["build", "/does/not/exist"]), @r#"1 unable to prepare context: path "/does/not/exist" not found"#);
+    insta::assert_snapshot!(fail(&["build", "-f", "-", "-"]), @"1 invalid argument: can't use stdin for both build context and dockerfile");
 }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::cli::Cli;
 use crate::command::{Arity, Command};
-use crate::copy::pack::{ChannelWriter, pack};
+use crate::copy::pack::{PackError, in_background, pack};
 use crate::copy::paths::{Side, link_target, place, rebased, split_argument, split_entry};
 use crate::copy::progress::{Counter, shown, summary};
 use crate::copy::unpack::{ChannelReader, unpack};
@@ -227,11 +227,10 @@ impl Copy<'_> {
 
     /// Sends a local tree as an archive whose first element is `name`.
     async fn upload(&self, path: &str, name: &str, directory: &str) -> Result<(), CliError> {
-        let (sender, receiver) = mpsc::channel(AHEAD);
         // A path that ends in `/.` or `/` is packed as the directory it is.
         let (path, name) = (PathBuf::from(paths::cleaned(path)), name.trim_end_matches('/').to_owned());
         let name = if name.is_empty() { ".".to_owned() } else { name };
-        let packing = tokio::task::spawn_blocking(move || pack(&path, name.as_bytes(), ChannelWriter::new(sender)));
+        let (receiver, packing) = in_background(move |out| pack(&path, name.as_bytes(), out));
         let counter = self.counter.clone();
         let counted = futures_util::stream::unfold((receiver, counter), |(mut receiver, counter)| async move {
             let item: io::Result<Bytes> = receiver.recv().await?;
@@ -239,13 +238,10 @@ impl Copy<'_> {
             Some((item, (receiver, counter)))
         });
         let sent = self.put(directory, Body::stream(counted)).await;
-        let packed = packing.await.map_err(|e| CliError::new(e.to_string()))?;
-        match (sent, packed) {
-            // The daemon's refusal is why the archive could not be written to its end.
-            (Err(refused), Err(_)) => Err(refused),
-            (Err(refused), Ok(())) => Err(refused),
-            (Ok(()), Err(why)) => Err(CliError::new(why)),
-            (Ok(()), Ok(())) => Ok(()),
+        match packing.await.map_err(|e| CliError::new(e.to_string()))? {
+            Err(PackError::Failed(why)) => Err(CliError::new(why)),
+            // The daemon's refusal is why nobody read the archive to its end.
+            Err(PackError::Gone) | Ok(()) => sent,
         }
     }
 

@@ -10,39 +10,105 @@ use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 use tare_archive::{Entry, Kind, Time, Writer};
-use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::task::JoinHandle;
 
+use super::ignore::Ignore;
 use crate::opts::surroundings::path_error;
 
 /// Bytes sent at once.
 const CHUNK: usize = 64 << 10;
+/// Pieces of an archive between the file system and the connection.
+const AHEAD: usize = 4;
 /// The attribute that file capabilities are in; others stay behind, as with Docker.
 const CAPABILITY: &str = "security.capability";
 /// Largest value of that attribute in bytes (vfs_ns_cap_data has 24).
 const MAX_CAPABILITY: usize = 256;
 
+/// Why an archive was not written to its end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PackError {
+    /// Nobody reads it any more: whoever did has said why.
+    #[error("the archive is no longer read")]
+    Gone,
+    /// A file cannot be read.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl PackError {
+    fn of(path: &Path, error: tare_archive::Error) -> PackError {
+        match error {
+            tare_archive::Error::Io(e) if e.kind() == io::ErrorKind::BrokenPipe => PackError::Gone,
+            error => PackError::Failed(format!("{}: {error}", path.display())),
+        }
+    }
+}
+
+fn failed(step: &str, path: &Path, error: &io::Error) -> PackError {
+    PackError::Failed(path_error(step, path, error))
+}
+
+/// Packs in a thread; gives what it writes, and how it ended. An archive that cannot be finished ends in an error, so that
+/// half of it is not taken for the whole.
+pub fn in_background(
+    work: impl FnOnce(ChannelWriter) -> Result<(), PackError> + Send + 'static,
+) -> (Receiver<io::Result<Bytes>>, JoinHandle<Result<(), PackError>>) {
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let packing = tokio::task::spawn_blocking(move || {
+        let done = work(ChannelWriter::new(sender.clone()));
+        if let Err(PackError::Failed(why)) = &done {
+            let _ = sender.blocking_send(Err(io::Error::other(why.clone())));
+        }
+        done
+    });
+    (receiver, packing)
+}
+
 /// Writes `path` and everything below it to `out`, the top under the name `name`.
-pub fn pack(path: &Path, name: &[u8], out: impl Write) -> Result<(), String> {
-    let mut packer = Packer { writer: Writer::new(out), seen: HashMap::new() };
+pub fn pack(path: &Path, name: &[u8], out: impl Write) -> Result<(), PackError> {
+    let mut packer = Packer { writer: Writer::new(out), context: None, seen: HashMap::new() };
     packer.add(path, name.to_vec())?;
-    packer.writer.finish().map(drop).map_err(|e| e.to_string())
+    packer.writer.finish().map(drop).map_err(|e| PackError::of(path, e))
+}
+
+/// Writes what is in the directory `path` to `out`, as root's, without what is ignored; then further files.
+pub fn pack_context(path: &Path, ignore: Ignore, more: &[(String, Vec<u8>)], out: impl Write) -> Result<(), PackError> {
+    let mut packer = Packer { writer: Writer::new(out), context: Some(ignore), seen: HashMap::new() };
+    packer.children(path, b"")?;
+    for (name, content) in more {
+        let entry = Entry { size: content.len() as u64, ..Entry::new(name.as_str(), Kind::File, 0o600) };
+        packer.append(Path::new(name), &entry, &mut &**content)?;
+    }
+    packer.writer.finish().map(drop).map_err(|e| PackError::of(path, e))
 }
 
 struct Packer<W> {
     writer: Writer<W>,
+    /// For a build: what stays behind; the rest becomes root's.
+    context: Option<Ignore>,
     /// Names of files with several links, by device and inode.
     seen: HashMap<(u64, u64), Vec<u8>>,
 }
 
 impl<W: Write> Packer<W> {
-    fn add(&mut self, path: &Path, name: Vec<u8>) -> Result<(), String> {
-        let meta = fs::symlink_metadata(path).map_err(|e| path_error("lstat", path, &e))?;
+    fn add(&mut self, path: &Path, name: Vec<u8>) -> Result<(), PackError> {
+        let meta = fs::symlink_metadata(path).map_err(|e| failed("lstat", path, &e))?;
+        if let Some(ignore) = &self.context
+            && ignore.ignores(&String::from_utf8_lossy(&name))
+        {
+            let may_hold_more = meta.is_dir() && ignore.has_exceptions();
+            return if may_hold_more { self.children(path, &name) } else { Ok(()) };
+        }
         let Some(mut entry) = entry(&meta, name.clone()) else {
             // Sockets mean nothing elsewhere.
             return Ok(());
         };
+        if self.context.is_some() {
+            (entry.uid, entry.gid) = (0, 0);
+        }
         if meta.is_symlink() {
-            let target = fs::read_link(path).map_err(|e| path_error("readlink", path, &e))?;
+            let target = fs::read_link(path).map_err(|e| failed("readlink", path, &e))?;
             entry.link = OsString::from(target).into_vec();
         }
         if meta.is_file() && meta.nlink() > 1 {
@@ -55,7 +121,7 @@ impl<W: Write> Packer<W> {
             self.seen.insert((meta.dev(), meta.ino()), name.clone());
         }
         if meta.is_file() {
-            let mut file = File::open(path).map_err(|e| path_error("open", path, &e))?;
+            let mut file = File::open(path).map_err(|e| failed("open", path, &e))?;
             entry.xattrs = capability(path);
             return self.append(path, &entry, &mut file);
         }
@@ -66,21 +132,21 @@ impl<W: Write> Packer<W> {
         Ok(())
     }
 
-    fn children(&mut self, path: &Path, name: &[u8]) -> Result<(), String> {
-        let fail = |e: io::Error| path_error("open", path, &e);
+    fn children(&mut self, path: &Path, name: &[u8]) -> Result<(), PackError> {
+        let fail = |e: io::Error| failed("open", path, &e);
         let mut names: Vec<OsString> = Vec::new();
         for entry in fs::read_dir(path).map_err(fail)? {
             names.push(entry.map_err(fail)?.file_name());
         }
         names.sort_unstable();
         for child in names {
-            self.add(&path.join(&child), [name, b"/", child.as_bytes()].concat())?;
+            self.add(&path.join(&child), tare_archive::path::join(name, child.as_bytes()))?;
         }
         Ok(())
     }
 
-    fn append(&mut self, path: &Path, entry: &Entry, data: &mut dyn io::Read) -> Result<(), String> {
-        self.writer.append_data(entry, data).map_err(|e| format!("{}: {e}", path.display()))
+    fn append(&mut self, path: &Path, entry: &Entry, data: &mut dyn io::Read) -> Result<(), PackError> {
+        self.writer.append_data(entry, data).map_err(|e| PackError::of(path, e))
     }
 }
 
@@ -122,8 +188,7 @@ pub struct ChannelWriter {
 }
 
 impl ChannelWriter {
-    /// For use in a thread that may wait.
-    pub fn new(sender: Sender<io::Result<Bytes>>) -> ChannelWriter {
+    fn new(sender: Sender<io::Result<Bytes>>) -> ChannelWriter {
         ChannelWriter { sender, buffer: BytesMut::with_capacity(CHUNK) }
     }
 

@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use tokio::sync::mpsc;
 
 /// Bytes read at once; a pipe holds twice as much.
@@ -72,6 +74,15 @@ struct RawStdin;
 
 impl Read for RawStdin {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(rustix::io::read(rustix::stdio::stdin(), buffer)?)
+        let fd = rustix::stdio::stdin();
+        loop {
+            match rustix::io::read(fd, &mut *buffer) {
+                // Whoever gave us the stream made it non-blocking for everybody.
+                Err(Errno::AGAIN) => {
+                    poll(&mut [PollFd::new(&fd, PollFlags::IN)], None)?;
+                }
+                read => return Ok(read?),
+            }
+        }
     }
 }
