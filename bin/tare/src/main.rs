@@ -2,13 +2,15 @@
 #![forbid(unsafe_code)]
 
 mod daemon;
+mod oci;
 
 use std::process::ExitCode;
 
 use tare_cli::Invocation;
 
 /// Commands that are not the client's.
-const LOCAL: &[(&str, &str)] = &[("daemon", "Run the engine"), ("oci", "Run containers from OCI bundles, without the engine")];
+const LOCAL: &[(&str, &str)] =
+    &[("daemon", "Run the engine"), ("oci", "Run containers from OCI bundles, without the engine")];
 
 fn main() -> ExitCode {
     let mut args: Vec<_> = std::env::args_os().skip(1).collect();
@@ -16,6 +18,10 @@ fn main() -> ExitCode {
         Some("daemon") => {
             args.remove(0);
             daemon::main(args)
+        }
+        Some("oci") => {
+            args.remove(0);
+            oci::main(args)
         }
         _ => {
             let executable = std::env::current_exe().ok();

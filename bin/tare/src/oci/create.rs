@@ -1,0 +1,238 @@
+//! `create`, `start` and `run`.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+use tare_cgroup::{Cgroup, Hierarchies, MountSources, Version, plan};
+use tare_oci_runtime::{Spec, Status};
+use tare_runtime::{CgroupPlace, Created, HookKind, Init, Launch, Stdio, run_hooks};
+
+use super::arguments::{Create, Run};
+use super::store::{Container, Directory, Record, Store, replace};
+use super::{control, terminal, warn};
+
+/// `create`
+pub(super) fn create(store: &Store, options: &Create) -> anyhow::Result<()> {
+    let new = New::make(store, options)?;
+    let result = new.launch(options, true).and_then(|created| {
+        let init = created.detach();
+        new.finish(&init, options)
+    });
+    result.inspect_err(|_| new.undo())
+}
+
+/// `start`
+pub(super) fn start(store: &Store, id: &str) -> anyhow::Result<()> {
+    let container = store.get(id)?;
+    match container.status()? {
+        Status::Created => {}
+        Status::Stopped => bail!("cannot start a container that has stopped"),
+        status => bail!("cannot start an already running container ({status:?})"),
+    }
+    let spec = container.spec()?;
+    let pidfd = container.pidfd()?;
+    let state = container.state(&spec, Status::Created);
+    if let Err(error) = run_hooks(HookKind::StartContainer, &spec, &state, Some(pidfd.as_fd())) {
+        // The specification wants it stopped and deleted.
+        control::delete(store, id, true)?;
+        return Err(error.into());
+    }
+    release(&container, &pidfd)?;
+    let running = container.state(&spec, Status::Running);
+    run_hooks(HookKind::Poststart, &spec, &running, None).unwrap_or_else(|error| warn(&error.to_string()));
+    Ok(())
+}
+
+/// Writes to the FIFO and waits until the init has let go of it, which it does by being executed.
+fn release(container: &Container, pidfd: &OwnedFd) -> anyhow::Result<()> {
+    let path = container.directory.fifo();
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fifo = open(&path, flags, Mode::empty()).with_context(|| format!("open `{}`", path.display()))?;
+    rustix::io::write(&fifo, b"0").with_context(|| format!("write `{}`", path.display()))?;
+    let mut fds = [PollFd::new(&fifo, PollFlags::empty()), PollFd::new(pidfd, PollFlags::IN)];
+    rustix::io::retry_on_intr(|| poll(&mut fds, None)).context("wait for the container's init")?;
+    fs::remove_file(&path).with_context(|| format!("remove `{}`", path.display()))
+}
+
+/// `run`
+pub(super) fn run(store: &Store, options: &Run) -> anyhow::Result<i32> {
+    let new = New::make(store, &options.create)?;
+    // Blocked before there is anything to pass them to.
+    let signals = if options.detach { None } else { Some(terminal::signals()?) };
+    let init = new.launch(&options.create, false).and_then(|created| Ok(created.start()?)).and_then(|init| {
+        new.finish(&init, &options.create).inspect_err(|_| control::end(init.pidfd.as_fd()))?;
+        Ok(init)
+    });
+    let mut init = init.inspect_err(|_| new.undo())?;
+    let container = store.get(&options.create.id)?;
+    let running = container.state(&new.spec, Status::Running);
+    run_hooks(HookKind::Poststart, &new.spec, &running, None).unwrap_or_else(|error| warn(&error.to_string()));
+    let Some(signals) = signals else { return Ok(0) };
+    let result = terminal::attend(init.pid, init.pidfd.as_fd(), init.console.take(), &signals);
+    if result.is_err() {
+        control::end(init.pidfd.as_fd());
+    }
+    if !options.keep {
+        control::delete(store, &options.create.id, true)?;
+    }
+    result
+}
+
+/// Waits for a child's end; returns its exit code, or 128 and the signal.
+pub(super) fn wait(pidfd: impl AsFd) -> anyhow::Result<i32> {
+    const SIGNAL: i32 = 128;
+    let status = rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED))
+        .context("wait for the process")?
+        .context("the process is not ours")?;
+    let signal = || status.terminating_signal().unwrap_or_default() + SIGNAL;
+    Ok(status.exit_status().unwrap_or_else(signal))
+}
+
+/// A container on its way.
+struct New {
+    id: String,
+    bundle: PathBuf,
+    spec: Spec,
+    directory: Directory,
+    cgroup: Cgroup,
+}
+
+impl New {
+    fn make(store: &Store, options: &Create) -> anyhow::Result<Self> {
+        let bundle =
+            fs::canonicalize(&options.bundle).with_context(|| format!("find bundle `{}`", options.bundle.display()))?;
+        let path = bundle.join("config.json");
+        let json = fs::read(&path).with_context(|| format!("read `{}`", path.display()))?;
+        let spec = Spec::from_slice(&json).with_context(|| format!("parse `{}`", path.display()))?;
+        check(&spec, options)?;
+        let hierarchies = Hierarchies::detect()?;
+        let own = format!("/tare-oci-{}", options.id);
+        let path = spec.linux.as_ref().map(|linux| linux.cgroups_path.as_str()).filter(|path| !path.is_empty());
+        let cgroup = Cgroup::open(&hierarchies, path.unwrap_or(&own));
+        let directory = store.add(&options.id)?;
+        let new = Self { id: options.id.clone(), bundle, spec, directory, cgroup };
+        new.prepare(&hierarchies, &json).inspect_err(|_| new.undo())?;
+        Ok(new)
+    }
+
+    fn prepare(&self, hierarchies: &Hierarchies, json: &[u8]) -> anyhow::Result<()> {
+        if !self.cgroup.all_procs()?.is_empty() {
+            bail!("container's cgroup is not empty: `{}`", self.cgroup.path());
+        }
+        Cgroup::create(hierarchies, self.cgroup.path())?;
+        let resources = self.spec.linux.as_ref().and_then(|linux| linux.resources.clone()).unwrap_or_default();
+        self.cgroup.apply(&plan(&resources, self.cgroup.version())?)?;
+        replace(&self.directory.file("config.json"), json)
+    }
+
+    /// Creates the init: waiting for the FIFO, or for [`Created::start`].
+    fn launch(&self, options: &Create, fifo: bool) -> anyhow::Result<Created> {
+        let mounts = self.cgroup.mount_sources();
+        let (joined, directory) = match &mounts {
+            MountSources::V1(all) => (all.iter().map(|source| source.host.clone()).collect(), None),
+            MountSources::V2 { .. } => (Vec::new(), Some(self.cgroup.fd_v2()?)),
+        };
+        let cgroup = match (&directory, self.cgroup.version()) {
+            (Some(directory), Version::V2) => CgroupPlace::Into(directory.as_fd()),
+            _ => CgroupPlace::Join(&joined),
+        };
+        let mut spec = self.spec.clone();
+        let preserve_fds = preserved(options.preserve_fds, &mut spec)?;
+        let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
+        let launch = Launch {
+            stdio: if terminal { Stdio::Terminal { size: size(&spec) } } else { Stdio::Inherit },
+            cgroup,
+            cgroup_mounts: Some(&mounts),
+            preserve_fds,
+            start_fifo: if fifo { Some(make_fifo(&self.directory.fifo())?) } else { None },
+            no_pivot: options.no_pivot,
+            keep_keyring: options.no_new_keyring,
+            ..Launch::new(&self.id, &self.bundle, &spec)
+        };
+        Ok(tare_runtime::create(launch)?)
+    }
+
+    /// Hands out what the caller asked for, and remembers the container.
+    fn finish(&self, init: &Init, options: &Create) -> anyhow::Result<()> {
+        let result = self.hand_out(init, options);
+        if result.is_err() {
+            control::end(init.pidfd.as_fd());
+        }
+        result
+    }
+
+    fn hand_out(&self, init: &Init, options: &Create) -> anyhow::Result<()> {
+        if let (Some(socket), Some(console)) = (&options.console_socket, &init.console) {
+            terminal::send(socket, console.as_fd())?;
+        }
+        let record = Record {
+            id: self.id.clone(),
+            pid: init.pid,
+            start_time: init.start_time,
+            bundle: self.bundle.clone(),
+            created: jiff::Timestamp::now().to_string(),
+            cgroup: self.cgroup.path().to_owned(),
+        };
+        self.directory.write("state.json", &record)?;
+        write_pid(options.pid_file.as_deref(), init.pid)
+    }
+
+    /// Leaves nothing of a container that did not come to be.
+    fn undo(&self) {
+        for result in [self.cgroup.remove().map_err(Into::into), self.directory.remove()] {
+            result.unwrap_or_else(|error| warn(&error.to_string()));
+        }
+    }
+}
+
+fn check(spec: &Spec, options: &Create) -> anyhow::Result<()> {
+    if spec.process.is_none() {
+        bail!("config.json: no process");
+    }
+    if spec.oci_version.is_empty() {
+        bail!("config.json: no ociVersion");
+    }
+    let major = spec.oci_version.split('.').next().unwrap_or_default();
+    if major != "1" {
+        bail!("config.json: ociVersion `{}` is not supported", spec.oci_version);
+    }
+    let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
+    if !terminal && options.console_socket.is_some() {
+        bail!("cannot use console socket if runtime will not detach or allocate tty");
+    }
+    Ok(())
+}
+
+fn size(spec: &Spec) -> Option<(u16, u16)> {
+    let size = spec.process.as_ref()?.console_size.as_ref()?;
+    Some((size.height, size.width))
+}
+
+/// The descriptors to pass on; those of socket activation (`sd_listen_fds(3)`) come with their variables.
+fn preserved(count: u16, spec: &mut Spec) -> anyhow::Result<Vec<OwnedFd>> {
+    const FIRST: i32 = 3;
+    let listen: u16 = std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or_default();
+    if let (1.., Some(process)) = (listen, spec.process.as_mut()) {
+        process.env.extend([format!("LISTEN_FDS={listen}"), "LISTEN_PID=1".to_owned()]);
+    }
+    let all = FIRST..FIRST + i32::from(count) + i32::from(listen);
+    let duplicate =
+        |number: i32| tare_sys::inherited::duplicate(number).with_context(|| format!("preserve descriptor {number}"));
+    all.map(duplicate).collect()
+}
+
+fn make_fifo(path: &Path) -> anyhow::Result<OwnedFd> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    mknodat(CWD, path, FileType::Fifo, mode, 0).with_context(|| format!("make `{}`", path.display()))?;
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    open(path, flags, Mode::empty()).with_context(|| format!("open `{}`", path.display()))
+}
+
+pub(super) fn write_pid(path: Option<&Path>, pid: i32) -> anyhow::Result<()> {
+    path.map_or(Ok(()), |path| replace(path, pid.to_string().as_bytes()))
+}

@@ -1,0 +1,254 @@
+//! `state`, `list`, `ps`, `events`.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd as _;
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tare_cgroup::{BlkioEntry, Stats};
+use tare_oci_runtime::Status;
+
+use super::arguments::{Events, List, ListFormat, Ps};
+use super::store::{Container, Store};
+
+/// What `state` and `list` print of a container: the specification's state and what other runtimes add.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct View {
+    oci_version: String,
+    id: String,
+    pid: i32,
+    status: Status,
+    bundle: String,
+    rootfs: String,
+    created: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+    owner: String,
+}
+
+impl View {
+    fn new(container: &Container) -> anyhow::Result<Self> {
+        let spec = container.spec()?;
+        let state = container.state(&spec, container.status()?);
+        let root = spec.root.as_ref().map(|root| root.path.clone()).unwrap_or_default();
+        Ok(Self {
+            oci_version: state.oci_version,
+            id: state.id,
+            pid: state.pid,
+            status: state.status,
+            rootfs: state.bundle.join(root).display().to_string(),
+            bundle: state.bundle.display().to_string(),
+            created: container.record.created.clone(),
+            annotations: state.annotations,
+            owner: "root".to_owned(),
+        })
+    }
+}
+
+/// `state`
+pub(super) fn state(store: &Store, id: &str) -> anyhow::Result<()> {
+    let view = View::new(&store.get(id)?)?;
+    println!("{}", serde_json::to_string_pretty(&view)?);
+    Ok(())
+}
+
+/// `list`
+pub(super) fn list(store: &Store, options: &List) -> anyhow::Result<()> {
+    let containers = store.all()?;
+    if options.quiet {
+        containers.iter().for_each(|container| println!("{}", container.record.id));
+        return Ok(());
+    }
+    let views = containers.iter().map(View::new).collect::<anyhow::Result<Vec<_>>>()?;
+    match options.format {
+        ListFormat::Json => println!("{}", serde_json::to_string(&views)?),
+        ListFormat::Table => print!("{}", table(&views)),
+    }
+    Ok(())
+}
+
+fn table(views: &[View]) -> String {
+    let heads = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
+    let mut rows = vec![heads];
+    for view in views {
+        let status = format!("{:?}", view.status).to_lowercase();
+        let [id, bundle, created, owner] = [&view.id, &view.bundle, &view.created, &view.owner].map(Clone::clone);
+        rows.push([id, view.pid.to_string(), status, bundle, created, owner]);
+    }
+    let mut widths = [0; 6];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.len().max(*width);
+        }
+    }
+    let line = |row: &[String; 6]| {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        format!("{}\n", cells.join("   ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+/// `ps`
+pub(super) fn ps(store: &Store, options: &Ps) -> anyhow::Result<()> {
+    let pids = store.get(&options.id)?.cgroup()?.all_procs()?;
+    if matches!(options.format, ListFormat::Json) {
+        println!("{}", serde_json::to_string(&pids)?);
+        return Ok(());
+    }
+    let given = if options.options.is_empty() { vec!["-ef".to_owned()] } else { options.options.clone() };
+    let output = Command::new("ps").args(given).output().context("run ps")?;
+    if !output.status.success() {
+        bail!("ps: {}", String::from_utf8_lossy(&output.stderr).trim_end());
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut lines = text.lines();
+    let head = lines.next().unwrap_or_default();
+    let column = head.split_whitespace().position(|name| name == "PID").context("ps: no column PID")?;
+    println!("{head}");
+    for line in lines {
+        let pid = line.split_whitespace().nth(column).and_then(|field| field.parse().ok());
+        if pid.is_some_and(|pid: i32| pids.contains(&pid)) {
+            println!("{line}");
+        }
+    }
+    Ok(())
+}
+
+/// `events`
+pub(super) fn events(store: &Store, options: &Events) -> anyhow::Result<()> {
+    let container = store.get(&options.id)?;
+    if container.status()? == Status::Stopped {
+        bail!("container is not running");
+    }
+    let group = container.cgroup()?;
+    if options.stats {
+        println!("{}", event(&options.id, "stats", Some(&group.stats()?)));
+        return Ok(());
+    }
+    let pidfd = container.pidfd()?;
+    let interval =
+        duration(&options.interval).with_context(|| format!("interval {:?}: not a duration", options.interval))?;
+    let notifier = group.oom_notifier()?;
+    let mut kills = group.oom_kills().unwrap_or_default();
+    loop {
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN), PollFd::new(&notifier, PollFlags::IN)];
+        let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&interval))).context("wait for events")?;
+        let [process, memory] = fds.map(|fd| !fd.revents().is_empty());
+        if process {
+            return Ok(());
+        }
+        if memory {
+            let _ = rustix::io::read(notifier.as_fd(), &mut [0_u8; 4096]);
+            let now = group.oom_kills().unwrap_or_default();
+            if now > kills {
+                println!("{}", event(&options.id, "oom", None));
+            }
+            kills = now;
+        }
+        if ready == 0 {
+            println!("{}", event(&options.id, "stats", Some(&group.stats()?)));
+        }
+    }
+}
+
+fn duration(text: &str) -> Option<Timespec> {
+    let (number, nanoseconds) = if let Some(number) = text.strip_suffix("ms") {
+        (number, 1_000_000)
+    } else if let Some(number) = text.strip_suffix('s') {
+        (number, 1_000_000_000)
+    } else {
+        (text.strip_suffix('m')?, 60_000_000_000_i64)
+    };
+    let all = number.parse::<i64>().ok().filter(|number| *number > 0)?.checked_mul(nanoseconds)?;
+    Some(Timespec { tv_sec: all / 1_000_000_000, tv_nsec: all % 1_000_000_000 })
+}
+
+fn event(id: &str, kind: &str, stats: Option<&Stats>) -> Value {
+    let mut event = json!({"type": kind, "id": id});
+    if let (Some(stats), Some(object)) = (stats, event.as_object_mut()) {
+        object.insert("data".to_owned(), data(stats));
+    }
+    event
+}
+
+fn data(stats: &Stats) -> Value {
+    let cpu = &stats.cpu;
+    let memory = stats.memory.as_ref().map(|memory| {
+        let all: BTreeMap<&str, u64> = memory.stat.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        json!({
+            "cache": memory.get("cache").or_else(|| memory.get("file")).unwrap_or_default(),
+            "usage": {
+                "usage": memory.usage,
+                "max": memory.max_usage.unwrap_or_default(),
+                "limit": memory.limit.unwrap_or(u64::MAX),
+                "failcnt": memory.fail_count,
+            },
+            "raw": all,
+        })
+    });
+    let pids = stats.pids.map(|pids| json!({"current": pids.current, "limit": pids.limit.unwrap_or_default()}));
+    let entries = |all: &[BlkioEntry]| -> Vec<Value> {
+        let entry = |entry: &BlkioEntry| json!({"major": entry.major, "minor": entry.minor, "op": entry.op, "value": entry.value});
+        all.iter().map(entry).collect()
+    };
+    json!({
+        "cpu": {
+            "usage": {"total": cpu.total, "percpu": cpu.per_cpu, "kernel": cpu.system, "user": cpu.user},
+            "throttling": {
+                "periods": cpu.periods,
+                "throttledPeriods": cpu.throttled_periods,
+                "throttledTime": cpu.throttled_time,
+            },
+        },
+        "memory": memory,
+        "pids": pids,
+        "blkio": {
+            "ioServiceBytesRecursive": entries(&stats.blkio.service_bytes),
+            "ioServicedRecursive": entries(&stats.blkio.serviced),
+            "ioQueueRecursive": entries(&stats.blkio.queued),
+            "ioServiceTimeRecursive": entries(&stats.blkio.service_time),
+            "ioWaitTimeRecursive": entries(&stats.blkio.wait_time),
+            "ioMergedRecursive": entries(&stats.blkio.merged),
+            "ioTimeRecursive": entries(&stats.blkio.time),
+            "sectorsRecursive": entries(&stats.blkio.sectors),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        let seconds = |text| duration(text).map(|time| (time.tv_sec, time.tv_nsec));
+        assert_eq!(seconds("5s"), Some((5, 0)));
+        assert_eq!(seconds("1500ms"), Some((1, 500_000_000)));
+        assert_eq!(seconds("2m"), Some((120, 0)));
+        assert_eq!((seconds("0s"), seconds("5"), seconds("xs")), (None, None, None));
+    }
+
+    #[test]
+    fn a_table() {
+        let view = View {
+            oci_version: "1.2.1".to_owned(),
+            id: "box".to_owned(),
+            pid: 12,
+            status: Status::Running,
+            bundle: "/b".to_owned(),
+            rootfs: "/b/rootfs".to_owned(),
+            created: "2026-01-01T00:00:00Z".to_owned(),
+            annotations: BTreeMap::new(),
+            owner: "root".to_owned(),
+        };
+        assert_eq!(
+            table(&[view]),
+            "ID    PID   STATUS    BUNDLE   CREATED                OWNER\n\
+             box   12    running   /b       2026-01-01T00:00:00Z   root\n"
+        );
+    }
+}

@@ -1,0 +1,115 @@
+//! `tare oci`: the OCI runtime command line on bundles, without the engine and without a resident process.
+//!
+//! It takes what other engines and conformance suites pass to a runtime. State lies below `--root`, one directory per
+//! container ([`store`]). Between `create` and `start` the container's init waits on a FIFO there.
+//!
+//! Read in this order: [`arguments`], [`store`], [`create`] (create, run, start), [`exec`], [`control`] (kill, delete,
+//! pause, resume, update), [`inspect`] (state, list, ps, events), [`describe`] (spec, features), [`terminal`].
+
+mod arguments;
+mod control;
+mod create;
+mod describe;
+mod exec;
+mod inspect;
+mod store;
+mod terminal;
+
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use arguments::{Arguments, Command, LogFormat};
+use store::Store;
+
+/// Runs the command line after `tare oci`.
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(std::iter::once("tare oci".into()).chain(args)) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::from(error.use_stderr()));
+        }
+    };
+    // Runtimes fail with 1; a failed exec is told from the process's own codes by 255.
+    let failed = if matches!(arguments.command, Command::Exec(_)) { u8::MAX } else { 1 };
+    match run(&arguments) {
+        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
+        Err(error) => {
+            report(&arguments, &format!("{error:#}"));
+            ExitCode::from(failed)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<i32> {
+    if arguments.systemd_cgroup {
+        anyhow::bail!("--systemd-cgroup: not supported, cgroups are managed directly");
+    }
+    if let Some(pid) = arguments.command.needs_root().then(rustix::process::geteuid).filter(|user| !user.is_root()) {
+        anyhow::bail!("containers can be run by root only, not by user {}", pid.as_raw());
+    }
+    let store = Store::new(&arguments.root);
+    match &arguments.command {
+        Command::Create(options) => create::create(&store, options).map(|()| 0),
+        Command::Run(options) => create::run(&store, options),
+        Command::Start { id } => create::start(&store, id).map(|()| 0),
+        Command::Exec(options) => exec::exec(&store, options),
+        Command::State { id } => inspect::state(&store, id).map(|()| 0),
+        Command::List(options) => inspect::list(&store, options).map(|()| 0),
+        Command::Ps(options) => inspect::ps(&store, options).map(|()| 0),
+        Command::Events(options) => inspect::events(&store, options).map(|()| 0),
+        Command::Kill(options) => control::kill(&store, options).map(|()| 0),
+        Command::Delete { id, force } => control::delete(&store, id, *force).map(|()| 0),
+        Command::Pause { id } => control::pause(&store, id).map(|()| 0),
+        Command::Resume { id } => control::resume(&store, id).map(|()| 0),
+        Command::Update(options) => control::update(&store, options).map(|()| 0),
+        Command::Spec { bundle, rootless } => describe::write_spec(bundle.as_deref(), *rootless).map(|()| 0),
+        Command::Features => describe::features().map(|()| 0),
+        Command::Checkpoint { .. } => anyhow::bail!("checkpoint: not supported"),
+        Command::Restore { .. } => anyhow::bail!("restore: not supported"),
+    }
+}
+
+/// An error goes to standard error, and to the log that the caller reads.
+fn report(arguments: &Arguments, message: &str) {
+    eprintln!("tare oci: {message}");
+    let Some(path) = &arguments.log else { return };
+    if let Err(error) = append(path, &log_line(arguments.log_format, message)) {
+        eprintln!("tare oci: write log `{}`: {error}", path.display());
+    }
+}
+
+/// A note that stops nothing.
+fn warn(message: &str) {
+    eprintln!("tare oci: warning: {message}");
+}
+
+fn log_line(format: LogFormat, message: &str) -> String {
+    let time = jiff::Timestamp::now().to_string();
+    match format {
+        LogFormat::Json => serde_json::json!({"level": "error", "msg": message, "time": time}).to_string(),
+        LogFormat::Text => format!("time={time:?} level=error msg={message:?}"),
+    }
+}
+
+fn append(path: &Path, line: &str) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+    writeln!(file, "{line}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_log() {
+        let line: serde_json::Value = serde_json::from_str(&log_line(LogFormat::Json, "a \"b\"")).unwrap();
+        assert_eq!((line["level"].as_str(), line["msg"].as_str()), (Some("error"), Some("a \"b\"")));
+        assert!(log_line(LogFormat::Text, "a \"b\"").ends_with(r#"level=error msg="a \"b\"""#));
+    }
+}
