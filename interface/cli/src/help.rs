@@ -15,6 +15,8 @@ const NARROW: usize = 24;
 /// How far a line may overshoot rather than leave an orphan word.
 const SLOP: usize = 5;
 
+static HELP: Flag = Flag::bool("help", "Print usage");
+
 /// The usage line of a command called by `path`.
 pub fn usage_line(command: &Command, path: &str) -> String {
     format!("{PROGRAM} {path} {}", command.usage).trim_end().to_owned()
@@ -27,7 +29,10 @@ pub fn command_help(command: &Command, path: &str, width: usize) -> String {
         let names: Vec<String> = command.names.iter().map(|n| format!("{PROGRAM} {n}")).collect();
         text.push_str(&format!("\nAliases:\n  {}\n", names.join(", ")));
     }
-    let options = options(command.flags, width);
+    let mut flags: Vec<&Flag> = command.flags.iter().collect();
+    // Where `-h` is another flag, `--help` is worth a line.
+    flags.extend(flags.iter().any(|f| f.short == Some('h')).then_some(&HELP));
+    let options = options(flags, width);
     if !options.is_empty() {
         text.push_str(&format!("\nOptions:\n{options}"));
     }
@@ -62,20 +67,22 @@ pub fn overall_help(local: &[(&'static str, &'static str)], width: usize) -> Str
     others.sort_unstable();
     text.push_str("\nCommands:\n");
     push_columns(&mut text, &others);
-    text.push_str(&format!("\nGlobal Options:\n{}", options(GLOBAL_FLAGS, width)));
+    text.push_str(&format!("\nGlobal Options:\n{}", options(GLOBAL_FLAGS.iter().collect(), width)));
     text.push_str(&format!("\nRun '{PROGRAM} COMMAND --help' for more information on a command.\n"));
     text
 }
 
 fn push_columns(text: &mut String, rows: &[(&str, &str)]) {
     for (name, about) in rows {
+        // The first line is the short form.
+        let about = about.lines().next().unwrap_or_default();
         text.push_str(&format!("  {name:NAME_COLUMN$} {about}\n"));
     }
 }
 
 /// The options of a table of flags, sorted, wrapped to `width` columns.
-fn options(flags: &[Flag], width: usize) -> String {
-    let mut visible: Vec<&Flag> = flags.iter().filter(|f| !f.hidden).collect();
+fn options(flags: Vec<&Flag>, width: usize) -> String {
+    let mut visible: Vec<&Flag> = flags.into_iter().filter(|f| !f.hidden).collect();
     visible.sort_by_key(|f| f.long);
     let rows: Vec<(String, String)> = visible.into_iter().map(option_row).collect();
     let column = rows.iter().map(|(left, _)| left.len()).max().unwrap_or(0);

@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::error::Error;
 use crate::host::{Host, OWN_SOCKET};
-use crate::start;
+use crate::start::{self, Starter};
 
 /// How long a TCP connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -20,8 +20,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub struct Connection {
     host: Host,
-    /// Program to start when nothing listens: `PROGRAM daemon`.
-    starter: Option<PathBuf>,
+    /// What to do when nothing listens.
+    starter: Option<Starter>,
 }
 
 impl Connection {
@@ -32,7 +32,13 @@ impl Connection {
 
     /// To our own daemon at its usual socket. When none runs, `executable daemon` is started.
     pub fn own_daemon(executable: Option<PathBuf>) -> Connection {
-        Connection { host: Host::Unix(OWN_SOCKET.into()), starter: executable }
+        let starter = executable.map(|program| Starter { program, log: start::LOG.into() });
+        Connection { host: Host::Unix(OWN_SOCKET.into()), starter }
+    }
+
+    /// To the daemon at `socket`, started with `starter` when none runs there.
+    pub fn starting(socket: PathBuf, starter: Starter) -> Connection {
+        Connection { host: Host::Unix(socket), starter: Some(starter) }
     }
 
     /// The address.
@@ -48,7 +54,7 @@ impl Connection {
         };
         let absent = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
         match (&self.starter, &self.host) {
-            (Some(executable), Host::Unix(socket)) if absent => start::daemon(executable, socket).await,
+            (Some(starter), Host::Unix(socket)) if absent => starter.start(socket).await,
             _ => Err(Error::connect(&self.host, &error)),
         }
     }

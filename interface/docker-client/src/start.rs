@@ -9,7 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, WaitOptions, waitpid};
@@ -18,8 +18,8 @@ use crate::connect::{Stream, dial};
 use crate::error::Error;
 use crate::host::Host;
 
-/// Where the daemon's stderr goes.
-const LOG: &str = "/var/log/tare-daemon.log";
+/// Where the stderr of a daemon that was started here goes.
+pub(crate) const LOG: &str = "/var/log/tare-daemon.log";
 /// How long a daemon may take until it listens; it needs milliseconds, recovery after a crash of a full machine seconds.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long to wait on when the started daemon has ended: another one, started at the same time, may be coming up.
@@ -32,34 +32,48 @@ const TAIL: u64 = 4096;
 const INHERITED: &[&str] =
     &["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "TZ", "LANG"];
 
-/// Starts `executable daemon` and waits until `socket` answers.
-pub(crate) async fn daemon(executable: &Path, socket: &Path) -> Result<Stream, Error> {
-    let host = Host::Unix(socket.to_owned());
-    let mut log = open_log().map_err(|e| Error::Start(format!("open `{LOG}`: {e}")))?;
-    let before = log.seek(SeekFrom::End(0)).unwrap_or(0);
-    let pid = spawn(executable, &log).map_err(|e| Error::Start(format!("run `{}`: {e}", executable.display())))?;
-    let begin = Instant::now();
-    let mut ended: Option<Instant> = None;
-    loop {
-        let error = match dial(&host).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => error,
-        };
-        if ended.is_none() && matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(Some(_)) | Err(_)) {
-            ended = Some(Instant::now());
-        }
-        if ended.is_some_and(|since| since.elapsed() > RIVAL) {
-            return Err(Error::Start(said(&mut log, before)));
-        }
-        if begin.elapsed() > PATIENCE {
-            return Err(Error::connect(&host, &error));
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
+/// How to start a daemon.
+#[derive(Debug, Clone)]
+pub struct Starter {
+    /// Run as `PROGRAM daemon`.
+    pub program: PathBuf,
+    /// Gets its stderr.
+    pub log: PathBuf,
 }
 
-fn open_log() -> io::Result<File> {
-    OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(LOG)
+impl Starter {
+    /// Starts the daemon and waits until `socket` answers.
+    pub(crate) async fn start(&self, socket: &Path) -> Result<Stream, Error> {
+        let host = Host::Unix(socket.to_owned());
+        let mut log = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&self.log)
+            .map_err(|e| Error::Start(format!("open `{}`: {e}", self.log.display())))?;
+        let before = log.seek(SeekFrom::End(0)).unwrap_or(0);
+        let program = self.program.display();
+        let pid = spawn(&self.program, &log).map_err(|e| Error::Start(format!("run `{program}`: {e}")))?;
+        let begin = Instant::now();
+        let mut ended: Option<Instant> = None;
+        loop {
+            let error = match dial(&host).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => error,
+            };
+            if ended.is_none() && matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(Some(_)) | Err(_)) {
+                ended = Some(Instant::now());
+            }
+            if ended.is_some_and(|since| since.elapsed() > RIVAL) {
+                return Err(Error::Start(said(&mut log, before)));
+            }
+            if begin.elapsed() > PATIENCE {
+                return Err(Error::connect(&host, &error));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
 }
 
 fn spawn(executable: &Path, log: &File) -> io::Result<Pid> {
@@ -87,6 +101,6 @@ fn said(log: &mut File, before: u64) -> String {
     let read = log.seek(SeekFrom::Start(start)).and_then(|_| log.take(TAIL).read_to_end(&mut text));
     match (read, String::from_utf8_lossy(&text).trim()) {
         (Ok(_), said) if !said.is_empty() => said.to_owned(),
-        _ => format!("it ended at once and said nothing in {LOG}"),
+        _ => "it ended at once and said nothing".to_owned(),
     }
 }

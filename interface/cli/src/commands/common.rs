@@ -44,10 +44,7 @@ pub enum Outcome {
     Silent,
 }
 
-async fn named<'a>(
-    name: &'a str,
-    work: impl Future<Output = Result<Outcome, CliError>>,
-) -> (&'a str, Result<Outcome, CliError>) {
+async fn named(name: &str, work: impl Future<Output = Result<Outcome, CliError>>) -> (&str, Result<Outcome, CliError>) {
     (name, work.await)
 }
 

@@ -19,7 +19,7 @@ use crate::flags::{Flag, Matches};
 pub static COMMAND: Command = Command {
     names: &["login"],
     usage: "[OPTIONS] [SERVER]",
-    about: "Authenticate to a registry",
+    about: "Authenticate to a registry\nDefaults to Docker Hub if no server is specified.",
     common: 8,
     arity: Arity::AtMost(1),
     interspersed: true,

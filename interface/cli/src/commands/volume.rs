@@ -63,7 +63,7 @@ pub static LIST: Command = Command {
 pub static REMOVE: Command = Command {
     names: &["volume rm", "volume remove"],
     usage: "[OPTIONS] VOLUME [VOLUME...]",
-    about: "Remove one or more volumes. You cannot remove a volume that is in use by a container.",
+    about: "Remove one or more volumes\nYou cannot remove a volume that is in use by a container.",
     common: 0,
     arity: Arity::AtLeast(1),
     interspersed: true,

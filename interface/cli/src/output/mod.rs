@@ -1,7 +1,7 @@
 //! Output of commands.
 //!
 //! * [`rows`]: lists as tables or through templates, from [`rows::Row`]s
-//! * [`tabs`]: columns
+//! * [`tabs`], columns that line up
 //! * [`inspect`]: `inspect` of anything; [`schema`]: what Go's types look like to a template
 //! * [`text`]: sizes, times, IDs, names for people
 

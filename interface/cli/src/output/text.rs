@@ -101,9 +101,9 @@ pub fn go_duration(nanos: i64) -> String {
         return "0s".to_owned();
     }
     match total {
-        ..1_000 => format!("{sign}{total}ns"),
-        ..1_000_000 => format!("{sign}{}µs", fraction(total, 1_000)),
-        ..1_000_000_000 => format!("{sign}{}ms", fraction(total, 1_000_000)),
+        1..1_000 => format!("{sign}{total}ns"),
+        1_000..1_000_000 => format!("{sign}{}µs", fraction(total, 1_000)),
+        1_000_000..1_000_000_000 => format!("{sign}{}ms", fraction(total, 1_000_000)),
         _ => {
             let minutes = total / 60_000_000_000;
             let seconds = fraction(total % 60_000_000_000, 1_000_000_000);
