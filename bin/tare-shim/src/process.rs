@@ -14,13 +14,11 @@ pub(crate) const SHIM_NAME: &std::ffi::CStr = c"tare-shim";
 /// be lost with it.
 const OOM_SCORE: &str = "-999";
 const OOM_SCORE_FILE: &str = "/proc/self/oom_score_adj";
-/// One for all threads: what the launcher thread frees is free for the whole process, and its end leaves no heap behind.
-const HEAPS: u8 = 1;
 const BOOT_ID_FILE: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Prepares this process. Before there are threads.
 pub(crate) fn prepare() -> io::Result<()> {
-    tare_sys::memory::limit_heaps(HEAPS);
+    tare_sys::memory::use_frugal_heap();
     tare_sys::signals::ignore_strays()?;
     // Nobody without privileges reads or traces us, though we have a container's user namespace as a child.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;

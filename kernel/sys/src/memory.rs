@@ -2,17 +2,23 @@
 
 use std::ptr;
 
-/// Limits how many heaps the allocator makes for threads: without it up to eight per processor, each with touched pages
-/// that stay when its thread ends. To be called before there are threads.
-pub fn limit_heaps(count: u8) {
+/// Sets the allocator up for a process that is small most of the time: one heap for all threads (a thread's own would
+/// keep its touched pages when the thread ends), and blocks from 32 KiB on outside of it, so that they leave no holes. To
+/// be called before there are threads.
+pub fn use_frugal_heap() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: mallopt takes two integers and only sets parameters of the allocator.
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, count.into());
+    {
+        /// Bytes.
+        const LARGE: i32 = 32 * 1024;
+        // SAFETY: mallopt takes two integers and only sets parameters of the allocator.
+        unsafe {
+            libc::mallopt(libc::M_ARENA_MAX, 1);
+            libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+        }
     }
 }
 
-/// Gives free pages of all heaps back to the kernel, wherever they are in them.
+/// Gives free pages of the heap back to the kernel, wherever they are in it.
 pub fn trim_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim only releases memory that the allocator knows to be free.
@@ -62,7 +68,7 @@ mod tests {
 
     #[test]
     fn the_heap_still_works_afterwards() {
-        limit_heaps(2);
+        use_frugal_heap();
         let kept: Vec<Vec<u8>> = (0..100).map(|number| vec![number; 5_000]).collect();
         drop((0..100).map(|number| vec![number; 50_000]).collect::<Vec<Vec<u8>>>());
         trim_heap();
