@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use tare_cgroup::plan_update;
 use tare_oci_runtime::{NamespaceKind, Resources, Status};
@@ -69,6 +69,9 @@ pub(super) fn delete(store: &Store, id: &str, force: bool) -> anyhow::Result<()>
 
 /// Kills the init and waits until it is gone, whoever its parent is.
 fn end_init(container: &Container) -> anyhow::Result<()> {
+    /// Seconds. An init ends in well below a millisecond, unless a process in its namespace has a parent outside that
+    /// does not reap it.
+    const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
     let Ok(pidfd) = container.pidfd() else {
         return Ok(());
     };
@@ -78,8 +81,10 @@ fn end_init(container: &Container) -> anyhow::Result<()> {
     }
     let _ = pidfd_send_signal(&pidfd, Signal::KILL);
     let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-    rustix::io::retry_on_intr(|| poll(&mut fds, None)).context("wait for the container's init")?;
-    Ok(())
+    match rustix::io::retry_on_intr(|| poll(&mut fds, Some(&PATIENCE))).context("wait for the container's init")? {
+        0 => bail!("container init still running"),
+        _ => Ok(()),
+    }
 }
 
 /// Kills and reaps a child of ours.

@@ -192,7 +192,10 @@ fn data(stats: &Stats) -> Value {
     });
     let pids = stats.pids.map(|pids| json!({"current": pids.current, "limit": pids.limit.unwrap_or_default()}));
     let entries = |all: &[BlkioEntry]| -> Vec<Value> {
-        let entry = |entry: &BlkioEntry| json!({"major": entry.major, "minor": entry.minor, "op": entry.op, "value": entry.value});
+        let entry = |entry: &BlkioEntry| {
+            let BlkioEntry { major, minor, op, value } = entry;
+            json!({"major": major, "minor": minor, "op": op, "value": value})
+        };
         all.iter().map(entry).collect()
     };
     json!({
