@@ -88,22 +88,19 @@ impl Distribution {
         if same.len() != all.len() {
             return self.untag(&same);
         }
-        if named.digest().is_none() {
-            if let Some(user) = uses(&id).first() {
-                let name = record.name.as_ref().map_or_else(|| named.familiar(), Reference::familiar);
-                if !force {
-                    let reason =
-                        format!("container {} is using its referenced image {}", short(&user.container), id.short());
-                    return Err(Error::Conflict { reference: name, hard: false, reason });
-                }
-                // the container keeps the image, without a name
-                for record in &all {
-                    if let Some(name) = &record.name {
-                        self.store.untag(name, true)?;
-                    }
-                }
-                return Ok(vec![untagged(&name)]);
+        let user = uses(&id).into_iter().next().filter(|_| named.digest().is_none());
+        if let Some(user) = user {
+            let name = record.name.as_ref().map_or_else(|| named.familiar(), Reference::familiar);
+            if !force {
+                let reason =
+                    format!("container {} is using its referenced image {}", short(&user.container), id.short());
+                return Err(Error::Conflict { reference: name, hard: false, reason });
             }
+            // the container keeps the image, without a name
+            for name in all.iter().filter_map(|r| r.name.as_ref()) {
+                self.store.untag(name, true)?;
+            }
+            return Ok(vec![untagged(&name)]);
         }
         // all names are this one's: no reason to insist on force
         check.names = false;

@@ -52,7 +52,7 @@ async fn an_image_comes_with_dockers_messages() {
         ]
     );
     f.store.sync().unwrap();
-    assert_eq!((f.count("ingest"), f.count("layers"), f.count("blobs/sha256")), (0, 2, 4));
+    assert_eq!((f.count("ingest"), f.count("layers"), f.count("blobs/sha256")), (0, 3, 4));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,7 +157,7 @@ async fn a_dropped_pull_leaves_only_what_can_be_resumed() {
     f.distribution.pull(&name, None, None, &sink).await.unwrap();
     assert_eq!(f.file(&server.name("app"), "big").map(|s| s.len()), Some(3_000_000));
     f.store.sync().unwrap();
-    assert_eq!((f.count("ingest"), f.count("layers"), f.count("trash")), (0, 1, 0));
+    assert_eq!((f.count("ingest"), f.count("layers"), f.count("trash")), (0, 2, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use tare_reference::Digest;
 
-use crate::layers::directories_id;
+use crate::settle::{directories_id, mount_points_id};
 use crate::store::{ImageStore, State};
 use crate::{Error, Result, files};
 
@@ -89,7 +89,7 @@ impl ImageStore {
                 blobs.extend(content.manifest.layers.iter().map(|layer| layer.digest.clone()));
                 let diff_ids = &content.config.rootfs.diff_ids;
                 layers.extend(diff_ids.iter().cloned());
-                layers.insert(directories_id(diff_ids));
+                layers.extend([directories_id(diff_ids), mount_points_id(diff_ids)]);
             }
         }
         Ok(())

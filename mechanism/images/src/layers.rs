@@ -1,28 +1,20 @@
 //! Layers: each unpacked once into a directory of its own, in overlay form, whatever lies below it in an image.
-//!
-//! A layer's archive may leave out the entries of directories that it has files in; extracted on its own, such a
-//! directory gets a default mode, which as the topmost one would show in the image (`/tmp` without its sticky bit).
-//! For images where that matters, [`ImageStore::settle_directories`] makes one more layer on top: empty directories
-//! that have the attributes the image should show.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::Read;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use tare_archive::Reader;
-use tare_archive::path::{join, split};
 use tare_reference::Digest;
 
 use crate::compression::{Plain, buffered, decompress};
 use crate::pipeline::{Hashed, ReadSource, Source, pieces};
-use crate::rootdir::{OPAQUE_XATTR, RootDir, is_whiteout};
+use crate::rootdir::RootDir;
+use crate::settle::{directories_id, mount_points_id};
 use crate::store::{ImageStore, State};
 use crate::unpack::{Options, Unpacked, unpack};
 use crate::{Error, Result, files};
@@ -156,7 +148,7 @@ impl ImageStore {
     }
 
     /// Gives a finished directory its name.
-    fn adopt_layer(&self, temporary: &Path, diff_id: Digest, unpacked: Unpacked) -> Result<Arc<Layer>> {
+    pub(crate) fn adopt_layer(&self, temporary: &Path, diff_id: Digest, unpacked: Unpacked) -> Result<Arc<Layer>> {
         let mut state = self.state();
         if let Some(layer) = state.layers.get(&diff_id).cloned() {
             drop(state);
@@ -210,59 +202,6 @@ impl ImageStore {
         unique.into_iter().filter_map(|d| state.layers.get(d)).map(|layer| layer.size).sum()
     }
 
-    /// Makes the layer of directory attributes for this stack of layers if it needs one (see the module).
-    pub fn settle_directories(&self, diff_ids: &[Digest]) -> Result<()> {
-        let id = directories_id(diff_ids);
-        let stack: Vec<Arc<Layer>> = {
-            let state = self.state();
-            let needed = diff_ids.iter().any(|d| state.layers.get(d).is_some_and(|l| !l.implicit.is_empty()));
-            if !needed || state.layers.contains_key(&id) {
-                return Ok(());
-            }
-            diff_ids.iter().rev().filter_map(|d| state.layers.get(d).cloned()).collect()
-        };
-        let wanted = self.directories_to_settle(&stack)?;
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let temporary = self.inner.root.join("layers").join(files::unique("tmp-"));
-        let made = make_diff(&temporary).and_then(|diff| {
-            let root = RootDir::open(&diff).map_err(Error::io("open", &diff))?;
-            wanted.iter().try_for_each(|(path, stat)| make_directory(&root, path, stat))?;
-            // making a directory changes its parent's time
-            wanted.iter().rev().try_for_each(|(path, stat)| set_time(&root, path, stat))?;
-            let entries = wanted.len() as u64;
-            self.adopt_layer(&temporary, id, Unpacked { entries, ..Unpacked::default() })
-        });
-        if made.is_err() {
-            self.discard(&temporary);
-        }
-        made.map(drop)
-    }
-
-    /// Directories that show wrong attributes, and their parents, with the right ones. `stack` is topmost first.
-    fn directories_to_settle(&self, stack: &[Arc<Layer>]) -> Result<BTreeMap<Vec<u8>, Stat>> {
-        let mut roots = Vec::new();
-        for layer in stack {
-            let diff = self.inner.root.join("layers").join(&layer.directory).join("diff");
-            roots.push((layer, RootDir::open(&diff).map_err(Error::io("open", &diff))?));
-        }
-        let mut wanted = BTreeMap::new();
-        let paths: BTreeSet<&Vec<u8>> = stack.iter().flat_map(|layer| &layer.implicit).collect();
-        for path in paths {
-            let Some((stat, true)) = merged(&roots, path) else { continue };
-            wanted.insert(path.clone(), stat);
-            let (mut parent, _) = split(path);
-            while !parent.is_empty() {
-                if let Some((stat, _)) = merged(&roots, parent) {
-                    wanted.insert(parent.to_vec(), stat);
-                }
-                parent = split(parent).0;
-            }
-        }
-        Ok(wanted)
-    }
-
     /// Moves a directory to the trash.
     pub(crate) fn discard(&self, directory: &Path) {
         let to = self.inner.root.join("trash").join(files::unique("layer-"));
@@ -275,6 +214,14 @@ impl ImageStore {
 }
 
 impl State {
+    /// Directory names for a container: its mount points, then [`Self::lower_names`].
+    pub(crate) fn container_names(&self, diff_ids: &[Digest]) -> Result<Vec<String>> {
+        let mount_points = self.layers.get(&mount_points_id(diff_ids));
+        let mut names: Vec<String> = mount_points.map(|layer| layer.directory.clone()).into_iter().collect();
+        names.extend(self.lower_names(diff_ids)?);
+        Ok(names)
+    }
+
     /// Directory names of [`ImageStore::lower_dirs`].
     pub(crate) fn lower_names(&self, diff_ids: &[Digest]) -> Result<Vec<String>> {
         let settled = self.layers.get(&directories_id(diff_ids));
@@ -289,99 +236,9 @@ impl State {
     }
 }
 
-/// The key of the layer of directory attributes for a stack of layers.
-pub(crate) fn directories_id(diff_ids: &[Digest]) -> Digest {
-    let mut hasher = Sha256::new();
-    hasher.update(b"directories of");
-    for diff_id in diff_ids {
-        hasher.update(b" ");
-        hasher.update(diff_id.as_str());
-    }
-    let hash: [u8; 32] = hasher.finalize().into();
-    Digest::from_sha256(&hash)
-}
-
-fn make_diff(temporary: &Path) -> Result<PathBuf> {
+pub(crate) fn make_diff(temporary: &Path) -> Result<PathBuf> {
     let diff = temporary.join("diff");
     fs::create_dir_all(&diff).map_err(Error::io("mkdir", &diff))?;
     fs::set_permissions(&diff, PermissionsExt::from_mode(0o755)).map_err(Error::io("chmod", &diff))?;
     Ok(diff)
-}
-
-/// The attributes a directory should show in a stack of layers, and whether the topmost one that has it lacks them
-/// because its archive had no entry for it. `None` where the merged tree has no directory or all are implicit.
-fn merged(roots: &[(&Arc<Layer>, RootDir)], path: &[u8]) -> Option<(Stat, bool)> {
-    let mut hidden = false;
-    for (layer, root) in roots {
-        match look(root, path) {
-            Look::Absent => {}
-            Look::Cut => return None,
-            Look::Directory { stat, opaque } => {
-                if !layer.implicit.contains(path) {
-                    return Some((stat, hidden));
-                }
-                hidden = true;
-                if opaque {
-                    return None;
-                }
-            }
-            Look::Opaque => return None,
-        }
-    }
-    None
-}
-
-enum Look {
-    /// Not in this layer; the ones below count.
-    Absent,
-    /// Deleted here, or no directory.
-    Cut,
-    /// Not in this layer, and a parent hides what is below.
-    Opaque,
-    Directory {
-        stat: Stat,
-        opaque: bool,
-    },
-}
-
-/// Looks for a directory in one layer, component by component, without following links.
-fn look(root: &RootDir, path: &[u8]) -> Look {
-    let mut at: Vec<u8> = Vec::new();
-    let mut opaque = false;
-    for component in path.split(|&b| b == b'/') {
-        at = join(&at, component);
-        let Ok(stat) = root.lstat(&at) else {
-            return if opaque { Look::Opaque } else { Look::Absent };
-        };
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory || is_whiteout(&stat) {
-            return Look::Cut;
-        }
-        opaque |= root.open_at(&at, OFlags::RDONLY | OFlags::DIRECTORY).is_ok_and(|fd| {
-            let mut value = [0u8; 1];
-            rustix::fs::fgetxattr(&fd, OPAQUE_XATTR, &mut value[..]).is_ok_and(|n| n == 1 && value == *b"y")
-        });
-        if at == path {
-            return Look::Directory { stat, opaque };
-        }
-    }
-    Look::Absent
-}
-
-fn make_directory(root: &RootDir, path: &[u8], stat: &Stat) -> Result<()> {
-    let shown = Path::new(std::ffi::OsStr::from_bytes(path));
-    let (parent, name) = root.open_parent(path).map_err(Error::io("open", shown))?;
-    rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)).map_err(Error::io("mkdirat", shown))?;
-    let directory = root.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(Error::io("open", shown))?;
-    rustix::fs::fchown(&directory, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))
-        .map_err(Error::io("fchown", shown))?;
-    rustix::fs::fchmod(&directory, Mode::from_raw_mode(stat.st_mode & 0o7777)).map_err(Error::io("fchmod", shown))
-}
-
-#[allow(clippy::cast_possible_wrap, reason = "nanoseconds as the kernel gives them")]
-fn set_time(root: &RootDir, path: &[u8], stat: &Stat) -> Result<()> {
-    let shown = Path::new(std::ffi::OsStr::from_bytes(path));
-    let directory = root.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(Error::io("open", shown))?;
-    let time = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as i64 };
-    rustix::fs::futimens(&directory, &Timestamps { last_access: time, last_modification: time })
-        .map_err(Error::io("futimens", shown))
 }

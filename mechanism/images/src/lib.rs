@@ -5,6 +5,7 @@
 //! * [`store`]: [`ImageStore`], names and what they point at; [`image`]: [`Image`], one of them
 //! * [`blobs`]: content by digest; [`layers`]: each unpacked once, by diffID; [`gc`]: what nothing needs any more
 //! * [`unpack`]: extraction of hostile archives below [`rootdir`]; [`compression`]
+//! * [`settle`]: layers of our own between an image's and a container's
 //! * [`overlay`], [`snapshots`]: layers put together, and the containers' own on top
 //! * [`changes`], [`export`], [`copy`]: `diff`, `export` and `commit`, `cp`
 //!
@@ -40,6 +41,7 @@ pub mod overlay;
 mod pipeline;
 pub mod platform;
 pub mod rootdir;
+pub mod settle;
 pub mod snapshots;
 pub mod store;
 pub mod unpack;

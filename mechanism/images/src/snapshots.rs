@@ -30,6 +30,8 @@ impl ImageStore {
     /// Makes the writable layer of a container on top of an image's layers (lowest first), which then stay on disk
     /// even if the image is removed. The root directory gets the image's mode and owner.
     pub fn create_rw_layer(&self, container: &str, diff_ids: &[Digest]) -> Result<RwLayer> {
+        // made when the image came, unless that was before this version
+        self.settle(diff_ids)?;
         let (mode, uid, gid) = self.root_attributes(diff_ids);
         let directory = self.snapshot(container);
         let layer = self.rw_layer(container);
@@ -44,7 +46,8 @@ impl ImageStore {
                 chown(&layer.upper, Some(uid), Some(gid)).map_err(Error::io("chown", &layer.upper))?;
             }
             let mut state = self.state();
-            let names = state.lower_names(diff_ids)?;
+            self.commit_pending(&mut state)?;
+            let names = state.container_names(diff_ids)?;
             let target = if names.is_empty() { NO_LAYERS.to_owned() } else { names.join(":") };
             let link = directory.join("layers");
             symlink(target, &link).map_err(Error::io("symlink", &link))?;

@@ -125,11 +125,11 @@ impl ImageStore {
     pub fn publish(&self, target: &Descriptor, names: &[Reference]) -> Result<()> {
         for manifest in self.flatten(target)? {
             if let Ok(content) = self.content_of(&manifest) {
-                self.settle_directories(&content.config.rootfs.diff_ids)?;
+                self.settle(&content.config.rootfs.diff_ids)?;
             }
         }
         let mut state = self.state();
-        self.settle(&mut state)?;
+        self.commit_pending(&mut state)?;
         let now = files::now();
         for name in names {
             give_name(&mut state.records, name, target, &now);
@@ -187,7 +187,7 @@ impl ImageStore {
     }
 
     /// Blobs of `ingest/` and layers without mark take their final form, after being listed as unsynced.
-    fn settle(&self, state: &mut State) -> Result<()> {
+    pub(crate) fn commit_pending(&self, state: &mut State) -> Result<()> {
         if state.staged.is_empty() && state.unmarked.is_empty() {
             return Ok(());
         }

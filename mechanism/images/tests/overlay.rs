@@ -74,7 +74,7 @@ fn odd_stacks_mount() {
     let empty = f.image(Some("scratch-like"), &[]);
     f.store.create_rw_layer("c0", f.store.image(&empty).unwrap().diff_ids()).unwrap();
     let mount = f.store.mount_rw_layer("c0").unwrap();
-    assert!(names(&path(&mount)).is_empty());
+    assert_eq!(names(&path(&mount)), [".dockerenv", "dev", "etc", "proc", "sys"]);
 
     // the same layer twice, and one without entries
     let [first, second, _] = stack();
@@ -106,4 +106,53 @@ fn the_upper_root_mode_is_the_images() {
     let layer = f.store.create_rw_layer("c1", f.store.image(&id).unwrap().diff_ids()).unwrap();
     assert_eq!(fs::metadata(&layer.upper).unwrap().permissions().mode() & 0o7777, 0o755);
     assert!(f.store.create_rw_layer("c1", &[]).is_err(), "one each");
+}
+
+#[test]
+fn mount_points_are_there_and_look_like_the_images() {
+    let f = Fixture::new();
+    let id = f.image(
+        Some("app"),
+        &[Tar::new()
+            .entry(&Entry { gid: 5, ..Entry::new("etc", Kind::Directory, 0o711) })
+            .symlink("etc/resolv.conf", "../run/resolv.conf")
+            .file("etc/hosts", "the image's own")
+            .file("etc/kept", "x")
+            .symlink("proc", "/elsewhere")
+            .dir("dev", 0o700)
+            .done()],
+    );
+    let image = f.store.image(&id).unwrap();
+    let layer = f.store.create_rw_layer("c1", image.diff_ids()).unwrap();
+    let mount = f.store.mount_rw_layer("c1").unwrap();
+    let root = path(&mount);
+    let meta = |p: &str| fs::symlink_metadata(root.join(p)).unwrap();
+    assert_eq!((meta("etc").mode() & 0o7777, meta("etc").gid(), meta("dev").mode() & 0o7777), (0o711, 5, 0o700));
+    for file in ["etc/resolv.conf", "etc/hosts", "etc/hostname", ".dockerenv", "dev/console"] {
+        assert!(meta(file).is_file() && meta(file).len() == 0, "{file}");
+    }
+    assert!(meta("proc").is_dir() && meta("sys").is_dir() && meta("dev/shm").is_dir());
+    assert_eq!(fs::read_to_string(root.join("etc/kept")).unwrap(), "x");
+    let lowers = f.store.rw_layer_lowers("c1").unwrap();
+    assert!(tare_images::changes::changes(&layer.upper, &lowers).unwrap().is_empty());
+}
+
+#[test]
+fn layers_made_for_a_container_outlive_the_process() {
+    let f = Fixture::new();
+    let id = f.image(Some("app"), &[Tar::new().file("x", "").done()]);
+    let diff_ids = f.store.image(&id).unwrap().diff_ids().to_vec();
+    // as in a store of an earlier version, which did not make them with the image
+    f.store.sync().unwrap();
+    let own = f.store.layer(&diff_ids[0]).unwrap().directory.clone();
+    let layers = f.directory.path().join("layers");
+    names(&layers).iter().filter(|n| **n != own).for_each(|n| fs::remove_dir_all(layers.join(n)).unwrap());
+    let again = tare_images::ImageStore::open(f.directory.path()).unwrap();
+    again.create_rw_layer("c1", &diff_ids).unwrap();
+    again.remove(&id).unwrap();
+    again.collect().unwrap();
+    again.sync().unwrap();
+    let third = tare_images::ImageStore::open(f.directory.path()).unwrap();
+    drop(third.mount_rw_layer("c1").unwrap());
+    third.sync().unwrap();
 }
