@@ -156,3 +156,70 @@ fn escape(path: &Path) -> Vec<u8> {
     }
     escaped
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::fd::AsRawFd;
+    use std::path::{Path, PathBuf};
+
+    use super::{escape, mount, mount_old, relative};
+
+    /// `<root>/layers/<n>/diff` with a file of its own each, topmost first; and upper and work directory.
+    fn stack(root: &Path, count: usize) -> (Vec<PathBuf>, PathBuf, PathBuf) {
+        let lowers: Vec<PathBuf> = (0..count).map(|n| root.join(format!("layers/{n:012}/diff"))).collect();
+        for (n, lower) in lowers.iter().enumerate() {
+            fs::create_dir_all(lower).unwrap();
+            fs::write(lower.join(format!("f{n}")), "").unwrap();
+            fs::write(lower.join("same"), n.to_string()).unwrap();
+        }
+        let (upper, work) = (root.join("snapshots/c,1/upper"), root.join("snapshots/c,1/work"));
+        for directory in [&upper, &work, &root.join("empty")] {
+            fs::create_dir_all(directory).unwrap();
+        }
+        (lowers, upper, work)
+    }
+
+    #[test]
+    fn old_kernels_get_the_same_mount() {
+        let directory = tempfile::tempdir().unwrap();
+        // what would end options or layers, and a path too long for fsconfig
+        let root = directory.path().join("a:b,c\\d").join("x".repeat(200));
+        let (lowers, upper, work) = stack(&root, 125);
+        let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let mounts = [
+            mount_old(&lowers, Some((&upper, &work))).unwrap(),
+            mount_old(&lowers, None).unwrap(),
+            mount_old(&lowers[..1], None).unwrap(),
+            mount(&lowers, None).unwrap(),
+        ];
+        assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before, "nothing shows on the host");
+        for (mount, count) in mounts.iter().zip([125, 125, 1, 125]) {
+            let path = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
+            assert_eq!(fs::read_dir(&path).unwrap().count(), count + 1);
+            assert_eq!(fs::read_to_string(path.join("same")).unwrap(), "0");
+        }
+        let path = PathBuf::from(format!("/proc/self/fd/{}", mounts[0].as_raw_fd()));
+        fs::write(path.join("new"), "").unwrap();
+        assert!(upper.join("new").exists());
+        assert!(std::env::current_dir().unwrap() != root.join("layers"), "only the thread's own directory changed");
+    }
+
+    #[test]
+    fn a_single_layer_and_a_missing_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let (lowers, ..) = stack(directory.path(), 1);
+        assert!(mount(&lowers, None).is_ok());
+        let error = mount(&[directory.path().join("layers/none/diff")], None).unwrap_err().to_string();
+        assert!(error.starts_with("fsconfig lowerdir+ `") && error.contains("No such file"), "{error}");
+    }
+
+    #[test]
+    fn names_are_relative_and_escaped() {
+        let layers = Path::new("/r/layers");
+        assert_eq!(relative(layers, Path::new("/r/layers/a/diff")), Path::new("a/diff"));
+        assert_eq!(relative(layers, Path::new("/r/snapshots/c/upper")), Path::new("../snapshots/c/upper"));
+        assert_eq!(relative(layers, Path::new("/other")), Path::new("../../other"));
+        assert_eq!(escape(Path::new("a:b,c\\d")), b"a\\:b\\,c\\\\d");
+    }
+}

@@ -7,6 +7,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use common::{Fixture, Tar, names};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 use rustix::io::Errno;
 use tare_archive::{Entry, Kind, Time};
 use tare_images::Error;
@@ -231,13 +233,68 @@ fn bytes_behind_the_archive_count_for_its_identity() {
 }
 
 #[test]
-fn deep_trees_and_holes_are_fine() {
+fn deep_trees_are_fine() {
     let f = Fixture::new();
-    let deep = "d/".repeat(1000);
+    let deep = "d/".repeat(200);
     let mut archive = Tar::new().file(&format!("{deep}leaf"), "x");
-    // replacing the top removes a thousand levels without recursion
+    // replacing the top removes all levels, without recursion
     archive = archive.file("d", "flat");
     let layer = f.unpack(archive.done()).unwrap();
     assert_eq!(fs::read_to_string(f.diff(&layer).join("d")).unwrap(), "flat");
     assert!(layer.implicit.is_empty());
+}
+
+/// Entries whose names meet often, and links that lead up and out.
+fn any_entry(outside: &str) -> impl Strategy<Value = (Kind, String, String)> + use<> {
+    let name = "(/|\\./)?(a|b|c|\\.wh\\.a|\\.wh\\.\\.wh\\.\\.opq|\\.\\.)(/(a|b|c|\\.wh\\.b|\\.\\.)){0,3}/?";
+    let target = prop_oneof![
+        "(\\.\\./){0,6}(a|b|etc|outside)(/(a|b|secret))?",
+        "/(a|b|c)(/(a|b))?",
+        Just(outside.to_owned()),
+        Just(format!("{outside}/secret")),
+    ];
+    let kind = prop_oneof![
+        3 => Just(Kind::File),
+        3 => Just(Kind::Directory),
+        3 => Just(Kind::Symlink),
+        2 => Just(Kind::HardLink),
+        1 => Just(Kind::CharDevice),
+        1 => Just(Kind::Fifo),
+    ];
+    (kind, name, target)
+}
+
+#[test]
+fn no_archive_reaches_outside() {
+    let f = Fixture::new();
+    let outside = f.directory.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("secret"), "secret").unwrap();
+    let entries = proptest::collection::vec(any_entry(outside.to_str().unwrap()), 1..25);
+    let state = |path: &Path| {
+        let meta = fs::metadata(path).unwrap();
+        (meta.mode(), meta.uid(), meta.nlink(), meta.mtime(), meta.mtime_nsec(), meta.ctime_nsec())
+    };
+    let secret = outside.join("secret");
+    let before = (state(&outside), state(&secret));
+    let mut runner = TestRunner::new(Config { cases: 200, failure_persistence: None, ..Config::default() });
+    let result = runner.run(&entries, |entries| {
+        let mut archive = Tar::new();
+        for (kind, name, target) in &entries {
+            let link = if matches!(kind, Kind::Symlink | Kind::HardLink) { target.clone() } else { String::new() };
+            let entry = Entry { link: link.into(), uid: 1234, mode: 0o4777, ..Entry::new(name.as_str(), *kind, 0) };
+            archive = archive.entry(&entry);
+        }
+        // most fail somewhere, after having done something
+        let layer = f.unpack(archive.done());
+        prop_assert_eq!(names(&outside), ["secret"]);
+        prop_assert_eq!(fs::read_to_string(&secret).unwrap(), "secret");
+        prop_assert_eq!((state(&outside), state(&secret)), before);
+        if let Ok(layer) = layer {
+            let mount = f.store.mount_image(std::slice::from_ref(&layer.diff_id)).unwrap();
+            drop(mount);
+        }
+        Ok(())
+    });
+    result.unwrap();
 }
