@@ -101,8 +101,8 @@ impl Engine {
             return Err(Error::internal("it ran before the machine was started"));
         }
         let socket = dial(&bundle.join(SOCKET_NAME))?;
-        let (connection, events) =
-            Connection::open(socket).map_err(|error| Error::io("connect to", bundle.display(), error))?;
+        let (connection, events) = Connection::open(socket, shim.shim_pid)
+            .map_err(|error| Error::io("connect to", bundle.display(), error))?;
         connection.call(Op::Ping, Vec::new()).await.map_err(|error| Error::internal(error.to_string()))?;
         for endpoint in &sandbox.endpoints {
             self.networks.remember(endpoint);

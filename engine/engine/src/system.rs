@@ -51,11 +51,6 @@ impl Engine {
             i64::try_from(matching.count()).unwrap_or(i64::MAX)
         };
         let support = self.hierarchies.support();
-        let list = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<List<String>>();
-        let mut security = vec!["name=seccomp,profile=builtin".to_owned()];
-        if self.facts.unified_cgroups {
-            security.push("name=cgroupns".to_owned());
-        }
         Ok(Info {
             id: self.id.clone(),
             containers: i64::try_from(containers.len()).unwrap_or(i64::MAX),
@@ -71,12 +66,7 @@ impl Engine {
             images: i64::try_from(self.images.records().len()).unwrap_or(i64::MAX),
             driver: "overlayfs".to_owned(),
             driver_status: vec![vec!["driver-type".to_owned(), "io.tare.snapshotter.v1".to_owned()]].into(),
-            plugins: PluginsInfo {
-                volume: list(&["local"]),
-                network: list(&["bridge", "host", "null"]),
-                authorization: List::default(),
-                log: list(&["json-file", "local", "none"]),
-            },
+            plugins: plugins(),
             memory_limit: support.memory_limit,
             swap_limit: support.swap_limit,
             cpu_cfs_period: support.cpu_quota,
@@ -111,11 +101,19 @@ impl Engine {
             swarm: SwarmInfo { local_node_state: "inactive".to_owned(), ..SwarmInfo::default() },
             live_restore_enabled: true,
             init_binary: "tare-init".to_owned(),
-            security_options: security.into(),
+            security_options: self.security_options(),
             firewall_backend: Some(FirewallInfo { driver: "nftables".to_owned(), ..FirewallInfo::default() }),
             warnings: self.warnings(&support).into(),
             ..Info::default()
         })
+    }
+
+    fn security_options(&self) -> List<String> {
+        let mut options = vec!["name=seccomp,profile=builtin".to_owned()];
+        if self.facts.unified_cgroups {
+            options.push("name=cgroupns".to_owned());
+        }
+        options.into()
     }
 
     fn registry_config(&self) -> RegistryConfig {
@@ -262,6 +260,16 @@ impl Engine {
             }
         });
         Ok(receiver)
+    }
+}
+
+fn plugins() -> PluginsInfo {
+    let list = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<List<String>>();
+    PluginsInfo {
+        volume: list(&["local"]),
+        network: list(&["bridge", "host", "null"]),
+        authorization: List::default(),
+        log: list(&["json-file", "local", "none"]),
     }
 }
 

@@ -109,6 +109,8 @@ impl Engine {
     }
 
     fn fill_defaults(&self, id: &str, config: &mut Config, host: &mut HostConfig) {
+        name_protocols(&mut config.exposed_ports);
+        name_protocols(&mut host.port_bindings);
         if matches!(host.network_mode.as_str(), "" | "default") {
             "bridge".clone_into(&mut host.network_mode);
         }
@@ -193,6 +195,15 @@ impl Engine {
         if let Err(error) = cleaned {
             tracing::warn!("cleaning up after a failed creation: {error}");
         }
+    }
+}
+
+/// Ports without a protocol are TCP's.
+fn name_protocols<V>(ports: &mut tare_docker_api::go::Map<V>) {
+    if ports.keys().any(|port| !port.contains('/')) {
+        let all = std::mem::take(ports).into_inner();
+        let named = |port: String| if port.contains('/') { port } else { format!("{port}/tcp") };
+        *ports = all.into_iter().map(|(port, value)| (named(port), value)).collect();
     }
 }
 

@@ -22,6 +22,9 @@ const EXEC_FAILED: &str = "OCI runtime exec failed: exec failed: unable to start
 /// How long a finished exec can be inspected, at least.
 const FINISHED_KEPT: Duration = Duration::from_secs(300);
 
+/// Longest wait for the exit code of a process that has ended.
+const EXIT_CODE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// One exec instance.
 #[derive(Debug)]
 pub(crate) struct Exec {
@@ -30,6 +33,8 @@ pub(crate) struct Exec {
     pub(crate) config: ExecConfig,
     detach_keys: Vec<u8>,
     progress: Mutex<Progress>,
+    /// The shim has said whether it started.
+    launched: tokio::sync::watch::Sender<bool>,
     ended: tokio::sync::watch::Sender<Option<i32>>,
 }
 
@@ -45,6 +50,18 @@ struct Progress {
 impl Exec {
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until it is known whether the process started, and if it has ended already, for its exit code.
+    async fn settled(&self) {
+        let mut launched = self.launched.subscribe();
+        // The senders live as long as this.
+        let _ = launched.wait_for(|launched| *launched).await;
+        let pid = self.progress().pid;
+        if pid > 0 && !process_exists(pid) {
+            let mut ended = self.ended.subscribe();
+            let _ = ended.wait_for(Option::is_some).await;
+        }
     }
 
     fn finish(&self, code: i32) {
@@ -134,6 +151,7 @@ impl Engine {
             config,
             detach_keys,
             progress: Mutex::default(),
+            launched: tokio::sync::watch::Sender::new(false),
             ended: tokio::sync::watch::Sender::new(None),
         }))
     }
@@ -172,6 +190,7 @@ impl Engine {
         size: Option<(u16, u16)>,
     ) -> Result<()> {
         let result = self.send_exec(exec, client, size).await;
+        exec.launched.send_replace(true);
         if let Err(error) = &result {
             let code = if error.message.contains("executable file not found")
                 || error.message.contains("no such file or directory")
@@ -282,9 +301,14 @@ impl Engine {
             .map_err(|error| Error::internal(error.to_string()))
     }
 
-    /// Describes an exec.
-    pub fn exec_inspect(&self, id: &str) -> Result<ExecInspect> {
+    /// Describes an exec. Of one whose process has just ended, the exit code is waited for: its client, whose stream
+    /// ended with it, asks for nothing else.
+    pub async fn exec_inspect(&self, id: &str) -> Result<ExecInspect> {
         let exec = self.execs.find(id)?;
+        if exec.progress().running {
+            // Out of patience it counts as running.
+            let _ = tokio::time::timeout(EXIT_CODE_TIMEOUT, exec.settled()).await;
+        }
         let progress = *exec.progress();
         let config = &exec.config;
         let mut words = config.cmd.clone().unwrap_or_default().into_iter();
@@ -355,6 +379,13 @@ impl ExecTicket {
 fn exec_size(config: &ExecConfig, start: &ExecStart) -> Option<(u16, u16)> {
     let [rows, cols] = start.console_size.or(config.console_size)?;
     Some((u16::try_from(rows).ok()?, u16::try_from(cols).ok()?))
+}
+
+/// Whether a process runs; one that has ended and waits to be reaped does not.
+fn process_exists(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state follows the command's name, which is in parentheses and may contain some itself (proc_pid_stat(5)).
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 /// Fails with Docker's words unless the container runs.

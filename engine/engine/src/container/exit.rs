@@ -16,6 +16,8 @@ use crate::shim::Connection;
 const RESTART_DELAY_MIN: Duration = Duration::from_millis(100);
 /// Longest wait before a restart.
 const RESTART_DELAY_MAX: Duration = Duration::from_secs(60);
+/// Longest wait for a shim that was told it may end.
+const SHIM_END_TIMEOUT: Duration = Duration::from_secs(1);
 /// A run this long makes the next wait the shortest again.
 const RESTART_RESET: Duration = Duration::from_secs(10);
 
@@ -43,6 +45,10 @@ impl Engine {
             tracing::error!("recording the exit of container {}: {error}", container.id);
         }
         self.acknowledge(container, connection).await;
+        if let Some(connection) = connection.filter(|_| !sandbox.mappings.is_empty()) {
+            // The shim holds the sockets of published ports; a new start must find them free.
+            let _ = tokio::time::timeout(SHIM_END_TIMEOUT, crate::shim::spawn::ended(connection.pid)).await;
+        }
         for endpoint in &sandbox.endpoints {
             self.network_event("disconnect", &endpoint.network_id, &endpoint.network_name, &container.id);
         }

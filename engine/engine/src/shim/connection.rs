@@ -39,6 +39,8 @@ impl std::fmt::Display for CallError {
 /// The open connection. Dropping the last handle closes it; the shim lives on.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// The shim's process.
+    pub(crate) pid: i32,
     socket: AsyncFd<OwnedFd>,
     calls: Mutex<Calls>,
 }
@@ -53,11 +55,11 @@ struct Calls {
 impl Connection {
     /// Takes over a connected `SOCK_SEQPACKET` socket. The receiver yields the shim's events and ends when the
     /// connection does.
-    pub(crate) fn open(socket: OwnedFd) -> io::Result<(Arc<Self>, mpsc::UnboundedReceiver<Event>)> {
+    pub(crate) fn open(socket: OwnedFd, pid: i32) -> io::Result<(Arc<Self>, mpsc::UnboundedReceiver<Event>)> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         #[expect(deprecated, reason = "an owned descriptor cannot be closed or replaced while it is registered")]
         let socket = AsyncFd::new(socket)?;
-        let connection = Arc::new(Self { socket, calls: Mutex::default() });
+        let connection = Arc::new(Self { pid, socket, calls: Mutex::default() });
         // Unbounded, but the shim sends a handful of events in its life and bounds its own queue.
         let (sender, receiver) = mpsc::unbounded_channel();
         tokio::spawn(read(Arc::clone(&connection), sender));

@@ -33,13 +33,21 @@ pub(crate) fn spawn(binary: &Path, name: &str, cgroup_parent: &str) -> io::Resul
 
 /// Waits for the end of a child and reaps it.
 pub(crate) async fn reap(pid: i32) {
+    ended(pid).await;
+    if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+        // An error leaves a zombie until the daemon ends, nothing worse.
+        let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG);
+    }
+}
+
+/// Waits for the end of any process: by then it has closed everything it had.
+pub(crate) async fn ended(pid: i32) {
     let Some(pid) = rustix::process::Pid::from_raw(pid) else { return };
     let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else { return };
     #[expect(deprecated, reason = "an owned descriptor cannot be closed or replaced while it is registered")]
     let pidfd = tokio::io::unix::AsyncFd::with_interest(pidfd, tokio::io::Interest::READABLE);
     if let Ok(pidfd) = pidfd {
-        // Readable means that it has ended; an error leaves a zombie until the daemon ends, nothing worse.
+        // An error means that it cannot be watched; those who wait have a time limit.
         let _ = pidfd.readable().await;
-        let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG);
     }
 }

@@ -74,5 +74,5 @@ pub async fn resize(context: Context, request: Request) -> Result<Reply> {
 
 /// `GET /exec/{name}/json`
 pub async fn inspect(context: Context, request: Request) -> Result<Reply> {
-    Ok(Reply::json(&context.engine.exec_inspect(request.name())?))
+    Ok(Reply::json(&context.engine.exec_inspect(request.name()).await?))
 }
