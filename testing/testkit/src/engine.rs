@@ -1,0 +1,142 @@
+//! An engine on directories of its own.
+
+use std::fs::{self, File};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::leftovers::Names;
+use crate::{eventually, install};
+
+/// A running daemon; stopped and cleaned up after when dropped.
+#[derive(Debug)]
+pub struct Engine {
+    directory: TempDir,
+    options: Vec<String>,
+    daemon: Option<Child>,
+    names: Names,
+}
+
+impl Engine {
+    /// Starts a daemon with more options than it needs anyway.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start(options: &[&str]) -> Self {
+        // Not below /tmp: that may be a tmpfs, and images are large.
+        let directory = tempfile::Builder::new().prefix("tare-test-").tempdir_in("/var/tmp").expect("directory");
+        let names = Names::new(directory.path(), &directory.path().join("data"));
+        let options = options.iter().map(|&option| option.to_owned()).collect();
+        let mut engine = Self { directory, options, daemon: None, names };
+        engine.resume();
+        engine
+    }
+
+    /// Starts the daemon again after [`Engine::stop`] or [`Engine::kill`].
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn resume(&mut self) {
+        assert!(self.daemon.is_none(), "the daemon runs already");
+        let log = File::options().create(true).append(true).open(self.log()).expect("log file");
+        let mut command = Command::new(install::dist().join("tare"));
+        command.arg("daemon").arg("-H").arg(self.host());
+        command.arg("--data-root").arg(self.data_root()).arg("--exec-root").arg(self.path("run"));
+        command.arg("--config-file").arg(self.path("daemon.json")).args(&self.options);
+        fs::write(self.path("daemon.json"), "{}").expect("configuration file");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        eventually("the daemon to listen", || {
+            if let Ok(Some(status)) = child.try_wait() {
+                panic!("the daemon ended ({status}):\n{}", self.said());
+            }
+            UnixStream::connect(self.path("tare.sock")).ok()
+        });
+        self.daemon = Some(child);
+    }
+
+    /// Stops the daemon as a service manager does; containers stay.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn stop(&mut self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Kills the daemon as a crash does; containers stay.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        let Some(mut daemon) = self.daemon.take() else { return };
+        let pid = i32::try_from(daemon.id()).ok().and_then(Pid::from_raw).expect("process ID");
+        kill_process(pid, signal).expect("signal the daemon");
+        eventually("the daemon to end", || daemon.try_wait().expect("wait for the daemon"));
+    }
+
+    /// The daemon's process ID.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("a running daemon").id()
+    }
+
+    /// Its address, as `-H` wants it.
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.path("tare.sock").display())
+    }
+
+    /// Where it keeps images, volumes and containers.
+    pub fn data_root(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// A path in the engine's directory, for files of the test too.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// What carries its name on this machine.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// What the daemon wrote to its log.
+    pub fn said(&self) -> String {
+        fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
+    fn log(&self) -> PathBuf {
+        self.path("daemon.log")
+    }
+
+    /// Names in a directory below the data root; none when there is no such directory.
+    pub fn stored(&self, directory: &str) -> Vec<String> {
+        let path: &Path = &self.data_root().join(directory);
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the daemon's log\n{}", self.said());
+            if let Some(mut daemon) = self.daemon.take() {
+                let _ = daemon.kill();
+                let _ = daemon.wait();
+            }
+        } else {
+            self.stop();
+        }
+        self.names.remove();
+    }
+}

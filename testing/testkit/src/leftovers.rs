@@ -1,0 +1,155 @@
+//! What an engine has on the machine: every mount, link, table, cgroup and process that carries its name.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use sha2::{Digest as _, Sha256};
+
+/// Where cgroups are.
+const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// The names of one engine.
+#[derive(Debug, Clone)]
+pub struct Names {
+    /// Everything it stores is below this directory.
+    pub directory: PathBuf,
+    /// Name of its table and cgroup, alias of its links.
+    pub mark: String,
+}
+
+/// What was found, one line each.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Traces {
+    /// Mount points.
+    pub mounts: Vec<String>,
+    /// Network interfaces other than bridges.
+    pub links: Vec<String>,
+    /// Bridges.
+    pub bridges: Vec<String>,
+    /// nf_tables tables.
+    pub tables: Vec<String>,
+    /// Cgroup directories, the innermost first.
+    pub cgroups: Vec<String>,
+    /// Processes as `pid command line`.
+    pub processes: Vec<String>,
+}
+
+impl Names {
+    /// The names of the engine with a data root in `directory`.
+    pub fn new(directory: &Path, data_root: &Path) -> Self {
+        let hash = Sha256::digest(data_root.as_os_str().as_encoded_bytes());
+        let instance: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        Self { directory: directory.to_owned(), mark: format!("tare-{instance}") }
+    }
+
+    /// Looks for everything.
+    pub fn traces(&self) -> Traces {
+        let (bridges, links) = self.links().into_iter().partition(|link| is_bridge(link));
+        Traces {
+            mounts: self.mounts(),
+            links,
+            bridges,
+            tables: self.tables(),
+            cgroups: self.cgroups(),
+            processes: self.processes(),
+        }
+    }
+
+    /// Removes everything, for tests that fail halfway: the next one finds a clean machine. What cannot be removed is
+    /// left; there is a failure to report already.
+    pub fn remove(&self) {
+        let found = self.traces();
+        for process in &found.processes {
+            if let Some(pid) = process.split(' ').next().and_then(|pid| pid.parse().ok())
+                && let Some(pid) = rustix::process::Pid::from_raw(pid)
+            {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+        for mount in found.mounts.iter().rev() {
+            let _ = Command::new("umount").args(["-l", mount]).status();
+        }
+        for link in found.links.iter().chain(&found.bridges) {
+            let _ = Command::new("ip").args(["link", "delete", link]).status();
+        }
+        for table in &found.tables {
+            let _ = Command::new("nft").arg("delete table").args(table.split(' ')).status();
+        }
+        // A cgroup can be removed when the processes killed above are gone.
+        crate::eventually("cgroups to become empty", || {
+            let cgroups = self.cgroups();
+            let all = cgroups.iter().all(|cgroup| fs::remove_dir(cgroup).is_ok());
+            all.then_some(())
+        });
+    }
+
+    fn mounts(&self) -> Vec<String> {
+        let directory = self.directory.to_string_lossy();
+        let points = lines("/proc/self/mountinfo").into_iter();
+        let points = points.filter_map(|line| line.split(' ').nth(4).map(str::to_owned));
+        points.filter(|point| point.starts_with(directory.as_ref())).collect()
+    }
+
+    fn links(&self) -> Vec<String> {
+        let links = names(Path::new("/sys/class/net")).into_iter();
+        let alias = |link: &str| fs::read_to_string(format!("/sys/class/net/{link}/ifalias")).unwrap_or_default();
+        links.filter(|link| alias(link).trim() == self.mark || *link == self.mark).collect()
+    }
+
+    fn tables(&self) -> Vec<String> {
+        let output = Command::new("nft").args(["list", "tables"]).output().expect("nft");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let tables = text.lines().filter_map(|line| line.strip_prefix("table "));
+        tables.filter(|table| table.ends_with(&self.mark)).map(str::to_owned).collect()
+    }
+
+    fn cgroups(&self) -> Vec<String> {
+        let root = Path::new(CGROUPS);
+        let hierarchies = names(root).into_iter().map(|name| root.join(name)).chain([root.to_owned()]);
+        let own = hierarchies.map(|hierarchy| hierarchy.join(&self.mark)).filter(|path| path.is_dir());
+        let mut found = Vec::new();
+        own.for_each(|path| innermost_first(&path, &mut found));
+        found
+    }
+
+    fn processes(&self) -> Vec<String> {
+        let directory = self.directory.to_string_lossy().into_owned();
+        let pids = names(Path::new("/proc")).into_iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+        pids.filter(|pid| *pid != std::process::id().to_string())
+            .filter_map(|pid| {
+                let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+                let command = String::from_utf8_lossy(&command).replace('\0', " ").trim().to_owned();
+                let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+                let own = command.contains(&directory) || command.contains(&self.mark) || cgroup.contains(&self.mark);
+                own.then(|| format!("{pid} {command}"))
+            })
+            .collect()
+    }
+}
+
+fn innermost_first(path: &Path, found: &mut Vec<String>) {
+    for name in names(path) {
+        let child = path.join(name);
+        if child.is_dir() {
+            innermost_first(&child, found);
+        }
+    }
+    found.push(path.display().to_string());
+}
+
+fn is_bridge(link: &str) -> bool {
+    Path::new("/sys/class/net").join(link).join("bridge").exists()
+}
+
+fn lines(path: &str) -> Vec<String> {
+    fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+/// Names in a directory, sorted; none when it is gone.
+fn names(path: &Path) -> Vec<String> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
