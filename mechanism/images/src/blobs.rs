@@ -232,12 +232,14 @@ impl BlobWriter {
         let mut state = self.store.state();
         let staged = self.store.ingest_path(digest);
         if files::blob_path(&self.store.inner.root, digest).exists() {
+            state.generation += 1;
             return files::remove_if_exists(&self.path);
         }
         if self.path != staged {
             fs::rename(&self.path, &staged).map_err(Error::io("rename", &staged))?;
         }
         state.staged.insert(digest.clone());
+        state.generation += 1;
         Ok(())
     }
 }

@@ -6,9 +6,13 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use tare_reference::Digest;
 
+use crate::oci::Descriptor;
 use crate::settle::{directories_id, mount_points_id};
 use crate::store::{ImageStore, State};
 use crate::{Error, Result, files};
+
+/// How often a collection starts over because something came meanwhile, before it is put off.
+const COLLECT_ATTEMPTS: u32 = 8;
 
 /// State of the one thread that works in the background.
 #[derive(Default)]
@@ -23,24 +27,35 @@ impl ImageStore {
     ///
     /// What goes is renamed away at once and deleted in the background.
     pub fn collect(&self) -> Result<u64> {
-        let targets: Vec<_> = self.records().into_iter().map(|r| r.target).collect();
-        let mut blobs: HashSet<Digest> = HashSet::new();
-        let mut layers: HashSet<Digest> = HashSet::new();
-        for target in &targets {
-            self.reach(target, &mut blobs, &mut layers)?;
+        for _ in 0..COLLECT_ATTEMPTS {
+            let (generation, targets) = {
+                let state = self.state();
+                let targets: Vec<Descriptor> = state.records.iter().map(|r| r.target.clone()).collect();
+                (state.generation, targets)
+            };
+            let (mut blobs, mut layers) = (HashSet::new(), HashSet::new());
+            for target in &targets {
+                self.reach(target, &mut blobs, &mut layers)?;
+            }
+            let mut state = self.state();
+            if state.leases > 0 {
+                break;
+            }
+            if state.generation == generation {
+                let freed = self.sweep(&mut state, &blobs, layers)?;
+                drop(state);
+                start(self);
+                return Ok(freed);
+            }
         }
-        let mut state = self.state();
-        if state.leases > 0 || state.records.iter().any(|r| !blobs.contains(&r.target.digest)) {
-            state.collect_wanted = true;
-            return Ok(0);
-        }
-        let used = used_by_containers(&state);
-        layers.extend(used);
-        let mut freed = self.sweep_blobs(&mut state, &blobs)?;
-        freed += self.sweep_layers(&mut state, &layers)?;
+        self.state().collect_wanted = true;
+        Ok(0)
+    }
+
+    fn sweep(&self, state: &mut State, blobs: &HashSet<Digest>, mut layers: HashSet<Digest>) -> Result<u64> {
+        layers.extend(used_by_containers(state));
+        let freed = self.sweep_blobs(state, blobs)? + self.sweep_layers(state, &layers)?;
         state.contents.retain(|digest, _| blobs.contains(digest));
-        drop(state);
-        start(self);
         Ok(freed)
     }
 
@@ -75,12 +90,7 @@ impl ImageStore {
     }
 
     /// Everything a target needs that is here.
-    fn reach(
-        &self,
-        target: &crate::oci::Descriptor,
-        blobs: &mut HashSet<Digest>,
-        layers: &mut HashSet<Digest>,
-    ) -> Result<()> {
+    fn reach(&self, target: &Descriptor, blobs: &mut HashSet<Digest>, layers: &mut HashSet<Digest>) -> Result<()> {
         blobs.insert(target.digest.clone());
         for manifest in self.flatten(target)? {
             blobs.insert(manifest.digest.clone());
@@ -143,13 +153,17 @@ impl ImageStore {
             return Ok(emptied);
         }
         rustix::fs::syncfs(&self.inner.dir).map_err(Error::io("syncfs", &self.inner.root))?;
-        let mut state = self.state();
-        state.unsynced.blobs.retain(|digest| !pending.blobs.contains(digest));
-        state.unsynced.layers.retain(|digest| !pending.layers.contains(digest));
-        if state.unsynced.blobs.is_empty() && state.unsynced.layers.is_empty() {
+        let _writing = self.writing();
+        let left = {
+            let mut state = self.state();
+            state.unsynced.blobs.retain(|digest| !pending.blobs.contains(digest));
+            state.unsynced.layers.retain(|digest| !pending.layers.contains(digest));
+            state.unsynced.clone()
+        };
+        if left.blobs.is_empty() && left.layers.is_empty() {
             files::remove_if_exists(&self.inner.root.join("unsynced.json"))?;
         } else {
-            self.write_unsynced(&state.unsynced)?;
+            self.write_unsynced(&left)?;
         }
         Ok(true)
     }

@@ -168,6 +168,7 @@ impl ImageStore {
         let layer = Arc::new(Layer { diff_id: diff_id.clone(), directory, size, entries, root, implicit });
         state.layers.insert(diff_id.clone(), layer.clone());
         state.unmarked.insert(diff_id);
+        state.generation += 1;
         Ok(layer)
     }
 
@@ -214,12 +215,15 @@ impl ImageStore {
 }
 
 impl State {
-    /// Directory names for a container: its mount points, then [`Self::lower_names`].
-    pub(crate) fn container_names(&self, diff_ids: &[Digest]) -> Result<Vec<String>> {
-        let mount_points = self.layers.get(&mount_points_id(diff_ids));
+    /// Directory names for a container: its mount points, then [`Self::lower_names`]; and whether a layer of them
+    /// would not survive a restart of the process yet.
+    pub(crate) fn container_names(&self, diff_ids: &[Digest]) -> Result<(Vec<String>, bool)> {
+        let made = [mount_points_id(diff_ids), directories_id(diff_ids)];
+        let mount_points = self.layers.get(&made[0]);
         let mut names: Vec<String> = mount_points.map(|layer| layer.directory.clone()).into_iter().collect();
         names.extend(self.lower_names(diff_ids)?);
-        Ok(names)
+        let unmarked = made.iter().chain(diff_ids).any(|id| self.unmarked.contains(id));
+        Ok((names, unmarked))
     }
 
     /// Directory names of [`ImageStore::lower_dirs`].

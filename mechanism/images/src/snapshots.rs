@@ -45,9 +45,13 @@ impl ImageStore {
             if (uid, gid) != (0, 0) {
                 chown(&layer.upper, Some(uid), Some(gid)).map_err(Error::io("chown", &layer.upper))?;
             }
+            let (names, unmarked) = self.state().container_names(diff_ids)?;
+            if unmarked {
+                self.commit_pending()?;
+            }
             let mut state = self.state();
-            self.commit_pending(&mut state)?;
-            let names = state.container_names(diff_ids)?;
+            // a collection may have taken them
+            state.container_names(diff_ids)?;
             let target = if names.is_empty() { NO_LAYERS.to_owned() } else { names.join(":") };
             let link = directory.join("layers");
             symlink(target, &link).map_err(Error::io("symlink", &link))?;

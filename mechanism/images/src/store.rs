@@ -34,10 +34,12 @@ pub(crate) struct Inner {
     /// Keeps the file system busy and is what syncfs goes through.
     pub(crate) dir: fs::File,
     state: Mutex<State>,
+    /// Held while index.json and unsynced.json are written, which waits for the disk; never taken under `state`.
+    writing: Mutex<()>,
     pub(crate) background: gc::Background,
 }
 
-/// Everything that changes, under one lock that is never held over long work.
+/// Everything that changes, under one lock that is never held while the disk is waited for: starts need it.
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) records: Vec<ImageRecord>,
@@ -54,6 +56,8 @@ pub(crate) struct State {
     pub(crate) contents: HashMap<Digest, Arc<ImageContent>>,
     /// Directory names of the layers that containers use, topmost first, by container.
     pub(crate) snapshots: HashMap<String, Vec<String>>,
+    /// Counts what [`ImageStore::collect`] must have seen: names, content and layers that came.
+    pub(crate) generation: u64,
     pub(crate) leases: usize,
     pub(crate) collect_wanted: bool,
 }
@@ -99,6 +103,7 @@ impl ImageStore {
                 root: root.to_owned(),
                 dir,
                 state: Mutex::new(state),
+                writing: Mutex::default(),
                 background: gc::Background::default(),
             }),
         };
@@ -128,20 +133,19 @@ impl ImageStore {
                 self.settle(&content.config.rootfs.diff_ids)?;
             }
         }
-        let mut state = self.state();
-        self.commit_pending(&mut state)?;
+        self.commit_pending()?;
         let now = files::now();
-        for name in names {
-            give_name(&mut state.records, name, target, &now);
-        }
-        let named = state.records.iter().any(|r| r.target.digest == target.digest && r.name.is_some());
-        if named {
-            state.records.retain(|r| r.name.is_some() || r.target.digest != target.digest);
-        } else if !state.records.iter().any(|r| r.target.digest == target.digest) {
-            state.records.push(ImageRecord { name: None, target: target.clone(), updated: now });
-        }
-        self.write_records(&state)?;
-        drop(state);
+        self.change_records(|records| {
+            for name in names {
+                give_name(records, name, target, &now);
+            }
+            let same = |r: &ImageRecord| r.target.digest == target.digest;
+            if records.iter().any(|r| same(r) && r.name.is_some()) {
+                records.retain(|r| r.name.is_some() || !same(r));
+            } else if !records.iter().any(same) {
+                records.push(ImageRecord { name: None, target: target.clone(), updated: now });
+            }
+        })?;
         gc::start(self);
         Ok(())
     }
@@ -156,23 +160,19 @@ impl ImageStore {
     /// Takes a name away. With `keep` an image that loses its last name stays as a dangling one; otherwise it is
     /// gone, and its content with the next [`Self::collect`]. False if there is no such name.
     pub fn untag(&self, name: &Reference, keep: bool) -> Result<bool> {
-        let mut state = self.state();
-        let Some(at) = state.records.iter().position(|r| r.name.as_ref() == Some(name)) else {
-            return Ok(false);
-        };
-        let record = state.records.remove(at);
-        if keep && !state.records.iter().any(|r| r.target.digest == record.target.digest) {
-            state.records.insert(at, ImageRecord { name: None, ..record });
-        }
-        self.write_records(&state)?;
-        Ok(true)
+        self.change_records(|records| {
+            let Some(at) = records.iter().position(|r| r.name.as_ref() == Some(name)) else { return false };
+            let record = records.remove(at);
+            if keep && !records.iter().any(|r| r.target.digest == record.target.digest) {
+                records.insert(at, ImageRecord { name: None, ..record });
+            }
+            true
+        })
     }
 
     /// Removes the image with all its names. Its content goes with the next [`Self::collect`].
     pub fn remove(&self, id: &Digest) -> Result<()> {
-        let mut state = self.state();
-        state.records.retain(|r| r.target.digest != *id);
-        self.write_records(&state)
+        self.change_records(|records| records.retain(|r| r.target.digest != *id))
     }
 
     /// Waits until everything published is durable.
@@ -187,23 +187,54 @@ impl ImageStore {
     }
 
     /// Blobs of `ingest/` and layers without mark take their final form, after being listed as unsynced.
-    pub(crate) fn commit_pending(&self, state: &mut State) -> Result<()> {
-        if state.staged.is_empty() && state.unmarked.is_empty() {
-            return Ok(());
-        }
-        state.unsynced.boot = files::boot_id();
-        state.unsynced.blobs.extend(state.staged.iter().cloned());
-        state.unsynced.layers.extend(state.unmarked.iter().cloned());
-        self.write_unsynced(&state.unsynced)?;
-        for blob in std::mem::take(&mut state.staged) {
+    pub(crate) fn commit_pending(&self) -> Result<()> {
+        let _writing = self.writing();
+        let (blobs, layers, unsynced) = {
+            let mut state = self.state();
+            if state.staged.is_empty() && state.unmarked.is_empty() {
+                return Ok(());
+            }
+            let blobs: Vec<Digest> = state.staged.iter().cloned().collect();
+            let layers: Vec<Digest> = state.unmarked.iter().cloned().collect();
+            state.unsynced.boot = files::boot_id();
+            state.unsynced.blobs.extend(blobs.iter().cloned());
+            state.unsynced.layers.extend(layers.iter().cloned());
+            (blobs, layers, state.unsynced.clone())
+        };
+        self.write_unsynced(&unsynced)?;
+        for blob in blobs {
             self.settle_blob(&blob)?;
+            self.state().staged.remove(&blob);
         }
-        for diff_id in std::mem::take(&mut state.unmarked) {
-            if let Some(layer) = state.layers.get(&diff_id) {
+        for diff_id in layers {
+            let layer = self.state().layers.get(&diff_id).cloned();
+            if let Some(layer) = layer {
                 layer.mark(&self.inner.root)?;
             }
+            self.state().unmarked.remove(&diff_id);
         }
         Ok(())
+    }
+
+    /// Changes the names, here and on disk; if the disk fails, not at all.
+    fn change_records<T>(&self, change: impl FnOnce(&mut Vec<ImageRecord>) -> T) -> Result<T> {
+        let _writing = self.writing();
+        let (before, after, result) = {
+            let mut state = self.state();
+            let before = state.records.clone();
+            let result = change(&mut state.records);
+            state.generation += 1;
+            (before, state.records.clone(), result)
+        };
+        if let Err(e) = self.write_records(&after) {
+            self.state().records = before;
+            return Err(e);
+        }
+        Ok(result)
+    }
+
+    pub(crate) fn writing(&self) -> MutexGuard<'_, ()> {
+        self.inner.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn write_unsynced(&self, unsynced: &Unsynced) -> Result<()> {
@@ -213,8 +244,8 @@ impl ImageStore {
         files::replace(&path, &bytes)
     }
 
-    pub(crate) fn write_records(&self, state: &State) -> Result<()> {
-        files::replace(&self.inner.root.join("index.json"), &names::encode(&state.records)?)
+    fn write_records(&self, records: &[ImageRecord]) -> Result<()> {
+        files::replace(&self.inner.root.join("index.json"), &names::encode(records)?)
     }
 
     /// The lock. A panic while it was held leaves nothing half-changed that a restart would not repair.
@@ -224,18 +255,16 @@ impl ImageStore {
 
     /// Forgets names whose manifest is not there: what a power loss took, or someone's hand.
     fn drop_incomplete(&self) {
-        let mut state = self.state();
         let root = &self.inner.root;
-        let before = state.records.len();
-        state.records.retain(|r| {
+        let whole = |r: &ImageRecord| {
             let whole = files::blob_path(root, &r.target.digest).exists();
             if !whole {
                 tracing::warn!(image = %r.target.digest, name = ?r.name, "image dropped: its content is missing");
             }
             whole
-        });
-        if state.records.len() != before
-            && let Err(e) = self.write_records(&state)
+        };
+        if !self.records().iter().all(whole)
+            && let Err(e) = self.change_records(|records| records.retain(whole))
         {
             tracing::warn!(error = %e, "cannot write the list of images");
         }

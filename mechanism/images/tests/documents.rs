@@ -29,7 +29,7 @@ fn old_and_careless_configurations_are_read() {
     let manifest = parse_manifest(br#"{"schemaVersion":2,"config":{"digest":"md5:x","size":1},"layers":[]}"#);
     assert_eq!(
         manifest.unwrap_err().to_string(),
-        "invalid image manifest: invalid checksum digest format: \"md5:x\" at line 1 column 45"
+        "invalid image manifest: unsupported digest algorithm: \"md5:x\" at line 1 column 45"
     );
 }
 
