@@ -191,19 +191,22 @@ impl Engine {
     /// Stores a container's record without waiting for the disk: for what can be found out again.
     pub(crate) fn save_later(&self, record: &Record) {
         match put(record) {
-            Ok(change) => {
-                let id = record.id.clone();
-                self.store.write(
-                    vec![change],
-                    Box::new(move |result| {
-                        if let Err(error) = result {
-                            tracing::error!("storing container {id}: {error}");
-                        }
-                    }),
-                );
-            }
+            Ok(change) => self.write_later(vec![change], &record.id),
             Err(error) => tracing::error!("storing container {}: {error}", record.id),
         }
+    }
+
+    /// Commits changes about a container without waiting.
+    pub(crate) fn write_later(&self, changes: Vec<Change>, id: &str) {
+        let id = id.to_owned();
+        self.store.write(
+            changes,
+            Box::new(move |result| {
+                if let Err(error) = result {
+                    tracing::error!("storing container {id}: {error}");
+                }
+            }),
+        );
     }
 }
 

@@ -90,7 +90,12 @@ impl Engine {
             Ok(record)
         })
         .await?;
-        self.save_container(&record).await?;
+        if record.host_config.auto_remove {
+            // After a loss of power it would be removed: waiting for the disk protects nothing.
+            self.save_later(&record);
+        } else {
+            self.save_container(&record).await?;
+        }
         let (id, attributes) = (record.id.clone(), crate::container::attributes(&record));
         let container = Container::new(record, State::default());
         self.index.write().unwrap_or_else(PoisonError::into_inner).insert(container);

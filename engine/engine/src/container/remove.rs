@@ -66,7 +66,13 @@ impl Engine {
             inner.tasks.drain(..).for_each(|task| task.abort());
         }
         let record = container.read().record.clone();
-        self.write(vec![Change::Delete(Kind::Container, container.id.clone())]).await?;
+        let delete = vec![Change::Delete(Kind::Container, container.id.clone())];
+        if record.host_config.auto_remove {
+            // Should the deletion be lost, the next start of the engine makes up for it.
+            self.write_later(delete, &container.id);
+        } else {
+            self.write(delete).await?;
+        }
         self.index.write().unwrap_or_else(PoisonError::into_inner).remove(&container.id);
         self.execs.container_removed(&container.id);
         if volumes {

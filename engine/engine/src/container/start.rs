@@ -95,7 +95,9 @@ impl Engine {
             let _ = connection.begin(Op::Attach(attach), vec![(FdRole::Client, stream)]).await;
         }
         let launch = Op::Launch(Launch { bundle: prepared.bundle });
-        let started = connection.call(launch, prepared.fds).await.map_err(call_failed)?;
+        let started = connection.call(launch, prepared.fds).await.map_err(call_failed);
+        self.spares.replenish();
+        let started = started?;
         Ok((connection, events, started))
     }
 

@@ -4,14 +4,20 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::spawn::{Spare, reap, spawn};
 
-/// Shims kept ready: enough for a start while the one before is being replaced. Each costs some tens of kilobytes.
-const SPARES_READY: usize = 3;
+/// Shims kept ready at most. Each costs some tens of kilobytes.
+const SPARES_MAX: usize = 6;
+/// The pool is filled up when so few are left. Filling is done in one go and seldom: on cgroup v1 the first of several
+/// joins waits for the kernel's grace period, in which no process of the machine can start or end.
+const SPARES_MIN: usize = 2;
+/// The pool waits for so long without a start before it fills up, unless nothing is left.
+const QUIET: Duration = Duration::from_millis(30);
 
 /// The pool.
 #[derive(Debug)]
@@ -19,7 +25,7 @@ pub(crate) struct Spares {
     binary: PathBuf,
     cgroup_parent: String,
     ready: Mutex<Ready>,
-    taken: Notify,
+    wanted: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -31,24 +37,33 @@ struct Ready {
 impl Spares {
     /// Starts the pool; it fills in the background.
     pub(crate) fn start(binary: PathBuf, cgroup_parent: String) -> Arc<Self> {
-        let spares = Arc::new(Self { binary, cgroup_parent, ready: Mutex::default(), taken: Notify::new() });
+        let spares = Arc::new(Self { binary, cgroup_parent, ready: Mutex::default(), wanted: Notify::new() });
         tokio::spawn(refill(Arc::clone(&spares)));
         spares
     }
 
-    /// A shim, from the pool or started now.
+    fn ready(&self) -> MutexGuard<'_, Ready> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A shim, from the pool or started now. The pool is filled again by [`Spares::replenish`], when the start that took
+    /// one is over and the processors are free.
     pub(crate) fn take(&self) -> io::Result<Spare> {
-        let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner).spares.pop_front();
-        self.taken.notify_one();
+        let ready = self.ready().spares.pop_front();
         match ready {
             Some(spare) => Ok(spare),
             None => self.spawn(),
         }
     }
 
+    /// Replaces what was taken.
+    pub(crate) fn replenish(&self) {
+        self.wanted.notify_one();
+    }
+
     fn spawn(&self) -> io::Result<Spare> {
         let number = {
-            let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut ready = self.ready();
             ready.last_name += 1;
             ready.last_name
         };
@@ -60,21 +75,29 @@ impl Spares {
 
     /// Ends the ready shims: their control sockets close.
     pub(crate) fn drain(&self) -> Vec<Spare> {
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner).spares.drain(..).collect()
+        self.ready().spares.drain(..).collect()
     }
 }
 
 async fn refill(spares: Arc<Spares>) {
     loop {
-        while spares.ready.lock().unwrap_or_else(PoisonError::into_inner).spares.len() < SPARES_READY {
+        while spares.ready().spares.len() < SPARES_MAX {
             match spares.spawn() {
-                Ok(spare) => spares.ready.lock().unwrap_or_else(PoisonError::into_inner).spares.push_back(spare),
+                Ok(spare) => spares.ready().spares.push_back(spare),
                 Err(error) => {
                     tracing::error!("cannot start a shim ({}): {error}", spares.binary.display());
                     break;
                 }
             }
         }
-        spares.taken.notified().await;
+        spares.wanted.notified().await;
+        while spares.ready().spares.len() > SPARES_MIN {
+            spares.wanted.notified().await;
+        }
+        while !spares.ready().spares.is_empty() {
+            if tokio::time::timeout(QUIET, spares.wanted.notified()).await.is_err() {
+                break;
+            }
+        }
     }
 }
