@@ -15,6 +15,8 @@ use crate::{eventually, install};
 #[derive(Debug)]
 pub struct Engine {
     directory: TempDir,
+    /// As in production on a tmpfs, and with a short path: it holds sockets.
+    exec_root: TempDir,
     options: Vec<String>,
     daemon: Option<Child>,
     names: Names,
@@ -28,9 +30,10 @@ impl Engine {
     pub fn start(options: &[&str]) -> Self {
         // Not below /tmp: that may be a tmpfs, and images are large.
         let directory = tempfile::Builder::new().prefix("tare-test-").tempdir_in("/var/tmp").expect("directory");
-        let names = Names::new(directory.path(), &directory.path().join("data"));
+        let exec_root = tempfile::Builder::new().prefix("tare-").tempdir_in("/run").expect("directory");
+        let names = Names::new(&[directory.path(), exec_root.path()], &directory.path().join("data"));
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        let mut engine = Self { directory, options, daemon: None, names };
+        let mut engine = Self { directory, exec_root, options, daemon: None, names };
         engine.resume();
         engine
     }
@@ -44,7 +47,7 @@ impl Engine {
         let log = File::options().create(true).append(true).open(self.log()).expect("log file");
         let mut command = Command::new(install::dist().join("tare"));
         command.arg("daemon").arg("-H").arg(self.host());
-        command.arg("--data-root").arg(self.data_root()).arg("--exec-root").arg(self.path("run"));
+        command.arg("--data-root").arg(self.data_root()).arg("--exec-root").arg(self.exec_root.path());
         command.arg("--config-file").arg(self.path("daemon.json")).args(&self.options);
         fs::write(self.path("daemon.json"), "{}").expect("configuration file");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);

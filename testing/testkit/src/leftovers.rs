@@ -12,8 +12,8 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 /// The names of one engine.
 #[derive(Debug, Clone)]
 pub struct Names {
-    /// Everything it stores is below this directory.
-    pub directory: PathBuf,
+    /// Everything it stores is below these directories.
+    pub directories: Vec<PathBuf>,
     /// Name of its table and cgroup, alias of its links.
     pub mark: String,
 }
@@ -36,11 +36,14 @@ pub struct Traces {
 }
 
 impl Names {
-    /// The names of the engine with a data root in `directory`.
-    pub fn new(directory: &Path, data_root: &Path) -> Self {
+    /// The names of the engine with a data root, all of whose files are below some directories.
+    pub fn new(directories: &[&Path], data_root: &Path) -> Self {
         let hash = Sha256::digest(data_root.as_os_str().as_encoded_bytes());
         let instance: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        Self { directory: directory.to_owned(), mark: format!("tare-{instance}") }
+        Self {
+            directories: directories.iter().map(|path| path.to_path_buf()).collect(),
+            mark: format!("tare-{instance}"),
+        }
     }
 
     /// Looks for everything.
@@ -85,10 +88,11 @@ impl Names {
     }
 
     fn mounts(&self) -> Vec<String> {
-        let directory = self.directory.to_string_lossy();
         let points = lines("/proc/self/mountinfo").into_iter();
         let points = points.filter_map(|line| line.split(' ').nth(4).map(str::to_owned));
-        points.filter(|point| point.starts_with(directory.as_ref())).collect()
+        points
+            .filter(|point| self.directories.iter().any(|directory| Path::new(point).starts_with(directory)))
+            .collect()
     }
 
     fn links(&self) -> Vec<String> {
@@ -114,15 +118,15 @@ impl Names {
     }
 
     fn processes(&self) -> Vec<String> {
-        let directory = self.directory.to_string_lossy().into_owned();
+        let directories: Vec<String> = self.directories.iter().map(|path| path.display().to_string()).collect();
+        let names_us = |text: &str| text.contains(&self.mark) || directories.iter().any(|path| text.contains(path));
         let pids = names(Path::new("/proc")).into_iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
         pids.filter(|pid| *pid != std::process::id().to_string())
             .filter_map(|pid| {
                 let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
                 let command = String::from_utf8_lossy(&command).replace('\0', " ").trim().to_owned();
                 let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-                let own = command.contains(&directory) || command.contains(&self.mark) || cgroup.contains(&self.mark);
-                own.then(|| format!("{pid} {command}"))
+                (names_us(&command) || cgroup.contains(&self.mark)).then(|| format!("{pid} {command}"))
             })
             .collect()
     }
