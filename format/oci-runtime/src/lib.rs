@@ -33,7 +33,9 @@ pub mod resources;
 pub mod seccomp;
 pub mod state;
 
-pub use linux::{Device, IdMapping, IntelRdt, Linux, Namespace, NamespaceKind, NetDevice, Personality, TimeOffset};
+pub use linux::{
+    CompiledSeccomp, Device, IdMapping, IntelRdt, Linux, Namespace, NamespaceKind, NetDevice, Personality, TimeOffset,
+};
 pub use resources::{
     BlockIo, Cpu, DeviceRule, HugepageLimit, InterfacePriority, Memory, Network, Pids, Rdma, Resources, ThrottleDevice,
     WeightDevice,

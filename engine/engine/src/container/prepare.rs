@@ -136,7 +136,7 @@ impl Engine {
             init: self.init_program(record)?,
         })?;
         let bundle = self.bundle(&record.id);
-        std::fs::create_dir_all(&bundle).map_err(|error| Error::io("mkdir", bundle.display(), error))?;
+        crate::make_directory(&bundle, 0o700)?;
         self.write_bundle(record, &bundle, &spec, sandbox)?;
         fds.shrink_to_fit();
         Ok((bundle, fds))

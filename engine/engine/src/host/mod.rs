@@ -64,6 +64,7 @@ pub(crate) fn facts(config: &EngineConfig, unified_cgroups: bool) -> Result<Fact
         kernel: kernel_release().parse().map_err(|error| Error::internal(format!("kernel release: {error}")))?,
         cpus: std::thread::available_parallelism().map_or(1, usize::from),
         unified_cgroups,
+        filters: std::sync::Arc::default(),
     })
 }
 

@@ -76,7 +76,7 @@ pub(crate) fn build(inputs: &Inputs<'_>) -> Result<Spec> {
             cgroups_path: inputs.cgroup.clone(),
             resources: Some(resources::of(&host.resources, device_rules)?),
             rootfs_propagation: mounts::root_propagation(record),
-            seccomp: security.seccomp,
+            compiled_seccomp: security.seccomp,
             sysctl: host.sysctls.clone().into_inner(),
             masked_paths: if host.privileged { Vec::new() } else { host.masked_paths.to_vec() },
             readonly_paths: if host.privileged { Vec::new() } else { host.readonly_paths.to_vec() },

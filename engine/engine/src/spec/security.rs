@@ -1,7 +1,10 @@
 //! Security options: what the engine found on the host, and what a container gets of it.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use tare_docker_api::container::{HostConfig, Ulimit};
-use tare_oci_runtime::Seccomp;
+use tare_oci_runtime::{CompiledSeccomp, Seccomp};
 
 use crate::error::{Error, Result};
 
@@ -26,13 +29,15 @@ pub(crate) struct Facts {
     pub(crate) cpus: usize,
     /// cgroup v2.
     pub(crate) unified_cgroups: bool,
+    /// The built-in filter as compiled for each set of capabilities that was asked for.
+    pub(crate) filters: Arc<Mutex<BTreeMap<Vec<String>, CompiledSeccomp>>>,
 }
 
 /// A container's security settings.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Options {
     pub(crate) no_new_privileges: bool,
-    pub(crate) seccomp: Option<Seccomp>,
+    pub(crate) seccomp: Option<CompiledSeccomp>,
     pub(crate) apparmor: String,
 }
 
@@ -92,12 +97,13 @@ pub(crate) fn options(host: &HostConfig, facts: &Facts) -> Result<Options> {
         }
     }
     let capabilities = super::capabilities::of(host, &facts.capabilities);
-    let capabilities: Vec<_> = capabilities.iter().map(String::as_str).collect();
     options.seccomp = match profile {
         Profile::Unconfined => None,
-        Profile::Builtin => Some(tare_seccomp::default_profile(&capabilities, facts.arch, facts.kernel)),
+        Profile::Builtin => Some(builtin(facts, capabilities)?),
         Profile::Given(json) => tare_seccomp::from_docker_json(&json, &capabilities, facts.arch, facts.kernel)
-            .map_err(|error| Error::invalid(format!("decoding seccomp profile failed: {error}")))?,
+            .map_err(|error| Error::invalid(format!("decoding seccomp profile failed: {error}")))?
+            .map(|profile| compiled(&profile))
+            .transpose()?,
     };
     Ok(options)
 }
@@ -106,6 +112,32 @@ pub(crate) fn options(host: &HostConfig, facts: &Facts) -> Result<Options> {
 pub(crate) fn writable_cgroups(host: &HostConfig) -> bool {
     host.privileged
         || host.security_opt.iter().any(|option| matches!(split(option), Ok(("writable-cgroups", "" | "true"))))
+}
+
+/// The built-in filter. It depends on nothing but the capabilities, of which there are few sets in use.
+fn builtin(facts: &Facts, capabilities: Vec<String>) -> Result<CompiledSeccomp> {
+    /// Sets that are remembered: containers could be made with very many.
+    const FILTERS_MAX: usize = 64;
+    let mut filters = facts.filters.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(filter) = filters.get(&capabilities) {
+        return Ok(filter.clone());
+    }
+    let filter = compiled(&tare_seccomp::default_profile(&capabilities, facts.arch, facts.kernel))?;
+    if filters.len() < FILTERS_MAX {
+        filters.insert(capabilities, filter.clone());
+    }
+    Ok(filter)
+}
+
+fn compiled(profile: &Seccomp) -> Result<CompiledSeccomp> {
+    use std::fmt::Write as _;
+    let program = tare_seccomp::compile(profile).map_err(|error| Error::invalid(format!("seccomp: {error}")))?;
+    let mut instructions = String::with_capacity(program.filter.len() * 16);
+    for own in &program.filter {
+        // Writing to a String cannot fail.
+        let _ = write!(instructions, "{:04x}{:02x}{:02x}{:08x}", own.code, own.jt, own.jf, own.k);
+    }
+    Ok(CompiledSeccomp { flags: program.flags, instructions })
 }
 
 enum Profile {

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use rustix::process::{Resource, Rlimit};
-use tare_oci_runtime::{Capabilities, Linux, Process};
+use tare_oci_runtime::{Capabilities, CompiledSeccomp, Linux, Process};
 use tare_sys::process::Strings;
 use tare_sys::seccomp::SockFilter;
 use tare_sys::thread::Scheduling;
@@ -175,10 +175,31 @@ fn rlimits(process: &Process) -> Result<Vec<(Resource, Rlimit)>> {
 }
 
 fn seccomp(linux: Option<&Linux>) -> Result<Option<Filter>> {
+    if let Some(compiled) = linux.and_then(|linux| linux.compiled_seccomp.as_ref()) {
+        let filter = compiled_filter(compiled).ok_or_else(|| Error::invalid("seccomp: malformed instructions"))?;
+        return Ok(Some(filter));
+    }
     let Some(seccomp) = linux.and_then(|linux| linux.seccomp.as_ref()) else { return Ok(None) };
     let program = tare_seccomp::compile(seccomp).map_err(|error| Error::invalid(format!("seccomp: {error}")))?;
     let instructions = program.filter.iter().map(|own| SockFilter { code: own.code, jt: own.jt, jf: own.jf, k: own.k });
     Ok(Some(Filter { instructions: instructions.collect(), flags: program.flags }))
+}
+
+/// Reads instructions as `code` (4 hexadecimal digits), `jt` (2), `jf` (2), `k` (8).
+fn compiled_filter(compiled: &CompiledSeccomp) -> Option<Filter> {
+    const DIGITS: usize = 16;
+    let text = compiled.instructions.as_str();
+    let mut instructions = Vec::with_capacity(text.len() / DIGITS);
+    for start in (0..text.len()).step_by(DIGITS) {
+        let number = |from: usize, to: usize| u32::from_str_radix(text.get(start + from..start + to)?, 16).ok();
+        instructions.push(SockFilter {
+            code: u16::try_from(number(0, 4)?).ok()?,
+            jt: u8::try_from(number(4, 6)?).ok()?,
+            jf: u8::try_from(number(6, 8)?).ok()?,
+            k: number(8, 16)?,
+        });
+    }
+    (!instructions.is_empty()).then_some(Filter { instructions, flags: compiled.flags })
 }
 
 /// AppArmor and SELinux, where the kernel has them: a profile cannot confine anything elsewhere.
