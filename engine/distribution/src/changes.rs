@@ -39,8 +39,8 @@ fn logical_lines(text: &str) -> Vec<String> {
 }
 
 fn apply_one(line: &str, config: &mut Config) -> Result<()> {
-    let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    let (name, rest) = (name.to_ascii_uppercase(), rest.trim());
+    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let (name, rest) = (word.to_ascii_uppercase(), rest.trim());
     let needs = |what: &str| match rest.is_empty() {
         true => Err(Error::Invalid(format!("{name} requires {what}"))),
         false => Ok(()),
@@ -92,22 +92,22 @@ fn apply_one(line: &str, config: &mut Config) -> Result<()> {
         }
         "ONBUILD" => {
             needs("at least one argument")?;
-            let trigger = rest.split_whitespace().next().unwrap_or("").to_ascii_uppercase();
-            if matches!(trigger.as_str(), "ONBUILD") {
-                return Err(Error::Invalid("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed".to_owned()));
-            }
-            if matches!(trigger.as_str(), "MAINTAINER" | "FROM") {
-                return Err(Error::Invalid(format!("{trigger} isn't allowed as an ONBUILD trigger")));
-            }
-            config.on_build.get_or_insert_default().push(rest.to_owned());
+            config.on_build.get_or_insert_default().push(trigger(rest)?);
         }
         "HEALTHCHECK" => config.healthcheck = Some(healthcheck(rest)?),
-        "FROM" | "RUN" | "COPY" | "ADD" | "ARG" | "SHELL" | "MAINTAINER" => {
-            return Err(Error::Invalid(format!("{name} is not a valid change command")));
-        }
-        _ => return Err(Error::Invalid(format!("unknown instruction: {name}"))),
+        _ => return Err(Error::Invalid(format!("{word} is not a valid change command"))),
     }
     Ok(())
+}
+
+/// An instruction for images on top of this one.
+fn trigger(instruction: &str) -> Result<String> {
+    let name = instruction.split_whitespace().next().unwrap_or("").to_ascii_uppercase();
+    match name.as_str() {
+        "ONBUILD" => Err(Error::Invalid("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed".to_owned())),
+        "MAINTAINER" | "FROM" => Err(Error::Invalid(format!("{name} isn't allowed as an ONBUILD trigger"))),
+        _ => Ok(instruction.to_owned()),
+    }
 }
 
 /// `["a", "b"]`, or a line for the shell.
@@ -244,7 +244,7 @@ fn expand(text: &str, env: &[String]) -> String {
 /// `80` → `80/tcp`.
 fn port_key(port: &str) -> Result<String> {
     let (range, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
-    let bad = || Error::Invalid(format!("invalid containerPort: {port}"));
+    let bad = || Error::Invalid(format!("Invalid containerPort: {port}"));
     let mut ends = range.splitn(2, '-').map(str::parse::<u16>);
     let valid = ends.clone().all(|end| end.is_ok()) && ends.next().is_some();
     let protocol = protocol.to_ascii_lowercase();
@@ -302,14 +302,15 @@ fn healthcheck(rest: &str) -> Result<Healthcheck> {
 
 /// Go's durations: `1h2m3.5s`, `100ms`; in nanoseconds.
 fn duration(name: &str, text: &str) -> Result<i64> {
-    let bad = || Error::Invalid(format!("invalid duration for --{name}: time: invalid duration {text:?}"));
+    let bad = || Error::Invalid(format!("time: invalid duration {text:?}"));
+    let no_unit = || Error::Invalid(format!("time: missing unit in duration {text:?}"));
     let mut total = 0.0;
     let mut rest = text;
     if rest.is_empty() {
         return Err(bad());
     }
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(no_unit)?;
         let (number, tail) = rest.split_at(digits);
         let end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(end);

@@ -97,7 +97,7 @@ fn look(root: &RootDir, path: &str) -> Result<(Vec<u8>, Stat)> {
     let resolved = root.real_path(&wanted, follow).map_err(|e| missing(e, path))?;
     let stat = root.lstat(&resolved).map_err(|e| missing(e, path))?;
     if follow && FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-        return Err(Error::NotADirectory);
+        return Err(Error::NoDirectory(path.to_owned()));
     }
     Ok((resolved, stat))
 }

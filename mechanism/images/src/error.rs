@@ -31,6 +31,9 @@ pub enum Error {
     /// A path in a container that does not exist, see [`crate::copy`].
     #[error("no such path: {0}")]
     NoPath(String),
+    /// A path with a trailing slash that is no directory, see [`crate::copy`].
+    #[error("lstat {0}: not a directory")]
+    NoDirectory(String),
     /// An archive cannot be extracted onto the path.
     #[error("extraction point is not a directory")]
     NotADirectory,

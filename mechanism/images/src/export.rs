@@ -81,11 +81,12 @@ impl<W: Write> Archiver<'_, W> {
     fn name(&self, path: &[u8]) -> Vec<u8> {
         let rest = path.strip_prefix(self.naming.strip.as_slice()).unwrap_or(path);
         let rest = rest.strip_prefix(b"/").unwrap_or(rest);
-        match (self.naming.prefix.is_empty(), rest.is_empty()) {
-            (true, true) => b"./".to_vec(),
-            (true, false) => rest.to_vec(),
-            (false, true) => self.naming.prefix.clone(),
-            (false, false) => join(self.naming.prefix.strip_suffix(b"/").unwrap_or(&self.naming.prefix), rest),
+        match (self.naming.prefix.as_slice(), rest) {
+            (b"", b"") => b"./".to_vec(),
+            (b"", rest) => rest.to_vec(),
+            (prefix, b"") => prefix.to_vec(),
+            (b"/", rest) => [b"/", rest].concat(),
+            (prefix, rest) => join(prefix, rest),
         }
     }
 

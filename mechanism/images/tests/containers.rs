@@ -211,7 +211,7 @@ fn paths_are_described_as_docker_does() {
     assert_eq!((of("/").name.as_str(), of("/etc/.").name.as_str()), ("/", "."));
     assert_eq!(of("../../etc").name, "etc");
     assert!(matches!(stat(&root, "/nope"), Err(Error::NoPath(p)) if p == "/nope"));
-    assert!(matches!(stat(&root, "/etc/a/"), Err(Error::NotADirectory)));
+    assert!(matches!(stat(&root, "/etc/a/"), Err(Error::NoDirectory(_))));
 }
 
 #[test]
@@ -249,6 +249,7 @@ fn what_is_got_has_the_names_docker_gives() {
     assert_eq!(of("/bin/"), ["bin/", "bin/sub/", "bin/sub/y", "bin/x"]);
     assert_eq!(of("/lib/."), ["./", "./sub/", "./sub/y", "./x"]);
     assert_eq!(of("/bin/sub/../x"), ["x"]);
+    assert_eq!(of("/")[..3], ["/", "/.dockerenv", "/bin -> lib"]);
 }
 
 #[test]
