@@ -1,23 +1,25 @@
 //! What is opened before the clone: the root, the sources of bind mounts, namespaces to join. Errors here are ordinary
 //! ones, and the host's paths are resolved in the host's own namespaces.
 
-use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::cell::OnceCell;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, makedev, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
-use tare_cgroup::{Cgroup, Hierarchies, MountSource, MountSources};
+use tare_cgroup::{Cgroup, Hierarchies, MountSources};
 use tare_oci_runtime::Spec;
 use tare_sys::mount::{MountAttr, attr, mount_setattr, propagation};
+use tare_sys::process::namespace;
 
-use crate::child::mounts::{apply, clone_tree};
-use crate::child::paths::Make;
+use crate::child::mounts::{apply, open_cgroup, open_source};
 use crate::error::{Error, Result};
 use crate::launch::CgroupPlace;
-use crate::plan::mounts::{Parameter, c_string};
+use crate::plan::mounts::{IdMap, Parameter, c_string};
 use crate::plan::{MountKind, MountPlan, Plan};
+use crate::step::Step;
 use crate::userns;
 
 /// Descriptors for the child, in the order of the plan's lists.
@@ -29,30 +31,32 @@ pub(crate) struct Prepared {
     pub(crate) mounts: Vec<PreparedMount>,
     /// Namespaces to join.
     pub(crate) joins: Vec<OwnedFd>,
-    /// Detached mount of `/dev/null`, for masks.
-    pub(crate) null: Option<OwnedFd>,
     /// Parameters of the tmpfs that cgroups of v1 are mounted in.
     pub(crate) cgroup_parameters: Vec<Parameter>,
 }
 
+/// What of a mount is not in the plan.
 pub(crate) struct PreparedMount {
-    /// Detached mount of a bind mount's source, with its attributes.
-    pub(crate) tree: Option<OwnedFd>,
-    /// What the target has to be.
-    pub(crate) make: Make,
-    pub(crate) cgroup: Option<CgroupTrees>,
+    /// The detached mount: made here, or else by the child.
+    pub(crate) made: OnceCell<OwnedFd>,
+    pub(crate) cgroups: Cgroups,
 }
 
-/// Detached mounts of the container's own cgroups.
-pub(crate) enum CgroupTrees {
-    V1(Vec<CgroupTree>),
-    V2(OwnedFd),
+/// What is behind a mount of cgroups.
+pub(crate) enum Cgroups {
+    None,
+    /// Mounted in a tmpfs.
+    V1(Vec<CgroupSource>),
+    V2(CgroupSource),
 }
 
-pub(crate) struct CgroupTree {
+/// The container's own group in one hierarchy.
+pub(crate) struct CgroupSource {
     pub(crate) name: CString,
-    pub(crate) tree: OwnedFd,
+    pub(crate) host: CString,
     pub(crate) links: Vec<CString>,
+    /// Detached mount of it, made here or else by the child.
+    pub(crate) made: OnceCell<OwnedFd>,
 }
 
 const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
@@ -88,60 +92,59 @@ impl Prepared {
         cgroups: Option<&MountSources>,
         spec: &Spec,
     ) -> Result<Self> {
-        let mounts = plan.mounts.iter().map(|mount| prepare(mount, cgroups, spec)).collect::<Result<Vec<_>>>()?;
+        let mounts = plan.mounts.iter().map(|mount| prepare(plan, mount, cgroups, spec)).collect::<Result<Vec<_>>>()?;
         let joins = joins(plan, network)?;
-        let null = if plan.masked.is_empty() { None } else { Some(null()?) };
         let mode = Parameter { key: c"mode".to_owned(), value: Some(c"755".to_owned()) };
         let (root, root_place) = root;
-        Ok(Self { root, root_place, mounts, joins, null, cgroup_parameters: vec![mode] })
+        Ok(Self { root, root_place, mounts, joins, cgroup_parameters: vec![mode] })
     }
 
     /// The numbers of all descriptors in it.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
         let of_mounts = self.mounts.iter().flat_map(|mount| {
-            let of_cgroups: Vec<RawFd> = match &mount.cgroup {
-                None => Vec::new(),
-                Some(CgroupTrees::V1(trees)) => trees.iter().map(|tree| tree.tree.as_raw_fd()).collect(),
-                Some(CgroupTrees::V2(tree)) => vec![tree.as_raw_fd()],
+            let sources: &[CgroupSource] = match &mount.cgroups {
+                Cgroups::None => &[],
+                Cgroups::V1(sources) => sources,
+                Cgroups::V2(source) => std::slice::from_ref(source),
             };
-            mount.tree.iter().map(AsRawFd::as_raw_fd).chain(of_cgroups)
+            let all = sources.iter().map(|source| &source.made).chain([&mount.made]);
+            all.filter_map(|made| made.get().map(AsRawFd::as_raw_fd))
         });
-        let others = self.joins.iter().chain(&self.null).chain([&self.root]);
+        let others = self.joins.iter().chain([&self.root]);
         of_mounts.chain(others.map(AsRawFd::as_raw_fd))
     }
 }
 
-fn prepare(mount: &MountPlan, cgroups: Option<&MountSources>, spec: &Spec) -> Result<PreparedMount> {
-    let mut prepared = PreparedMount { tree: None, make: Make::Directory, cgroup: None };
+/// The child makes its mounts itself, in their order, as they are then listed. In a user namespace it may not reach all
+/// that the host shows it, so these are made here.
+fn prepare(plan: &Plan, mount: &MountPlan, cgroups: Option<&MountSources>, spec: &Spec) -> Result<PreparedMount> {
+    let early = plan.namespaces.create & namespace::USER != 0;
+    let mut prepared = PreparedMount { made: OnceCell::new(), cgroups: Cgroups::None };
     match &mount.kind {
-        MountKind::Bind { source, recursive } => {
-            let (tree, make) = bind(mount, source, *recursive)?;
-            prepared.make = make;
-            prepared.tree = Some(tree);
+        MountKind::Bind { source, recursive } if early || mount.idmap.is_some() => {
+            let fail = |step: Step| move |errno| Error::os(step.text(), source.to_string_lossy(), errno);
+            let tree = open_source(source, *recursive).map_err(fail(Step::OpenSource))?;
+            if let Some(idmap) = &mount.idmap {
+                map_ids(&tree, idmap).map_err(fail(Step::Attributes))?;
+            }
+            apply(&tree, mount).map_err(fail(Step::Attributes))?;
+            prepared.made = OnceCell::from(tree);
         }
-        MountKind::Cgroup => prepared.cgroup = Some(cgroup_trees(mount, cgroups, spec)?),
-        MountKind::New { .. } | MountKind::Change => {}
+        MountKind::Cgroup => prepared.cgroups = cgroup_sources(mount, cgroups, spec, early)?,
+        MountKind::Bind { .. } | MountKind::New { .. } | MountKind::Change => {}
     }
     Ok(prepared)
 }
 
-fn bind(mount: &MountPlan, source: &Path, recursive: bool) -> Result<(OwnedFd, Make)> {
-    let fail = |step, errno| Error::os(step, source.display(), errno);
-    let flags = if recursive { CLONE | OpenTreeFlags::AT_RECURSIVE } else { CLONE };
-    let tree = open_tree(CWD, source, flags).map_err(|errno| fail("open_tree", errno))?;
-    let stat = fstat(&tree).map_err(|errno| fail("stat", errno))?;
-    let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-    if let Some(idmap) = &mount.idmap {
-        let namespace = userns::namespace(&idmap.uids, &idmap.gids)?;
-        let userns_fd = u64::from(namespace.as_raw_fd().cast_unsigned());
-        let change = MountAttr { set: attr::IDMAP, userns_fd, ..MountAttr::default() };
-        mount_setattr(&tree, c"", idmap.recursive, &change).map_err(|errno| fail("idmap", errno))?;
-    }
-    apply(&tree, mount).map_err(|errno| fail("mount_setattr", errno))?;
-    Ok((tree, if directory { Make::Directory } else { Make::File }))
+fn map_ids(tree: &OwnedFd, idmap: &IdMap) -> Result<(), Errno> {
+    let namespace =
+        userns::namespace(&idmap.uids, &idmap.gids).map_err(|error| Errno::from_raw_os_error(error.errno()))?;
+    let userns_fd = u64::from(namespace.as_raw_fd().cast_unsigned());
+    let change = MountAttr { set: attr::IDMAP, userns_fd, ..MountAttr::default() };
+    mount_setattr(tree, c"", idmap.recursive, &change)
 }
 
-fn cgroup_trees(mount: &MountPlan, cgroups: Option<&MountSources>, spec: &Spec) -> Result<CgroupTrees> {
+fn cgroup_sources(mount: &MountPlan, cgroups: Option<&MountSources>, spec: &Spec, early: bool) -> Result<Cgroups> {
     let own;
     let sources = match cgroups {
         Some(sources) => sources,
@@ -155,32 +158,24 @@ fn cgroup_trees(mount: &MountPlan, cgroups: Option<&MountSources>, spec: &Spec) 
             &own
         }
     };
+    let source = |name: &str, host: &Path, links: &[String]| -> Result<CgroupSource> {
+        let host = c_string(host.as_os_str().as_encoded_bytes())?;
+        let tree = if early { cgroup_tree(mount, &host)? } else { None };
+        let links = links.iter().map(|link| c_string(link.as_str())).collect::<Result<Vec<_>>>()?;
+        let made = tree.map_or_else(OnceCell::new, OnceCell::from);
+        Ok(CgroupSource { name: c_string(name)?, host, links, made })
+    };
     match sources {
         MountSources::V1(all) => {
-            let trees = all.iter().filter_map(|source| v1_tree(mount, source).transpose());
-            trees.collect::<Result<_>>().map(CgroupTrees::V1)
+            let all = all.iter().map(|own| source(&own.name, &own.host, &own.links));
+            all.collect::<Result<_>>().map(Cgroups::V1)
         }
-        MountSources::V2 { host } => cgroup_tree(mount, host).map(CgroupTrees::V2),
+        MountSources::V2 { host } => source("", host, &[]).map(Cgroups::V2),
     }
 }
 
-/// A hierarchy in which the container has no group of its own is left out.
-fn v1_tree(mount: &MountPlan, source: &MountSource) -> Result<Option<CgroupTree>> {
-    let tree = match cgroup_tree(mount, &source.host) {
-        Ok(tree) => tree,
-        Err(error) if error.errno() == Errno::NOENT.raw_os_error() => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let links = source.links.iter().map(|link| c_string(link.as_str())).collect::<Result<Vec<_>>>()?;
-    Ok(Some(CgroupTree { name: c_string(source.name.as_str())?, tree, links }))
-}
-
-fn cgroup_tree(mount: &MountPlan, host: &Path) -> Result<OwnedFd> {
-    let fail = |step, errno| Error::os(step, host.display(), errno);
-    let tree = open_tree(CWD, host, CLONE).map_err(|errno| fail("open_tree", errno))?;
-    let change = MountAttr { propagation: propagation::PRIVATE, ..mount.own };
-    mount_setattr(&tree, c"", false, &change).map_err(|errno| fail("mount_setattr", errno))?;
-    Ok(tree)
+fn cgroup_tree(mount: &MountPlan, host: &CStr) -> Result<Option<OwnedFd>> {
+    open_cgroup(host, mount).map_err(|errno| Error::os("open_tree", host.to_string_lossy(), errno))
 }
 
 fn joins(plan: &Plan, network: Option<OwnedFd>) -> Result<Vec<OwnedFd>> {
@@ -198,21 +193,6 @@ fn joins(plan: &Plan, network: Option<OwnedFd>) -> Result<Vec<OwnedFd>> {
         });
     }
     Ok(all)
-}
-
-/// A detached mount of the host's `/dev/null`, and of nothing else that might be in its place.
-fn null() -> Result<OwnedFd> {
-    const NULL: (u32, u32) = (1, 3);
-    let fail = |step, errno| Error::os(step, "/dev/null", errno);
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let device = openat(CWD, c"/dev/null", flags, Mode::empty()).map_err(|errno| fail("open", errno))?;
-    let stat = fstat(&device).map_err(|errno| fail("stat", errno))?;
-    let right =
-        FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == makedev(NULL.0, NULL.1);
-    if !right {
-        return Err(fail("open", Errno::NODEV));
-    }
-    clone_tree(device.as_fd(), OpenTreeFlags::empty()).map_err(|errno| fail("open_tree", errno))
 }
 
 /// The descriptor with a number of at least `floor`: those below are about to be overwritten in the child.

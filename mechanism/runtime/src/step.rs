@@ -35,6 +35,7 @@ steps! {
     PrivateMounts "make private",
     AttachRoot "attach root",
     // With the index of a mount.
+    OpenSource "open_tree",
     Target "create mount point",
     FsOpen "fsopen",
     FsConfig "fsconfig",
@@ -92,6 +93,12 @@ steps! {
     CommandRelative "search",
     Ready "tell the runtime",
     Wait "wait for start",
+}
+
+impl Step {
+    pub(crate) fn text(self) -> &'static str {
+        STEPS.get(self as usize).map_or("", |(_, text)| *text)
+    }
 }
 
 /// A failed step: all that a child can say about it.
@@ -161,7 +168,7 @@ pub(crate) struct Context<'a> {
 
 impl Failure {
     pub(crate) fn render(self, context: Context<'_>) -> Error {
-        let step = STEPS.iter().find(|(step, _)| *step == self.step).map_or("", |(_, text)| *text);
+        let step = self.step.text();
         if let Some(error) = self.of_command(context.process) {
             return error;
         }
@@ -215,6 +222,10 @@ impl Failure {
             Step::Target | Step::Attach | Step::Attributes | Step::CopyUp | Step::CgroupTree => {
                 plan.mounts.get(index).map(|mount| mount.target.to_string())
             }
+            Step::OpenSource => plan.mounts.get(index).and_then(|mount| match &mount.kind {
+                MountKind::Bind { source, .. } => Some(source.to_string_lossy().into_owned()),
+                _ => None,
+            }),
             Step::FsOpen | Step::FsConfig | Step::FsMount => plan.mounts.get(index).map(|mount| {
                 let file_system = mount.file_system().unwrap_or(c"tmpfs").to_string_lossy();
                 format!("{file_system}` on `{}", mount.target)

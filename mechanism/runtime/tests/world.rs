@@ -8,7 +8,10 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use common::{Bundle, Running, run, script, spec, try_run, with};
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, OpenTreeFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount, mount_change, unmount,
+};
 use serde_json::json;
 use tare_runtime::{ErrorKind, Launch, create};
 
@@ -143,6 +146,88 @@ fn mounts_in_a_container_stay_there() {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(bundle.path().to_str().unwrap()), "{option}");
         assert_eq!(fs::read_dir(host.join("deep")).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn mounts_propagate_as_asked() {
+    let bundle = Bundle::new();
+    let host = bundle.path().join("data");
+    fs::create_dir(&host).unwrap();
+    mount(c"tmpfs", &host, c"tmpfs", MountFlags::empty(), None).unwrap();
+    mount_change(&host, MountPropagationFlags::SHARED).unwrap();
+    for name in ["from-host", "from-container"] {
+        fs::create_dir(host.join(name)).unwrap();
+    }
+    let caps = json!(["CAP_SYS_ADMIN"]);
+    let container = |option: &str| {
+        Running::new(
+            &bundle,
+            with(
+                spec(&[]),
+                json!({
+                    "mounts": [{"destination": "/data", "type": "bind", "source": host, "options": ["rbind", option]}],
+                    "process": {"capabilities": {"bounding": caps, "effective": caps, "permitted": caps}},
+                }),
+            ),
+        )
+    };
+    let all = ["rprivate", "rslave", "rshared"].map(container);
+    mount(c"tmpfs", host.join("from-host"), c"tmpfs", MountFlags::empty(), None).unwrap();
+    let seen =
+        all.each_ref().map(|container| container.exec(&bundle, "grep -c from-host /proc/self/mountinfo || true"));
+    for container in &all {
+        container.exec(&bundle, "mount -t tmpfs none /data/from-container");
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let reached = mounts.lines().filter(|line| line.contains("from-container")).count();
+    drop(all);
+    unmount(&host, UnmountFlags::DETACH).unwrap();
+    assert_eq!(seen, ["0\n", "1\n", "1\n"]);
+    assert_eq!(reached, 1, "that of the shared one only");
+}
+
+#[test]
+fn the_hosts_root_can_be_shown() {
+    let bundle = Bundle::new();
+    let host = bundle.path().join("file");
+    fs::write(&host, "host").unwrap();
+    symlink("../../../../../../../../../../etc/hostname", bundle.path().join("link")).unwrap();
+    let extra = json!({"mounts": [
+        {"destination": "/host", "type": "bind", "source": "/", "options": ["rbind", "ro"]},
+        {"destination": "/name", "type": "bind", "source": bundle.path().join("link"), "options": ["bind"]},
+    ]});
+    let spec = with(script(&format!("cat /host{}; cat /name", host.display())), extra);
+    let name = fs::read_to_string("/etc/hostname").unwrap();
+    assert_eq!(run(&bundle, &spec), format!("host{name}"));
+    // The same with a root that is attached over the host's.
+    let root = rustix::mount::open_tree(rustix::fs::CWD, bundle.root(), OpenTreeFlags::OPEN_TREE_CLONE).unwrap();
+    let (stdio, pipes) = common::pipes();
+    let launch = Launch { root: Some(root), stdio, ..Launch::new("test", bundle.path(), &spec) };
+    let init = create(launch).unwrap().start().unwrap();
+    assert_eq!(pipes.finish(&init).stdout, format!("host{name}"));
+}
+
+#[test]
+fn mounts_are_listed_in_their_order() {
+    let bundle = Bundle::new();
+    let extra = json!({"mounts": [
+        {"destination": "/a", "type": "bind", "source": bundle.root().join("etc"), "options": ["rbind"]},
+        {"destination": "/b", "type": "tmpfs", "source": "tmpfs"},
+        {"destination": "/c", "type": "bind", "source": bundle.root().join("etc"), "options": ["rbind"]},
+    ]});
+    let order =
+        run(&bundle, &with(script("cut -d' ' -f5 /proc/self/mountinfo | grep -E '^/([abc]|proc|sys|)$'"), extra));
+    assert_eq!(order, "/\n/proc\n/sys\n/a\n/b\n/c\n");
+}
+
+#[test]
+fn root_propagation() {
+    let bundle = Bundle::new();
+    for (option, expected) in [("shared", "shared:"), ("rslave", ""), ("private", ""), ("unbindable", "unbindable")] {
+        let text = "awk '$5 == \"/\" && $7 != \"-\" {print $7}' /proc/self/mountinfo";
+        let output = run(&bundle, &with(script(text), json!({"linux": {"rootfsPropagation": option}})));
+        assert!(output.starts_with(expected) && output.is_empty() == expected.is_empty(), "{option}: {output}");
     }
 }
 

@@ -5,7 +5,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, symlinkat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, makedev, mkdirat, openat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
@@ -19,22 +19,28 @@ use super::terminal::{self, Terminal};
 use super::{ChildStdio, InitTask, Outcome, at, copy, dev, nth, receive, send};
 use crate::plan::mounts::Parameter;
 use crate::plan::{MountKind, MountPlan, RootPath};
-use crate::prepare::{CgroupTrees, PreparedMount};
+use crate::prepare::{CgroupSource, Cgroups, PreparedMount};
 use crate::step::{Report, Step};
+
+const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
 
 /// Builds the container's file system on the root; the process itself still has the host's.
 pub(crate) fn set_up(task: &InitTask<'_>) -> Outcome<Option<Terminal>> {
+    // All of them before anything is attached, because only until then do the host's paths lead where they always do; and
+    // before anything is private, because bind mounts may be peers of the host's.
+    for (index, (mount, prepared)) in task.plan.mounts.iter().zip(&task.prepared.mounts).enumerate() {
+        make(task, index, mount, prepared)?;
+    }
     let private = MountAttr { propagation: propagation::PRIVATE, ..MountAttr::default() };
     mount_setattr(CWD, c"/", true, &private).map_err(at(Step::PrivateMounts))?;
     let root = task.prepared.root.as_fd();
     let place = task.prepared.root_place.as_c_str();
     move_mount(root, c"", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(at(Step::AttachRoot))?;
-
     let mut proc = None;
     for (index, (mount, prepared)) in task.plan.mounts.iter().zip(&task.prepared.mounts).enumerate() {
-        let made = mount_one(task, index, mount, prepared)?;
+        put(root, index, mount, prepared)?;
         if mount.file_system() == Some(c"proc") && mount.target.as_c_str() == c"proc" {
-            proc = made;
+            proc = prepared.made.get().map(OwnedFd::as_fd);
         }
     }
     if task.plan.populate_dev {
@@ -52,79 +58,136 @@ pub(crate) fn set_up(task: &InitTask<'_>) -> Outcome<Option<Terminal>> {
         send(task.common.socket, Report::Hooks).map_err(at(Step::Hooks))?;
         receive(task.common.socket).map_err(at(Step::Hooks))?;
     }
-    hide(task, root, proc.as_ref().map(OwnedFd::as_fd))?;
+    hide(task, root, proc)?;
     paths::ensure(root, task.plan.cwd.as_c_str(), Make::Directory).map_err(at(Step::MakeCwd))?;
-    finish_root(task, root)?;
+    if task.plan.root_readonly {
+        let change = MountAttr { set: attr::RDONLY, ..MountAttr::default() };
+        mount_setattr(root, c"", false, &change).map_err(at(Step::RootAttributes))?;
+    }
     Ok(terminal)
 }
 
-/// One mount; returns its descriptor if it is a new one.
-fn mount_one(
-    task: &InitTask<'_>,
-    index: usize,
-    mount: &MountPlan,
-    prepared: &PreparedMount,
-) -> Outcome<Option<OwnedFd>> {
-    let root = task.prepared.root.as_fd();
+/// Makes one mount, detached.
+fn make(task: &InitTask<'_>, index: usize, mount: &MountPlan, prepared: &PreparedMount) -> Outcome {
     let fail = |step| nth(step, index);
-    let target = || paths::ensure(root, mount.target.as_c_str(), prepared.make).map_err(fail(Step::Target));
-    match (&mount.kind, &prepared.tree, &prepared.cgroup) {
-        (MountKind::Bind { .. }, Some(tree), _) => {
-            let target = target()?;
-            attach(tree, target.as_fd()).map_err(|errno| fail(Step::Attach)(explain(errno, target, prepared.make)))?;
-            Ok(None)
-        }
-        (MountKind::New { file_system, parameters, copy_up }, ..) => {
-            let made = new_mount(index, mount, file_system, parameters)?;
-            let target = if file_system.as_c_str() == c"proc" || file_system.as_c_str() == c"sysfs" {
-                plain_directory(root, &mount.target).map_err(fail(Step::Target))?
-            } else {
-                target()?
-            };
-            if *copy_up {
-                copy::copy_up(target.as_fd(), made.as_fd()).map_err(fail(Step::CopyUp))?;
+    let made = match (&mount.kind, &prepared.cgroups) {
+        (MountKind::Bind { source, recursive }, _) => {
+            if prepared.made.get().is_some() {
+                return Ok(());
             }
-            attach(&made, target.as_fd()).map_err(fail(Step::Attach))?;
-            for (kind, recursive) in &mount.propagation {
-                if *kind != propagation::PRIVATE {
-                    let change = MountAttr { propagation: *kind, ..MountAttr::default() };
-                    mount_setattr(&made, c"", *recursive, &change).map_err(fail(Step::Attributes))?;
-                }
-            }
-            Ok(Some(made))
+            let tree = open_source(source, *recursive).map_err(fail(Step::OpenSource))?;
+            apply(&tree, mount).map_err(fail(Step::Attributes))?;
+            tree
         }
-        (MountKind::Cgroup, _, Some(CgroupTrees::V1(trees))) => {
+        (MountKind::New { file_system, parameters, .. }, _) => new_mount(index, mount, file_system, parameters)?,
+        (MountKind::Cgroup, Cgroups::V1(sources)) => {
             let made = new_mount(index, mount, c"tmpfs", &task.prepared.cgroup_parameters)?;
-            attach(&made, target()?.as_fd()).map_err(fail(Step::Attach))?;
-            for tree in trees {
-                mkdirat(&made, &tree.name, Mode::RWXU).map_err(fail(Step::CgroupTree))?;
-                let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-                move_mount(&tree.tree, c"", &made, tree.name.as_c_str(), flags).map_err(fail(Step::CgroupTree))?;
-                for link in &tree.links {
-                    symlinkat(tree.name.as_c_str(), &made, link.as_c_str()).map_err(fail(Step::CgroupTree))?;
-                }
+            for source in sources {
+                keep_cgroup(source, mount).map_err(fail(Step::CgroupTree))?;
             }
-            if mount.own.set & attr::RDONLY != 0 {
-                let change = MountAttr { set: attr::RDONLY, ..MountAttr::default() };
-                mount_setattr(&made, c"", false, &change).map_err(fail(Step::Attributes))?;
+            made
+        }
+        // A new mount in the container's cgroup namespace, else its own group of the host's.
+        (MountKind::Cgroup, Cgroups::V2(source)) => {
+            let new = || new_mount(index, mount, c"cgroup2", &[]).ok();
+            match task.plan.namespaces.has(namespace::CGROUP).then(new).flatten() {
+                Some(made) => made,
+                None => return keep_cgroup(source, mount).map_err(fail(Step::CgroupTree)),
             }
-            Ok(None)
         }
-        (MountKind::Cgroup, _, Some(CgroupTrees::V2(own))) => {
-            let made = if task.plan.namespaces.has(namespace::CGROUP) {
-                new_mount(index, mount, c"cgroup2", &[]).ok()
-            } else {
-                None
-            };
-            attach(made.as_ref().unwrap_or(own), target()?.as_fd()).map_err(fail(Step::Attach))?;
-            Ok(None)
-        }
+        (MountKind::Cgroup | MountKind::Change, _) => return Ok(()),
+    };
+    let _ = prepared.made.set(made);
+    Ok(())
+}
+
+/// A detached mount of a path of the host.
+pub(crate) fn open_source(source: &CStr, recursive: bool) -> Result<OwnedFd, Errno> {
+    open_tree(CWD, source, if recursive { CLONE | OpenTreeFlags::AT_RECURSIVE } else { CLONE })
+}
+
+/// A detached mount of a cgroup; none if it does not exist.
+pub(crate) fn open_cgroup(host: &CStr, mount: &MountPlan) -> Result<Option<OwnedFd>, Errno> {
+    let tree = match open_tree(CWD, host, CLONE) {
+        Ok(tree) => tree,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(errno),
+    };
+    mount_setattr(&tree, c"", false, &MountAttr { propagation: propagation::PRIVATE, ..mount.own })?;
+    Ok(Some(tree))
+}
+
+fn keep_cgroup(source: &CgroupSource, mount: &MountPlan) -> Result<(), Errno> {
+    if source.made.get().is_none()
+        && let Some(tree) = open_cgroup(&source.host, mount)?
+    {
+        let _ = source.made.set(tree);
+    }
+    Ok(())
+}
+
+/// Attaches one mount.
+fn put(root: BorrowedFd<'_>, index: usize, mount: &MountPlan, prepared: &PreparedMount) -> Outcome {
+    let fail = |step| nth(step, index);
+    let made = match (&prepared.cgroups, prepared.made.get()) {
+        (_, Some(made)) => made,
+        (Cgroups::V2(source), None) => match source.made.get() {
+            Some(made) => made,
+            None => return Err(fail(Step::CgroupTree)(Errno::NOENT)),
+        },
+        // Nothing new.
         _ => {
             let target = paths::open(root, mount.target.as_c_str()).map_err(fail(Step::Target))?;
-            apply(&target, mount).map_err(fail(Step::Attributes))?;
-            Ok(None)
+            return apply(&target, mount).map_err(fail(Step::Attributes));
+        }
+    };
+    let want = wanted(mount, made).map_err(fail(Step::Attach))?;
+    let target = match mount.file_system() {
+        Some(file_system) if file_system == c"proc" || file_system == c"sysfs" => plain_directory(root, &mount.target),
+        _ => paths::ensure(root, mount.target.as_c_str(), want),
+    };
+    let target = target.map_err(fail(Step::Target))?;
+    if let MountKind::New { copy_up: true, .. } = mount.kind {
+        copy::copy_up(target.as_fd(), made.as_fd()).map_err(fail(Step::CopyUp))?;
+    }
+    attach(made, target.as_fd()).map_err(|errno| fail(Step::Attach)(explain(errno, target, want)))?;
+    if let Cgroups::V1(sources) = &prepared.cgroups {
+        fill(made, mount, sources).map_err(fail(Step::CgroupTree))?;
+    }
+    // Bind mounts have theirs already, and new mounts are private.
+    let shared = |(kind, _): &&(u64, bool)| *kind != propagation::PRIVATE && mount.file_system().is_some();
+    for (kind, recursive) in mount.propagation.iter().filter(shared) {
+        let change = MountAttr { propagation: *kind, ..MountAttr::default() };
+        mount_setattr(made, c"", *recursive, &change).map_err(fail(Step::Attributes))?;
+    }
+    Ok(())
+}
+
+/// What a mount can be mounted on.
+fn wanted(mount: &MountPlan, made: &OwnedFd) -> Result<Make, Errno> {
+    if !matches!(mount.kind, MountKind::Bind { .. }) {
+        return Ok(Make::Directory);
+    }
+    let directory = FileType::from_raw_mode(fstat(made)?.st_mode) == FileType::Directory;
+    Ok(if directory { Make::Directory } else { Make::File })
+}
+
+/// Mounts the container's group of every hierarchy of v1 in a tmpfs.
+fn fill(tmpfs: &OwnedFd, mount: &MountPlan, sources: &[CgroupSource]) -> Result<(), Errno> {
+    for source in sources {
+        // A hierarchy in which the container has no group of its own is left out.
+        let Some(tree) = source.made.get() else { continue };
+        let name = source.name.as_c_str();
+        mkdirat(tmpfs, name, Mode::RWXU)?;
+        move_mount(tree, c"", tmpfs, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+        for link in &source.links {
+            symlinkat(name, tmpfs, link.as_c_str())?;
         }
     }
+    if mount.own.set & attr::RDONLY != 0 {
+        mount_setattr(tmpfs, c"", false, &MountAttr { set: attr::RDONLY, ..MountAttr::default() })?;
+    }
+    Ok(())
 }
 
 /// The kernel's answer is the same for a directory on a file as for much else.
@@ -199,7 +262,8 @@ pub(crate) fn apply(mount: impl AsFd, plan: &MountPlan) -> Result<(), Errno> {
 /// Masks paths and makes others read-only. What lies in procfs is looked up in the mount that was just made, whatever
 /// is mounted at its place now.
 fn hide(task: &InitTask<'_>, root: BorrowedFd<'_>, proc: Option<BorrowedFd<'_>>) -> Outcome {
-    let mut file_attached = false;
+    let mut null_attached = false;
+    let mut null: Option<OwnedFd> = None;
     let mut empty: Option<OwnedFd> = None;
     for (index, path) in task.plan.masked.iter().enumerate() {
         let fail = nth(Step::Mask, index);
@@ -218,9 +282,13 @@ fn hide(task: &InitTask<'_>, root: BorrowedFd<'_>, proc: Option<BorrowedFd<'_>>)
             stamp(source.as_fd(), attached, target.as_fd()).map_err(&fail)?;
             empty = Some(source);
         } else {
-            let source = task.prepared.null.as_ref().ok_or_else(|| fail(Errno::NOENT))?;
-            stamp(source.as_fd(), file_attached, target.as_fd()).map_err(&fail)?;
-            file_attached = true;
+            let source = match null.take() {
+                Some(source) => source,
+                None => null_device().map_err(&fail)?,
+            };
+            stamp(source.as_fd(), null_attached, target.as_fd()).map_err(&fail)?;
+            null_attached = true;
+            null = Some(source);
         }
     }
     for (index, path) in task.plan.readonly.iter().enumerate() {
@@ -256,8 +324,19 @@ fn stamp(source: BorrowedFd<'_>, attached: bool, target: BorrowedFd<'_>) -> Resu
 }
 
 pub(crate) fn clone_tree(mount: BorrowedFd<'_>, flags: OpenTreeFlags) -> Result<OwnedFd, Errno> {
-    let base = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    open_tree(mount, c"", base | flags)
+    open_tree(mount, c"", CLONE | OpenTreeFlags::AT_EMPTY_PATH | flags)
+}
+
+/// A detached mount of the host's `/dev/null`, and of nothing else that might be in its place.
+fn null_device() -> Result<OwnedFd, Errno> {
+    const NULL: (u32, u32) = (1, 3);
+    let device = openat(CWD, c"/dev/null", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let stat = fstat(&device)?;
+    let character = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+    if !character || stat.st_rdev != makedev(NULL.0, NULL.1) {
+        return Err(Errno::NODEV);
+    }
+    clone_tree(device.as_fd(), OpenTreeFlags::empty())
 }
 
 fn empty_directory() -> Result<OwnedFd, Errno> {
@@ -273,23 +352,18 @@ fn empty_directory() -> Result<OwnedFd, Errno> {
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
-fn finish_root(task: &InitTask<'_>, root: BorrowedFd<'_>) -> Outcome {
+/// Makes the root the process's own and lets go of the host's file system.
+pub(crate) fn enter_root(task: &InitTask<'_>) -> Outcome {
+    move_in(task)?;
+    // Not before: no root can be pivoted to that is shared.
     if let Some((kind, recursive)) = task.plan.root_propagation {
         let change = MountAttr { propagation: kind, ..MountAttr::default() };
-        // What was private stays so below a root that is to be private: nothing to do.
-        if kind != propagation::PRIVATE {
-            mount_setattr(root, c"", recursive, &change).map_err(at(Step::RootAttributes))?;
-        }
-    }
-    if task.plan.root_readonly {
-        let change = MountAttr { set: attr::RDONLY, ..MountAttr::default() };
-        mount_setattr(root, c"", false, &change).map_err(at(Step::RootAttributes))?;
+        mount_setattr(&task.prepared.root, c"", recursive, &change).map_err(at(Step::RootAttributes))?;
     }
     Ok(())
 }
 
-/// Makes the root the process's own and lets go of the host's file system.
-pub(crate) fn enter_root(task: &InitTask<'_>) -> Outcome {
+fn move_in(task: &InitTask<'_>) -> Outcome {
     rustix::process::fchdir(&task.prepared.root).map_err(at(Step::EnterRoot))?;
     if !task.pivot {
         let root = task.prepared.root.as_fd();

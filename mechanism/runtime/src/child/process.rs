@@ -30,14 +30,20 @@ pub(crate) fn finish(child: &Child, task: &Task<'_>, terminal: Option<Terminal>)
     standard_streams(child, task, terminal)?;
     close_rest(child, task)?;
     resources(process)?;
+    // As root first, who may enter directories that the user may not; if root may not either (a network file system),
+    // as the user. The filter may forbid to ask where this is, so it comes later.
+    let entered = enter_cwd(process);
     if !process.no_new_privileges {
         seccomp(process)?;
     }
-    let in_cwd = privileges_and_cwd(process)?;
+    privileges(process)?;
     if process.no_new_privileges {
         set_no_new_privs(true).map_err(at(Step::NoNewPrivileges))?;
     }
-    inside(in_cwd)?;
+    match entered {
+        Err(failure) if matches!(failure.errno, Errno::ACCESS | Errno::PERM) => enter_cwd(process)?,
+        result => result?,
+    }
     let command = find_command(process)?;
     umask(Mode::from_raw_mode(process.umask));
     send(task.socket, Report::Ready).map_err(at(Step::Ready))?;
@@ -127,8 +133,8 @@ fn seccomp(process: &ProcessPlan) -> Outcome {
     tare_sys::seccomp::attach(&filter.instructions, filter.flags).map(drop).map_err(at(Step::Seccomp))
 }
 
-/// Gives up what the process shall not have; says whether the working directory could be entered.
-fn privileges_and_cwd(process: &ProcessPlan) -> Outcome<Result<(), Errno>> {
+/// Gives up what the process shall not have.
+fn privileges(process: &ProcessPlan) -> Outcome {
     if let Some(sets) = &process.capabilities {
         drop_bounding(sets)?;
         if process.uid != 0 {
@@ -136,21 +142,15 @@ fn privileges_and_cwd(process: &ProcessPlan) -> Outcome<Result<(), Errno>> {
             set_keep_capabilities(true).map_err(at(Step::KeepCapabilities))?;
         }
     }
-    // As root first, who may enter directories that the user may not; if root may not either (a network file system),
-    // as the user.
-    let mut in_cwd = chdir(process.cwd.as_c_str());
     set_thread_groups(&process.groups).map_err(at(Step::Groups))?;
     let gid = Gid::from_raw(process.gid);
     set_thread_res_gid(gid, gid, gid).map_err(at(Step::Gid))?;
     let uid = Uid::from_raw(process.uid);
     set_thread_res_uid(uid, uid, uid).map_err(at(Step::Uid))?;
-    if in_cwd == Err(Errno::ACCESS) || in_cwd == Err(Errno::PERM) {
-        in_cwd = chdir(process.cwd.as_c_str());
-    }
     if let Some(sets) = &process.capabilities {
         apply(sets)?;
     }
-    Ok(in_cwd)
+    Ok(())
 }
 
 fn drop_bounding(sets: &Sets) -> Outcome {
@@ -182,8 +182,8 @@ fn apply(sets: &Sets) -> Outcome {
 }
 
 /// A working directory outside of the root would be a way out: the kernel says so by a path that is not absolute.
-fn inside(in_cwd: Result<(), Errno>) -> Outcome {
-    in_cwd.map_err(at(Step::Cwd))?;
+fn enter_cwd(process: &ProcessPlan) -> Outcome {
+    chdir(process.cwd.as_c_str()).map_err(at(Step::Cwd))?;
     let mut buffer = [0; CWD_BYTES];
     match tare_sys::thread::working_directory(&mut buffer) {
         Ok(path) if path.first() == Some(&b'/') => Ok(()),

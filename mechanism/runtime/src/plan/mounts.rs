@@ -78,7 +78,7 @@ pub(crate) struct IdMap {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum MountKind {
     /// A part of the host's file system.
-    Bind { source: PathBuf, recursive: bool },
+    Bind { source: CString, recursive: bool },
     /// A new mount of a file system.
     New { file_system: CString, parameters: Vec<Parameter>, copy_up: bool },
     /// The container's own cgroups; what that is depends on the host.
@@ -140,7 +140,8 @@ fn kind(mount: &Mount, options: &Options, bundle: &Path) -> Result<MountKind> {
             return Err(Error::invalid(format!("bind mount `{target}`: no source")));
         }
         // An absolute source replaces the bundle's path.
-        return Ok(MountKind::Bind { source: bundle.join(&mount.source), recursive: options.bind.unwrap_or_default() });
+        let source = bundle.join(&mount.source).into_os_string().into_encoded_bytes();
+        return Ok(MountKind::Bind { source: c_string(source)?, recursive: options.bind.unwrap_or_default() });
     }
     match mount.kind.as_str() {
         "cgroup" | "cgroup2" => Ok(MountKind::Cgroup),
@@ -184,7 +185,7 @@ impl fmt::Display for MountPlan {
         write!(f, "{}", self.target)?;
         match &self.kind {
             MountKind::Bind { source, recursive } => {
-                write!(f, " {} {}", if *recursive { "rbind" } else { "bind" }, source.display())?;
+                write!(f, " {} {}", if *recursive { "rbind" } else { "bind" }, source.to_string_lossy())?;
             }
             MountKind::New { file_system, parameters, copy_up } => {
                 write!(f, " new {}", file_system.to_string_lossy())?;
