@@ -25,7 +25,7 @@ fn remove(c: &Console) {
 
 fn volumes(c: &Console) {
     c.ok("run --name kept -v /data busybox:1.29 sh -c 'echo 1 >/data/file'");
-    let volume = c.ok("inspect --format {{(index .Mounts 0).Name}} kept");
+    let volume = c.ok("inspect --format '{{(index .Mounts 0).Name}}' kept");
     c.ok("rm kept");
     assert_eq!(c.ok("volume ls -q"), volume);
     c.ok(&format!("volume rm {volume}"));

@@ -36,7 +36,8 @@ fn a_shell_asks_the_web_server(c: &Console) {
     shell.expect("Welcome to nginx!");
     shell.expect("/ # ");
     // The terminal and its job control are the shell's: Ctrl-C ends what runs, not the shell.
-    shell.send("sleep 1000\n");
+    shell.send("sh -c 'echo star''ted; sleep 1000'\n");
+    shell.expect("started");
     shell.send("\u{3}");
     shell.expect("/ # ");
     shell.send("exit 3\n");

@@ -68,14 +68,12 @@ impl Engine {
 
     fn summary(&self, inner: &Inner) -> ContainerSummary {
         let record = &inner.record;
-        let mut command = vec![record.path.clone()];
-        command.extend(record.args.iter().cloned());
         ContainerSummary {
             id: record.id.clone(),
             names: self.names_of(&record.id, &record.name),
             image: self.shown_image(record),
             image_id: record.image_id.clone(),
-            command: command.join(" "),
+            command: command_line(&record.path, &record.args),
             created: record.created_at / 1_000_000_000,
             ports: ports(record, inner),
             labels: record.config.labels.clone(),
@@ -238,9 +236,29 @@ fn ports(record: &Record, inner: &Inner) -> Vec<Port> {
     ports
 }
 
+/// The command as lists show it: arguments with blanks in quotes, nothing else escaped.
+fn command_line(path: &str, args: &[String]) -> String {
+    let mut line = path.to_owned();
+    for arg in args {
+        line.push(' ');
+        match arg.contains(' ') {
+            true => line.extend(["'", arg, "'"]),
+            false => line.push_str(arg),
+        }
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn commands_show_where_arguments_end() {
+        let args = ["-g", "daemon off;", ""].map(str::to_owned);
+        assert_eq!(command_line("nginx", &args), "nginx -g 'daemon off;' ");
+        assert_eq!(command_line("sh", &[]), "sh");
+    }
 
     #[test]
     fn statuses_read_as_dockers() {
