@@ -1,6 +1,8 @@
 //! A person who types commands.
 
 use std::ffi::OsString;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -157,6 +159,28 @@ impl Console {
                 self.logs(container)
             );
             std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Sends a request past any client, on a connection of its own: `head` is everything between the request line and
+    /// the empty line. Returns the status and the body.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub fn request(&self, line: &str, head: &str, body: &str) -> (u16, String) {
+        let mut stream = UnixStream::connect(self.host.trim_start_matches("unix://")).expect("connect to the daemon");
+        stream.set_read_timeout(Some(PATIENCE)).expect("time limit");
+        let request = format!("{line} HTTP/1.0\r\nHost: d\r\nContent-Length: {}\r\n{head}\r\n{body}", body.len());
+        // The daemon may refuse, and close, before it has read everything; what it answers is read all the same.
+        let _ = stream.write_all(request.as_bytes());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.trim_end().to_owned());
+        match (status, body) {
+            (Some(status), Some(body)) => (status, body),
+            _ => panic!("{line}: answered {answer:?}"),
         }
     }
 
