@@ -45,6 +45,8 @@ pub(crate) struct Started {
     pub container: Container,
     pub pid: i32,
     pub start_time: u64,
+    /// Where its name server's answers are.
+    pub names: Option<PathBuf>,
 }
 
 /// Starts the container of a bundle with its streams connected to `session`. After a failure nothing is left but the
@@ -119,7 +121,7 @@ pub(crate) fn launch(
         exit: None,
         announced: false,
     };
-    Ok(Started { container, pid: init.pid, start_time: init.start_time })
+    Ok(Started { container, pid: init.pid, start_time: init.start_time, names: config.dns })
 }
 
 /// The part of the bundle that is ours, and the log, which is the likeliest to fail.

@@ -7,7 +7,7 @@
 //! is started ([`launcher`]).
 //!
 //! Read in this order: [`shim`] (its life), [`request`], [`launch`], [`exec`], [`session`] with [`client`], [`container`],
-//! [`control`], [`relay`]; the rest are tools.
+//! [`control`], [`relay`], [`names`]; the rest are tools.
 #![forbid(unsafe_code)]
 
 mod client;
@@ -21,6 +21,7 @@ mod failure;
 mod launch;
 mod launcher;
 mod memory;
+mod names;
 mod place;
 mod poll;
 mod process;

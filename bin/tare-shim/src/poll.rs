@@ -40,6 +40,14 @@ pub(crate) enum Token {
     UdpPort(u64),
     /// The socket towards the container for one UDP client.
     UdpTarget(u64),
+    /// The name server's socket for datagrams.
+    NameQuery,
+    /// The name server's listening socket.
+    NameListener,
+    /// A connection to the name server.
+    NameClient(u64),
+    /// A query that the name server has forwarded.
+    NameForward(u64),
 }
 
 /// Bits below the kind.
@@ -61,6 +69,10 @@ impl Token {
             Token::TcpTarget(key) => (10, key),
             Token::UdpPort(key) => (11, key),
             Token::UdpTarget(key) => (12, key),
+            Token::NameQuery => (13, 0),
+            Token::NameListener => (14, 0),
+            Token::NameClient(key) => (15, key),
+            Token::NameForward(key) => (16, key),
         };
         kind << KEY_BITS | key
     }
@@ -81,6 +93,10 @@ impl Token {
             10 => Token::TcpTarget(key),
             11 => Token::UdpPort(key),
             12 => Token::UdpTarget(key),
+            13 => Token::NameQuery,
+            14 => Token::NameListener,
+            15 => Token::NameClient(key),
+            16 => Token::NameForward(key),
             _ => return None,
         })
     }
@@ -195,10 +211,10 @@ mod tests {
 
     #[test]
     fn tokens_keep_their_kind_and_key() {
-        for kind in 0..=13_u64 {
+        for kind in 0..=17_u64 {
             let token = Token::unpack(kind << KEY_BITS | 77);
-            assert_eq!(token.is_none(), kind == 13);
-            if let Some(token) = token.filter(|_| kind > 2) {
+            assert_eq!(token.is_none(), kind == 17);
+            if let Some(token) = token.filter(|_| ![0, 1, 2, 13, 14].contains(&kind)) {
                 assert_eq!(token.pack(), kind << KEY_BITS | 77);
             }
         }

@@ -8,6 +8,7 @@ use tare_shim_protocol::{Attach, Event, Exec, Failure, FdRole, HeldSocket, Launc
 use crate::client::Client;
 use crate::control::Incoming;
 use crate::launch::{Given, launch};
+use crate::names::{Names, Sockets};
 use crate::process;
 use crate::session::{Detached, Process, Session};
 use crate::shim::{Phase, Shim};
@@ -22,7 +23,8 @@ struct Fds {
     netns: Option<OwnedFd>,
     client: Option<OwnedFd>,
     held: Vec<(HeldSocket, OwnedFd)>,
-    dns: Vec<OwnedFd>,
+    dns_udp: Option<OwnedFd>,
+    dns_tcp: Option<OwnedFd>,
 }
 
 impl Fds {
@@ -37,7 +39,8 @@ impl Fds {
                 FdRole::NetNs => sorted.netns = Some(fd),
                 FdRole::Client => sorted.client = Some(fd),
                 FdRole::Held(held) => sorted.held.push((held, fd)),
-                FdRole::DnsUdp | FdRole::DnsTcp => sorted.dns.push(fd),
+                FdRole::DnsUdp => sorted.dns_udp = Some(fd),
+                FdRole::DnsTcp => sorted.dns_tcp = Some(fd),
             }
         }
         Ok(sorted)
@@ -99,20 +102,27 @@ impl Shim {
             .controls
             .listen(&self.poller, &path)
             .map_err(|error| failure::setup("listen on", path.display(), &error))
-            .and_then(|()| self.take_sockets(fds.held, fds.dns));
-        if let Err(failure) = opened {
-            place.abandon();
-            return Err(failure);
-        }
+            .and_then(|()| self.take_sockets(fds.held))
+            .and_then(|()| names_sockets(fds.dns_udp, fds.dns_tcp, fds.netns.as_ref()));
+        let names = match opened {
+            Ok(names) => names,
+            Err(failure) => {
+                place.abandon();
+                return Err(failure);
+            }
+        };
         let given = Given { root: fds.root, netns: fds.netns };
         let Some(session) = self.sessions.first_mut() else { return Err(failure::state("no session")) };
         let started = launch(&request.bundle, given, place, &self.host, session)?;
+        if let (Some(sockets), Some(directory)) = (names, &started.names) {
+            // A container whose names are not served is better than none.
+            self.names = Names::new(&self.poller, sockets, directory, &started.container.id).ok().map(Box::new);
+        }
         self.phase = Phase::Running(Box::new(started.container));
         Ok(Outcome::Ok { pid: started.pid, start_time: started.start_time, log_end: 0, log_file: 0 })
     }
 
-    fn take_sockets(&mut self, held: Vec<(HeldSocket, OwnedFd)>, dns: Vec<OwnedFd>) -> Result<(), Failure> {
-        dns.into_iter().for_each(|socket| self.relays.hold(socket));
+    fn take_sockets(&mut self, held: Vec<(HeldSocket, OwnedFd)>) -> Result<(), Failure> {
         for (held, socket) in held {
             let target = held.relay;
             self.relays.publish(&mut self.poller, held, socket).map_err(|error| {
@@ -207,6 +217,17 @@ impl Shim {
             .find(own)
             .ok_or_else(|| failure::state(format!("no such exec: {}", exec.unwrap_or_default())))
     }
+}
+
+/// The name server's sockets, with a descriptor of the namespace they are in: the other one goes into the launch.
+fn names_sockets(
+    udp: Option<OwnedFd>,
+    tcp: Option<OwnedFd>,
+    netns: Option<&OwnedFd>,
+) -> Result<Option<Sockets>, Failure> {
+    let (Some(udp), Some(tcp), Some(netns)) = (udp, tcp, netns) else { return Ok(None) };
+    let netns = netns.try_clone().map_err(|error| failure::setup("duplicate", "network namespace", &error))?;
+    Ok(Some(Sockets { udp, tcp, netns }))
 }
 
 fn add_client(session: &mut Session, key: u64, socket: OwnedFd, mut attach: Attach) -> Option<Detached> {

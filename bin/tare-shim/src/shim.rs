@@ -11,6 +11,7 @@ use tare_shim_protocol::{Event, PACKET_BYTES_MAX};
 use crate::container::Container;
 use crate::control::Controls;
 use crate::launch::Host;
+use crate::names::Names;
 use crate::place::Place;
 use crate::poll::{Interest, Poller, Ready, Token, Watch};
 use crate::relay::Relays;
@@ -43,6 +44,8 @@ pub(crate) struct Shim {
     pub sessions: Vec<Session>,
     pub phase: Phase,
     pub relays: Relays,
+    /// The embedded name server, if the container has one and runs.
+    pub names: Option<Box<Names>>,
     pub host: Host,
     children: &'static OwnedFd,
     /// Empty while nothing happens.
@@ -68,6 +71,7 @@ impl Shim {
             sessions: vec![session],
             phase: Phase::Waiting(place),
             relays: Relays::default(),
+            names: None,
             host,
             children,
             buffer: Vec::new(),
@@ -119,7 +123,8 @@ impl Shim {
             return Some(Duration::ZERO);
         }
         let sessions = self.sessions.iter().filter_map(Session::next_deadline);
-        let next = sessions.chain(self.relays.next_deadline()).chain(self.relax_at).min()?;
+        let names = self.names.as_ref().and_then(|names| names.next_deadline());
+        let next = sessions.chain(self.relays.next_deadline()).chain(names).chain(self.relax_at).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -145,6 +150,11 @@ impl Shim {
                     if let Some(detached) = session.client_ready(key, ready, buffer) {
                         self.controls.event(Event::Detached { id: detached.0, exec: session.exec.clone() });
                     }
+                }
+            }
+            Token::NameQuery | Token::NameListener | Token::NameClient(_) | Token::NameForward(_) => {
+                if let Some(names) = &mut self.names {
+                    names.ready(&mut self.poller, ready, buffer);
                 }
             }
             _ => self.relays.ready(&mut self.poller, ready, buffer),
@@ -211,6 +221,9 @@ impl Shim {
         }
         self.sessions.retain(|session| session.exec.is_none() || !session.reported || !session.clients.is_empty());
         self.relays.expire(&self.poller, now);
+        if let Some(names) = &mut self.names {
+            names.expire(&mut self.poller, now);
+        }
         self.controls.settle(&self.poller)?;
         if let Phase::Running(container) = &mut self.phase {
             container.memory.begin(&container.group, &self.poller);
@@ -254,6 +267,9 @@ impl Shim {
         }
         session.close_clients();
         self.relays.stop(&self.poller);
+        if let Some(names) = self.names.take() {
+            names.stop(&self.poller);
+        }
         container.memory.end(&self.poller);
         container.remove_group();
     }
@@ -286,6 +302,9 @@ impl Shim {
             if let Some(log) = &mut session.log {
                 log.relax();
             }
+        }
+        if let Some(names) = &mut self.names {
+            names.relax();
         }
         // In this order: looking for the stack takes some heap.
         tare_sys::memory::trim_stack();

@@ -17,19 +17,13 @@ use crate::poll::{Poller, Ready, Token};
 /// All published ports.
 #[derive(Debug, Default)]
 pub(crate) struct Relays {
-    /// Only held. The embedded DNS server's sockets are among them: made in the container's network namespace, where
-    /// its resolver sends to them.
+    /// Only held.
     held: Vec<OwnedFd>,
     tcp: Vec<TcpRelay>,
     udp: Vec<UdpRelay>,
 }
 
 impl Relays {
-    /// Takes a socket to hold.
-    pub(crate) fn hold(&mut self, socket: OwnedFd) {
-        self.held.push(socket);
-    }
-
     /// Takes a published port. What cannot be relayed is an error.
     pub(crate) fn publish(&mut self, poller: &mut Poller, held: HeldSocket, socket: OwnedFd) -> io::Result<()> {
         match (held.relay, held.protocol) {

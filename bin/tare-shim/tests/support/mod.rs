@@ -1,4 +1,5 @@
 //! Drives a shim as the daemon does: spawns it, speaks the protocol, looks at what it leaves behind.
+#![allow(dead_code, reason = "each test file uses a part of this")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::CString;
@@ -127,7 +128,7 @@ impl Plan {
         drop(spawning);
         let cgroup = self.spec["linux"]["cgroupsPath"].as_str().unwrap().to_owned();
         let daemon = Daemon { socket, last_seq: 0, events: VecDeque::new() };
-        Shim { daemon, pid, ended: false, directory, parent, cgroup, log: self.config.log }
+        Shim { id, daemon, pid, ended: false, directory, parent, cgroup, log: self.config.log }
     }
 
     /// Starts the shim and the container.
@@ -249,6 +250,7 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// A running shim; when dropped, everything of it is removed by force.
 pub struct Shim {
+    pub id: String,
     pub daemon: Daemon,
     pub pid: i32,
     ended: bool,
