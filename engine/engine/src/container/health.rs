@@ -25,7 +25,7 @@ const OUTPUT_BYTES_MAX: usize = 4096;
 
 impl Engine {
     /// Starts checking, if the container has a check.
-    pub(crate) fn start_health(self: &Self, container: &Arc<Container>) {
+    pub(crate) fn start_health(&self, container: &Arc<Container>) {
         let Some(engine) = self.me.upgrade() else { return };
         let check = container.read().record.config.healthcheck.clone();
         let Some((check, command)) = check.and_then(|check| command(&check, container).map(|command| (check, command)))
@@ -87,7 +87,7 @@ async fn probe(engine: &Arc<Engine>, container: &Arc<Container>, command: &[Stri
 /// Go's notation of a duration, as far as health checks need it.
 fn human(duration: Duration) -> String {
     let milliseconds = duration.as_millis();
-    if milliseconds % 1000 == 0 { format!("{}s", milliseconds / 1000) } else { format!("{milliseconds}ms") }
+    if milliseconds.is_multiple_of(1000) { format!("{}s", milliseconds / 1000) } else { format!("{milliseconds}ms") }
 }
 
 async fn run(engine: &Arc<Engine>, container: &Arc<Container>, command: &[String]) -> Result<(i32, String), Error> {

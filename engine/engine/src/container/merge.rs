@@ -116,7 +116,8 @@ mod tests {
 
     #[test]
     fn entrypoint_and_command_combine_as_in_docker() {
-        let cases: [(Option<&[&str]>, Option<&[&str]>, &[&str]); 5] = [
+        type Words = &'static [&'static str];
+        let cases: [(Option<Words>, Option<Words>, Words); 5] = [
             (None, None, &["/entry", "serve"]),
             (None, Some(&["x"]), &["/entry", "x"]),
             (Some(&["cat"]), None, &["cat"]),

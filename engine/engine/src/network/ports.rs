@@ -96,7 +96,7 @@ impl Networks {
             ))
         };
         let bound = self.ports.bind(owner, &target, requests).map_err(|error| failed(sentence(&error)))?;
-        let mappings: Vec<PortMapping> = bound.iter().map(|port| port.mapping.clone()).collect();
+        let mappings: Vec<PortMapping> = bound.iter().map(|port| port.mapping).collect();
         self.mechanism.publish(&mappings).map_err(|error| {
             self.ports.release(owner);
             failed(error.to_string())
