@@ -240,7 +240,11 @@ impl Settings {
             dns_options: list(&flags.dns_opts, &file.dns_opts),
             dns_search: list(&flags.dns_search, &file.dns_search),
             legacy_link_env: flags.legacy_link_env.or(file.legacy_link_env).unwrap_or(true),
-            log_driver: flags.log_driver.clone().or_else(|| file.log_driver.clone()).unwrap_or_else(|| "json-file".into()),
+            log_driver: flags
+                .log_driver
+                .clone()
+                .or_else(|| file.log_driver.clone())
+                .unwrap_or_else(|| "json-file".into()),
             log_opts,
             stop_timeout_s: flags.default_stop_timeout.or(file.default_stop_timeout).unwrap_or(STOP_TIMEOUT_S),
             labels: list(&flags.labels, &file.labels),
@@ -291,8 +295,7 @@ fn read_file(named: Option<&Path>) -> Result<File> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => return Ok(File::default()),
         text => text.with_context(|| format!("read {}", path.display()))?,
     };
-    serde_json::from_str(&text)
-        .with_context(|| format!("unable to configure the daemon with file {}", path.display()))
+    serde_json::from_str(&text).with_context(|| format!("unable to configure the daemon with file {}", path.display()))
 }
 
 fn bridge_address(text: &str) -> Result<(Ipv4Addr, u8)> {
@@ -312,7 +315,9 @@ fn shim() -> Result<PathBuf> {
     let candidates = [own.with_file_name("tare-shim"), PathBuf::from("/usr/libexec/tare/tare-shim")];
     match candidates.iter().find(|path| path.is_file()) {
         Some(path) => Ok(path.clone()),
-        None => bail!("tare-shim is missing: expected it at {} or {}", candidates[0].display(), candidates[1].display()),
+        None => {
+            bail!("tare-shim is missing: expected it at {} or {}", candidates[0].display(), candidates[1].display())
+        }
     }
 }
 
