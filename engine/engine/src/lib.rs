@@ -40,6 +40,9 @@ use container::index::Index;
 use container::record::Record;
 use spec::security::Facts;
 
+/// Longest wait for a spare shim to end.
+const SPARE_END_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// The engine. One per data root; see [`Engine::open`].
 pub struct Engine {
     me: Weak<Engine>,
@@ -119,9 +122,25 @@ impl Engine {
         }))
     }
 
-    /// Ends the engine's own helpers. Containers go on running.
-    pub fn shut_down(&self) {
-        drop(self.spares.drain());
+    /// Ends the engine's own helpers. Containers go on running; without any, nothing of the engine stays on the machine.
+    pub async fn shut_down(self: &Arc<Self>) {
+        for spare in self.spares.drain() {
+            drop(spare.socket);
+            // Out of patience, the next start of the engine removes what it left.
+            let _ = tokio::time::timeout(SPARE_END_TIMEOUT, shim::spawn::ended(spare.pid)).await;
+        }
+        if self.all_containers().iter().any(|container| container.read().state.is_alive()) {
+            return;
+        }
+        let engine = Arc::clone(self);
+        let removed = blocking(move || {
+            engine.networks.take_down()?;
+            let cgroup = Cgroup::open(&engine.hierarchies, &format!("/tare-{}", engine.instance));
+            cgroup.remove().map_err(|error| Error::internal(error.to_string()))
+        });
+        if let Err(error) = removed.await {
+            tracing::warn!("leaving the machine clean: {error}");
+        }
     }
 
     pub(crate) fn find(&self, reference: &str) -> Result<Arc<Container>> {

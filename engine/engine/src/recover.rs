@@ -37,6 +37,7 @@ impl Engine {
                 Err(error) => tracing::error!("container {id} in the state database cannot be read: {error}"),
             }
         }
+        self.restore_unknown().await?;
         for container in self.all_containers() {
             self.settle_run(&container).await;
         }
@@ -47,6 +48,30 @@ impl Engine {
         })
         .await?;
         self.start_by_policy();
+        Ok(())
+    }
+
+    /// Takes containers back that run and that the database knows nothing of: it was lost, or is older than they are.
+    /// Nothing that runs is killed for want of a record.
+    async fn restore_unknown(self: &Arc<Self>) -> Result<()> {
+        let known: BTreeSet<String> = self.all_containers().iter().map(|container| container.id.clone()).collect();
+        for id in names_in(&self.config.exec_root.join("containers")) {
+            let bundle = self.bundle(&id);
+            if known.contains(&id) || dial(&bundle.join(SOCKET_NAME)).is_err() {
+                continue;
+            }
+            let body = std::fs::read(bundle.join(prepare::RECORD_NAME)).ok();
+            let Some(record) = body.and_then(|body| serde_json::from_slice::<Record>(&body).ok()) else {
+                tracing::error!("container {id} runs, but its record cannot be read");
+                continue;
+            };
+            if record.id != id {
+                continue;
+            }
+            tracing::warn!("container {id} runs and was not in the state database: it is taken back");
+            self.save_container(&record).await?;
+            self.restore(record)?;
+        }
         Ok(())
     }
 

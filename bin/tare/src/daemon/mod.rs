@@ -84,7 +84,7 @@ async fn run(settings: &Settings) -> Result<()> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     server.stop().await;
     serving.await?;
-    engine.shut_down();
+    engine.shut_down().await;
     listen::close(settings);
     if let Some(path) = pidfile {
         // Left behind, it would name a process that is gone.

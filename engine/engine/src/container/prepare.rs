@@ -23,6 +23,9 @@ pub(crate) struct Prepared {
     pub(crate) sandbox: Sandbox,
 }
 
+/// Name of the file in the bundle directory that carries the container's record: should the state database be lost,
+/// what runs is still known.
+pub(crate) const RECORD_NAME: &str = "record.json";
 /// Name of the file in the bundle directory that carries the sandbox.
 pub(crate) const SANDBOX_NAME: &str = "sandbox.json";
 
@@ -231,6 +234,7 @@ impl Engine {
         };
         write_json(&bundle.join(SPEC_NAME), spec)?;
         write_json(&bundle.join(CONFIG_NAME), &shim)?;
+        write_json(&bundle.join(RECORD_NAME), record)?;
         write_json(&bundle.join(SANDBOX_NAME), sandbox)
     }
 }

@@ -196,6 +196,16 @@ impl Networks {
         self.insert(record)
     }
 
+    /// Removes bridges and firewall rules; the records stay, and the next start makes everything again. Blocking.
+    pub(crate) fn take_down(&self) -> Result<()> {
+        for net in self.all() {
+            if net.driver() == "bridge" {
+                self.mechanism.remove_bridge(&net.bridge()).map_err(network_error)?;
+            }
+        }
+        self.mechanism.remove_rules().map_err(network_error)
+    }
+
     fn save(&self, record: &Record) -> Result<()> {
         let body = serde_json::to_string(record).map_err(|error| Error::internal(error.to_string()))?;
         Ok(self.store.write_sync(vec![Change::Put(Kind::Network, record.id.clone(), body)])?)
