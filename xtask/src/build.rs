@@ -1,4 +1,4 @@
-//! Everything that is installed, in `target/dist`: `tare`, `tare-shim`, shell completions and man pages.
+//! Everything that is installed, in `target/dist`: `tare`, `tare-shim`, `tare-init`, shell completions and man pages.
 
 use std::fs;
 use std::path::Path;
@@ -6,12 +6,15 @@ use std::process::Command;
 
 use crate::{cargo, output, target_directory};
 
-/// The shim is static and at a fixed address, so that what each of many instances has for itself stays small: no dynamic
-/// linker, no relocations.
-const SHIM_FLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static";
+/// The programs beside `tare`.
+const SMALL: [&str; 2] = ["tare-shim", "tare-init"];
 
-/// The shim waits; what counts is its size.
-const SHIM_OPTIMISATION: &str = "s";
+/// The shim is static and at a fixed address, so that what each of many instances has for itself stays small: no dynamic
+/// linker, no relocations. The init has to be static, because it runs among the files of any image.
+const SMALL_FLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static";
+
+/// They wait; what counts is their size.
+const SMALL_OPTIMISATION: &str = "s";
 
 /// Shells `tare completion` knows, and the file names under which they look for completions.
 const COMPLETIONS: [(&str, &str); 3] = [("bash", "tare.bash"), ("zsh", "_tare"), ("fish", "tare.fish")];
@@ -21,22 +24,24 @@ pub fn run() -> Result<(), String> {
     let target = target_directory()?;
     let dist = target.join("dist");
     fs::create_dir_all(&dist).map_err(|error| format!("create `{}`: {error}", dist.display()))?;
-    // Both are built before anything is copied: target/dist never holds two that do not belong together.
+    // All are built before anything is copied: target/dist never holds some that do not belong together.
     status(cargo().args(["build", "--release", "--locked", "--package", "tare"]))?;
     let host = host()?;
     status(
         cargo()
             // A static C library must not reach procedural macros, which are loaded by the compiler: with `--target`
-            // the flags apply to the shim alone.
-            .args(["build", "--release", "--locked", "--package", "tare-shim", "--target", &host])
-            .env("RUSTFLAGS", SHIM_FLAGS)
-            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", SHIM_OPTIMISATION),
+            // the flags apply to these alone.
+            .args(["build", "--release", "--locked", "--package", SMALL[0], "--package", SMALL[1], "--target", &host])
+            .env("RUSTFLAGS", SMALL_FLAGS)
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", SMALL_OPTIMISATION),
     )?;
     install(&target.join("release/tare"), &dist.join("tare"))?;
-    install(&target.join(host).join("release/tare-shim"), &dist.join("tare-shim"))?;
+    for name in SMALL {
+        install(&target.join(&host).join("release").join(name), &dist.join(name))?;
+    }
     completions(&dist)?;
     man_pages(&dist)?;
-    for name in ["tare", "tare-shim"] {
+    for name in ["tare"].into_iter().chain(SMALL) {
         let path = dist.join(name);
         let size = fs::metadata(&path).map_err(|error| format!("`{}`: {error}", path.display()))?.len();
         println!("{} {} KiB", path.display(), size / 1024);
