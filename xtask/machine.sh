@@ -1,0 +1,58 @@
+# Sourced by ./check and ./quickstart: what this machine lacks is installed, and said.
+
+# Debian's programs live here even for somebody whose PATH does not say so; cargo where rustup puts it.
+export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:$HOME/.cargo/bin DEBIAN_FRONTEND=noninteractive
+
+# must_be_root: everything here mounts, makes namespaces and listens below /run.
+must_be_root() {
+    [ "$(id -u)" = 0 ] || { echo "$0: run this as root (sudo $0)" >&2; exit 1; }
+    command -v apt-get >/dev/null || { echo "$0: this machine is not Debian: no apt-get" >&2; exit 1; }
+}
+
+# packages NAME...: Debian packages, those that are not there.
+packages() {
+    local name missing=()
+    for name; do
+        [ "$(dpkg-query --show --showformat '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] || missing+=("$name")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    echo "Installing ${missing[*]}"
+    # Their programs are wanted, not the services some of them start.
+    local policy=/usr/sbin/policy-rc.d made
+    if [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' >$policy
+        chmod 755 $policy
+        made=yes
+    fi
+    apt-get -qq update && apt-get -qq install --no-install-recommends "${missing[@]}" >/dev/null || missing=()
+    [ -z "${made:-}" ] || rm -f $policy
+    [ ${#missing[@]} -gt 0 ]
+}
+
+# rust: cargo for the toolchain of rust-toolchain.toml; rustup fetches that by itself.
+rust() {
+    cargo --version >/dev/null 2>&1 && return
+    if apt-cache show rustup >/dev/null 2>&1; then
+        packages rustup
+    else
+        echo "Installing rustup from https://sh.rustup.rs"
+        packages curl ca-certificates
+        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -q -y --profile minimal --default-toolchain none
+    fi
+    cargo --version
+}
+
+# docker_client: the unmodified docker client, in $DOCKER. Unpacked where there is none: Debian 12's package of that name
+# would start a daemon too.
+docker_client() {
+    local name
+    DOCKER=$(command -v docker || true)
+    for name in docker-cli docker.io; do
+        [ -z "$DOCKER" ] || break
+        apt-cache show "$name" >/dev/null 2>&1 || continue
+        echo "Unpacking the docker client of $name below images/out"
+        images/make --unpack "$name"
+        [ ! -x "images/out/package/$name/usr/bin/docker" ] || DOCKER=$PWD/images/out/package/$name/usr/bin/docker
+    done
+    export DOCKER
+}
