@@ -43,7 +43,7 @@ impl Engine {
                 kind: change.kind as u16,
                 path: change.path.to_string_lossy().into_owned(),
             };
-            Ok(without_mount_points(changes.into_iter().map(change).collect()))
+            Ok(changes.into_iter().map(change).collect())
         })
         .await
     }
@@ -156,39 +156,6 @@ impl Engine {
     }
 }
 
-/// Mount points that every container gets, as in Docker's own list (its `-init` layer): their making is no change.
-const MOUNT_POINTS: &[&str] = &[
-    "/.dockerenv",
-    "/dev",
-    "/dev/console",
-    "/dev/mqueue",
-    "/dev/pts",
-    "/dev/shm",
-    "/etc/hostname",
-    "/etc/hosts",
-    "/etc/resolv.conf",
-    "/proc",
-    "/sys",
-    "/sys/fs",
-    "/sys/fs/cgroup",
-];
-
-/// Leaves out mount points the engine made, and the directories that changed only because of them.
-fn without_mount_points(changes: Vec<Change>) -> Vec<Change> {
-    const ADDED: u16 = tare_images::changes::ChangeKind::Added as u16;
-    const MODIFIED: u16 = tare_images::changes::ChangeKind::Modified as u16;
-    let made = |change: &Change| change.kind == ADDED && MOUNT_POINTS.contains(&change.path.as_str());
-    let (made, mut rest): (Vec<_>, Vec<_>) = changes.into_iter().partition(made);
-    for change in made.iter().rev() {
-        let Some((parent, _)) = change.path.rsplit_once('/') else { continue };
-        let below = format!("{parent}/");
-        if !rest.iter().any(|other| other.path.starts_with(&below)) {
-            rest.retain(|other| other.path != parent || other.kind != MODIFIED);
-        }
-    }
-    rest
-}
-
 fn look(place: &Place, asked: &str, container: &Container) -> Result<PathStat> {
     let stat = copy::stat(&place.root, &place.path).map_err(|error| missing(error, asked, container))?;
     let (seconds, nanoseconds) = stat.mtime;
@@ -221,24 +188,4 @@ pub(crate) fn produce(work: impl FnOnce(ChannelWriter) -> io::Result<()> + Send 
         }
     });
     receiver
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mount_points_are_no_changes() {
-        let change = |kind, path: &str| Change { kind, path: path.to_owned() };
-        let changes = vec![
-            change(0, "/etc"),
-            change(1, "/etc/hostname"),
-            change(1, "/etc/hosts"),
-            change(0, "/run"),
-            change(1, "/run/x.pid"),
-        ];
-        assert_eq!(without_mount_points(changes), [change(0, "/run"), change(1, "/run/x.pid")]);
-        let changes = vec![change(0, "/etc"), change(1, "/etc/hosts"), change(0, "/etc/passwd")];
-        assert_eq!(without_mount_points(changes), [change(0, "/etc"), change(0, "/etc/passwd")]);
-    }
 }

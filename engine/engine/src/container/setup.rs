@@ -15,16 +15,6 @@ use crate::image::ContainerImage;
 const LOG_MAX_SIZE: u64 = 100 * 1000 * 1000;
 const LOG_MAX_FILE: u32 = 10;
 
-/// Names under which an init for `--init` is installed, first of them Docker's.
-const INITS: &[&str] = &[
-    "/usr/bin/docker-init",
-    "/usr/libexec/docker/docker-init",
-    "/usr/bin/tini-static",
-    "/usr/bin/tini",
-    "/usr/bin/catatonit",
-    "/usr/libexec/podman/catatonit",
-];
-
 impl Engine {
     /// Makes a container's directory and its layer. Blocking.
     pub(crate) fn make_directories(&self, record: &Record, image: &ContainerImage) -> Result<()> {
@@ -37,13 +27,11 @@ impl Engine {
         if record.host_config.init != Some(true) {
             return Ok(None);
         }
-        let own = self.config.shim.with_file_name("tare-init");
-        let candidates = std::iter::once(own).chain(INITS.iter().map(PathBuf::from));
-        candidates.into_iter().find(|path| path.is_file()).map(Some).ok_or_else(|| {
-            Error::internal(
-                "no init for --init is installed: expected `tare-init` beside the shim, or tini or catatonit",
-            )
-        })
+        let path = self.config.shim.with_file_name("tare-init");
+        if !path.is_file() {
+            return Err(Error::internal(format!("the init for --init is missing: expected it at {}", path.display())));
+        }
+        Ok(Some(path))
     }
 
     /// Decides how a container's output is logged.
