@@ -139,11 +139,11 @@ fn a_life_in_steps() {
     assert_eq!(state["bundle"].as_str(), host.bundle().to_str());
     assert_eq!(fs::read_to_string(host.log(id)).unwrap(), "");
     assert!(groups(id) > 0);
-    assert_eq!(host.fails(&["create", id]), (1, "tare oci: container with given ID already exists\n".to_owned()));
+    assert_eq!(host.fails(&["create", id]), (1, "error: container with given ID already exists\n".to_owned()));
     host.ok(&["start", id]);
     assert_eq!(host.status(id), "running");
     assert!(host.fails(&["start", id]).1.contains("cannot start an already running container"));
-    let not_stopped = format!("tare oci: cannot delete container {id} that is not stopped: running\n");
+    let not_stopped = format!("error: cannot delete container {id} that is not stopped: running\n");
     assert_eq!(host.fails(&["delete", id]), (1, not_stopped));
     host.ok(&["kill", id, "KILL"]);
     host.wait(id);
@@ -151,7 +151,7 @@ fn a_life_in_steps() {
     assert!(host.fails(&["kill", id]).1.contains("container not running"));
     assert!(host.fails(&["start", id]).1.contains("cannot start a container that has stopped"));
     host.ok(&["delete", id]);
-    assert_eq!(host.fails(&["state", id]), (1, "tare oci: container does not exist\n".to_owned()));
+    assert_eq!(host.fails(&["state", id]), (1, "error: container does not exist\n".to_owned()));
     host.ok(&["delete", "--force", id]);
     assert_eq!(groups(id), 0);
 }
@@ -206,7 +206,7 @@ fn errors_leave_nothing_and_go_to_the_log() {
     let path = log.to_str().unwrap();
     let message = r#"exec: "nonexistent": executable file not found in $PATH"#;
     let (code, text) = host.fails(&["--log", path, "--log-format", "json", "create", id]);
-    assert_eq!((code, text.as_str()), (1, format!("tare oci: {message}\n").as_str()));
+    assert_eq!((code, text.as_str()), (1, format!("error: {message}\n").as_str()));
     let line: Value = serde_json::from_str(&fs::read_to_string(&log).unwrap()).unwrap();
     assert_eq!((line["level"].as_str(), line["msg"].as_str()), (Some("error"), Some(message)));
     assert_eq!((host.ok(&["list", "-q"]).as_str(), groups(id)), ("", 0));
@@ -318,6 +318,22 @@ fn a_terminal_in_the_foreground() {
 }
 
 #[test]
+fn descriptors_are_passed_on_as_asked() {
+    let host = Host::new();
+    let id = &host.id("fds");
+    host.config("ls /proc/self/fd; echo $LISTEN_FDS", |_| {});
+    // More than there are: none is made up.
+    assert_eq!(host.ok(&["run", "--preserve-fds", "100", id]), "0\n1\n2\n3\n\n");
+    let script = format!(
+        "exec 3</dev/null 4</dev/null; LISTEN_FDS=1 exec {} oci --root {} run --preserve-fds 1 {id}",
+        env!("CARGO_BIN_EXE_tare"),
+        host.directory.path().join("state").display()
+    );
+    let output = Command::new("sh").args(["-c", &script]).current_dir(host.bundle()).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "0\n1\n2\n3\n4\n5\n1\n");
+}
+
+#[test]
 fn hooks_and_their_state() {
     let host = Host::new();
     let id = &host.id("hooks");
@@ -325,7 +341,9 @@ fn hooks_and_their_state() {
     let hook =
         |name: &str| json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("echo {name} >> {}", log.display())]}]);
     host.config("true", |config| {
-        config["hooks"] = json!({"createRuntime": hook("createRuntime"), "poststart": hook("poststart"), "poststop": hook("poststop")});
+        for name in ["createRuntime", "poststart", "poststop"] {
+            config["hooks"][name] = hook(name);
+        }
         config["annotations"] = json!({"a": "b"});
     });
     host.create(id, &[]);

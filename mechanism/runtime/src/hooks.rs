@@ -62,17 +62,26 @@ impl HookKind {
 const STDERR_BYTES_MAX: u64 = 4096;
 
 /// Runs the hooks of a kind in order; stops at the first that fails, except that all [`HookKind::Poststart`] and
-/// [`HookKind::Poststop`] hooks are run and their errors collected. `container` is the init's pidfd, for those that run in
-/// the container's namespaces ([`HookKind::CreateContainer`], [`HookKind::StartContainer`]).
+/// [`HookKind::Poststop`] hooks are run and their errors collected. `container` is the init's pidfd, for those that run
+/// in the container's namespaces ([`HookKind::CreateContainer`], [`HookKind::StartContainer`]).
 pub fn run_hooks(kind: HookKind, spec: &Spec, state: &State, container: Option<BorrowedFd<'_>>) -> Result<()> {
-    spec.hooks.as_ref().map_or(Ok(()), |hooks| run_list(kind, hooks, state, container))
+    let own = spec.process.as_ref().map(|process| process.env.as_slice()).unwrap_or_default();
+    spec.hooks.as_ref().map_or(Ok(()), |hooks| run_list(kind, hooks, own, state, container))
 }
 
-pub(crate) fn run_list(kind: HookKind, hooks: &Hooks, state: &State, container: Option<BorrowedFd<'_>>) -> Result<()> {
+pub(crate) fn run_list(
+    kind: HookKind,
+    hooks: &Hooks,
+    environment: &[String],
+    state: &State,
+    container: Option<BorrowedFd<'_>>,
+) -> Result<()> {
     let go_on = matches!(kind, HookKind::Poststart | HookKind::Poststop);
     let mut failed: Vec<String> = Vec::new();
     for (index, hook) in kind.list(hooks).iter().enumerate() {
-        if let Err(reason) = run(hook, state, container) {
+        // What runs in the container has the container's environment, unless it has its own.
+        let own = if kind == HookKind::StartContainer && hook.env.is_empty() { environment } else { &hook.env };
+        if let Err(reason) = run(hook, own, state, container) {
             failed.push(format!("{} hook {index} `{}`: {reason}", kind.name(), hook.path.display()));
         }
         if !failed.is_empty() && !go_on {
@@ -82,7 +91,7 @@ pub(crate) fn run_list(kind: HookKind, hooks: &Hooks, state: &State, container: 
     if failed.is_empty() { Ok(()) } else { Err(Error::invalid(failed.join("; "))) }
 }
 
-fn run(hook: &Hook, state: &State, container: Option<BorrowedFd<'_>>) -> Result<(), String> {
+fn run(hook: &Hook, environment: &[String], state: &State, container: Option<BorrowedFd<'_>>) -> Result<(), String> {
     let text = |error: std::io::Error| error.to_string();
     let json = serde_json::to_vec(state).map_err(|error| error.to_string())?;
     let mut input = memory()?;
@@ -90,7 +99,7 @@ fn run(hook: &Hook, state: &State, container: Option<BorrowedFd<'_>>) -> Result<
     let mut output = memory()?;
     let path = c_string(hook.path.as_os_str().as_encoded_bytes()).map_err(|error| error.to_string())?;
     let argv = if hook.args.is_empty() { vec![path.clone()] } else { strings(&hook.args)? };
-    let program = Program { path, argv: Strings::new(argv), envp: Strings::new(strings(&hook.env)?) };
+    let program = Program { path, argv: Strings::new(argv), envp: Strings::new(strings(environment)?) };
     let streams = [input.as_fd(), output.as_fd()];
     let child = clone(0, None, |child| become_hook(child, &program, streams, container));
     let child = child.map_err(|errno| format!("clone3: {}", crate::error::name(errno)))?;

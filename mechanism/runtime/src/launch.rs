@@ -117,7 +117,14 @@ pub struct Created {
     pub console: Option<OwnedFd>,
     talk: Talk,
     process: ProcessPlan,
-    hooks: Option<Box<(Hooks, State)>>,
+    hooks: Option<Box<OwnHooks>>,
+}
+
+/// What hooks need to know.
+struct OwnHooks {
+    hooks: Hooks,
+    state: State,
+    environment: Vec<String>,
 }
 
 /// A container's running init, or another process in it. The caller reaps it.
@@ -183,7 +190,10 @@ pub fn create(launch: Launch<'_>) -> Result<Created> {
     }
     oom_score_adj(pid, process.oom_score_adj)?;
     let start_time = start_time(pid)?;
-    let hooks = spec.hooks.as_ref().map(|hooks| Box::new((hooks.clone(), state(launch.id, spec, pid, bundle))));
+    let hooks = spec.hooks.as_ref().map(|hooks| {
+        let environment = spec.process.as_ref().map(|process| process.env.clone()).unwrap_or_default();
+        Box::new(OwnHooks { hooks: hooks.clone(), state: state(launch.id, spec, pid, bundle), environment })
+    });
     let context = Context { plan: Some(&plan), process: &process };
     let console = talk.until_ready(context, || create_hooks(hooks.as_deref(), pidfd.as_fd()))?;
     Ok(Created { pid, pidfd, start_time, console, talk, process, hooks })
@@ -198,8 +208,8 @@ impl Created {
     /// [`HookKind::Poststart`] hooks are left to the caller: their failure is to be logged, not to stop anything.
     pub fn start(mut self) -> Result<Init> {
         if let Some(hooks) = &mut self.hooks {
-            hooks.1.status = Status::Created;
-            hooks::run_list(HookKind::StartContainer, &hooks.0, &hooks.1, Some(self.pidfd.as_fd()))?;
+            hooks.state.status = Status::Created;
+            hooks.run(HookKind::StartContainer, Some(self.pidfd.as_fd()))?;
         }
         self.talk.go()?;
         self.talk.until_executed(Context { plan: None, process: &self.process })?;
@@ -303,11 +313,17 @@ fn state(id: &str, spec: &Spec, pid: i32, bundle: &Path) -> State {
     }
 }
 
-fn create_hooks(hooks: Option<&(Hooks, State)>, pidfd: BorrowedFd<'_>) -> Result<()> {
-    let Some((hooks, state)) = hooks else { return Ok(()) };
-    hooks::run_list(HookKind::Prestart, hooks, state, None)?;
-    hooks::run_list(HookKind::CreateRuntime, hooks, state, None)?;
-    hooks::run_list(HookKind::CreateContainer, hooks, state, Some(pidfd))
+impl OwnHooks {
+    fn run(&self, kind: HookKind, container: Option<BorrowedFd<'_>>) -> Result<()> {
+        hooks::run_list(kind, &self.hooks, &self.environment, &self.state, container)
+    }
+}
+
+fn create_hooks(hooks: Option<&OwnHooks>, pidfd: BorrowedFd<'_>) -> Result<()> {
+    let Some(hooks) = hooks else { return Ok(()) };
+    hooks.run(HookKind::Prestart, None)?;
+    hooks.run(HookKind::CreateRuntime, None)?;
+    hooks.run(HookKind::CreateContainer, Some(pidfd))
 }
 
 /// When a process started, in clock ticks since boot (field 22 of `/proc/PID/stat`): with the process ID and the boot

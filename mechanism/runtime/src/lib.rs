@@ -5,8 +5,8 @@
 //! failures come back as step, index and errno ([`step`]) and get their words here. There is no runtime underneath and
 //! no daemon: the caller is any single-purpose process; it holds the pidfd and reaps.
 //!
-//! Read in this order: [`launch`] (create and start), [`exec`], [`plan`], [`prepare`], [`child`], [`step`], [`talk`] (the
-//! parent's side of the conversation), [`hooks`], [`user`], [`userns`], [`error`].
+//! Read in this order: [`launch`] (create and start), [`exec`], [`plan`], [`prepare`], [`child`], [`step`], [`talk`]
+//! (the parent's side of the conversation), [`hooks`], [`user`], [`userns`], [`error`].
 #![forbid(unsafe_code)]
 
 mod child;

@@ -64,24 +64,28 @@ const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags:
 /// The detached mount that becomes the root: the given one, or the directory of the specification.
 pub(crate) fn root(given: Option<OwnedFd>, spec: &Spec, bundle: &Path) -> Result<(OwnedFd, CString)> {
     let path = spec.root.as_ref().map(|root| bundle.join(&root.path));
-    if let Some(root) = given {
+    let (tree, place) = if let Some(root) = given {
         // Hooks look for the root where the specification has it.
         let place = path.filter(|path| spec.hooks.is_some() && path.is_dir());
-        let place = place.as_deref().unwrap_or(Path::new("/"));
-        return Ok((root, c_string(place.as_os_str().as_encoded_bytes())?));
-    }
-    let path = path.ok_or_else(|| Error::invalid("root: neither given nor specified"))?;
+        (root, place.unwrap_or_else(|| PathBuf::from("/")))
+    } else {
+        let path = path.ok_or_else(|| Error::invalid("root: neither given nor specified"))?;
+        (open_root(&path)?, path)
+    };
+    // Nothing that is mounted on it shall reach the host; what the host unmounts shall go here as well.
+    let change = MountAttr { propagation: propagation::SLAVE, ..MountAttr::default() };
+    mount_setattr(&tree, c"", true, &change).map_err(|errno| Error::os("mount_setattr", "root", errno))?;
+    Ok((tree, c_string(place.into_os_string().into_encoded_bytes())?))
+}
+
+fn open_root(path: &Path) -> Result<OwnedFd> {
     let fail = |step, errno| Error::os(step, path.display(), errno);
-    let tree = open_tree(CWD, &path, CLONE | OpenTreeFlags::AT_RECURSIVE).map_err(|errno| fail("open_tree", errno))?;
+    let tree = open_tree(CWD, path, CLONE | OpenTreeFlags::AT_RECURSIVE).map_err(|errno| fail("open_tree", errno))?;
     let stat = fstat(&tree).map_err(|errno| fail("stat", errno))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
         return Err(fail("open_tree", Errno::NOTDIR));
     }
-    // Nothing that is mounted on it shall reach the host; what the host unmounts shall go here as well.
-    let change = MountAttr { propagation: propagation::SLAVE, ..MountAttr::default() };
-    mount_setattr(&tree, c"", true, &change).map_err(|errno| fail("mount_setattr", errno))?;
-    let place = c_string(path.as_os_str().as_encoded_bytes())?;
-    Ok((tree, place))
+    Ok(tree)
 }
 
 impl Prepared {

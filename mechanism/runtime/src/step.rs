@@ -277,7 +277,7 @@ impl Failure {
                  Check if the specified host path exists and is the expected type"
             }
             (Step::Target, Errno::LOOP) if file_system == Some(c"proc") || file_system == Some(c"sysfs") => {
-                " (proc and sysfs must be mounted on ordinary directories)"
+                " (proc and sysfs must be mounted on ordinary directory)"
             }
             (Step::Pivot, Errno::INVAL) => {
                 " (the host's root is a chroot or an initramfs, which cannot be pivoted away from)"

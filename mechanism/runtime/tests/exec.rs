@@ -43,7 +43,8 @@ fn it_has_its_own_user_directory_and_privileges() {
     let seccomp = json!({"defaultAction": "SCMP_ACT_ALLOW",
         "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]});
     let container = Running::new(&bundle, with(spec(&[]), json!({"linux": {"seccomp": seccomp}})));
-    let text = "id; pwd; echo $HOME $X; grep -E '^(CapPrm|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status; mkdir /tmp/x; \
+    let text = "id; pwd; echo $HOME $X; \
+                grep -E '^(CapPrm|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status; mkdir /tmp/x; \
                 ls /proc/self/fd; umask";
     let mut process = container.process(&["sh", "-c", text]);
     process.user.username = "web".to_owned();

@@ -309,11 +309,12 @@ fn hooks_run_in_their_places() {
     let rootfs = bundle.root();
     let in_container =
         json!({"path": "/bin/sh", "args": ["sh", "-c", "cat > /state; echo $X > /hook"], "env": ["X=y"]});
+    // The host's programs, but the container's mounts.
+    let look = format!("test -c {}/dev/null && hostname >> {}", rootfs.display(), log.display());
     let extra = json!({"hooks": {
         "prestart": [hook("prestart", "")],
         "createRuntime": [hook("createRuntime", "")],
-        // The host's programs, but the container's mounts.
-        "createContainer": [hook("createContainer", &format!("test -c {}/dev/null && hostname >> {}", rootfs.display(), log.display()))],
+        "createContainer": [hook("createContainer", &look)],
         "startContainer": [in_container],
         "poststart": [hook("poststart", "")],
         "poststop": [hook("poststop", "exit 1"), hook("poststop again", "")],

@@ -184,7 +184,7 @@ fn mounts_propagate_as_asked() {
     drop(all);
     unmount(&host, UnmountFlags::DETACH).unwrap();
     assert_eq!(seen, ["0\n", "1\n", "1\n"]);
-    assert_eq!(reached, 1, "that of the shared one only");
+    assert_eq!(reached, 1, "that of the shared one only: {mounts}");
 }
 
 #[test]
@@ -227,7 +227,13 @@ fn root_propagation() {
     for (option, expected) in [("shared", "shared:"), ("rslave", ""), ("private", ""), ("unbindable", "unbindable")] {
         let text = "awk '$5 == \"/\" && $7 != \"-\" {print $7}' /proc/self/mountinfo";
         let output = run(&bundle, &with(script(text), json!({"linux": {"rootfsPropagation": option}})));
-        assert!(output.starts_with(expected) && output.is_empty() == expected.is_empty(), "{option}: {output}");
+        // Whether a slave has a master depends on the host.
+        let output = if option == "rslave" { output.trim_start_matches("master:").trim() } else { output.as_str() };
+        let number = option == "rslave" && output.parse::<u64>().is_ok();
+        assert!(
+            number || output.starts_with(expected) && output.is_empty() == expected.is_empty(),
+            "{option}: {output}"
+        );
     }
 }
 
@@ -269,7 +275,7 @@ fn proc_is_not_mounted_where_the_image_points_to() {
     let error = try_run(&bundle, &script("true")).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "create mount point `/proc`: ELOOP (proc and sysfs must be mounted on ordinary directories)"
+        "create mount point `/proc`: ELOOP (proc and sysfs must be mounted on ordinary directory)"
     );
 }
 
@@ -278,7 +284,10 @@ fn limits_and_parameters() {
     let bundle = Bundle::new();
     let extra = json!({
         "process": {
-            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 64, "hard": 128}, {"type": "RLIMIT_CORE", "soft": 0, "hard": 0}],
+            "rlimits": [
+                {"type": "RLIMIT_NOFILE", "soft": 64, "hard": 128},
+                {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
+            ],
             "oomScoreAdj": 500,
             "user": {"umask": 0o027},
             "ioPriority": {"class": "IOPRIO_CLASS_IDLE", "priority": 0},
@@ -288,7 +297,8 @@ fn limits_and_parameters() {
         "domainname": "example",
         "linux": {"sysctl": {"net.ipv4.ip_forward": "1", "kernel.shmmax": "4096", "kernel.domainname": "sysctl"}},
     });
-    let text = "ulimit -Sn; ulimit -Hn; ulimit -c; cat /proc/self/oom_score_adj; umask; cat /proc/sys/net/ipv4/ip_forward \
+    let text = "ulimit -Sn; ulimit -Hn; ulimit -c; cat /proc/self/oom_score_adj; umask; \
+                cat /proc/sys/net/ipv4/ip_forward \
                 /proc/sys/kernel/shmmax /proc/sys/kernel/domainname; cut -d' ' -f19,41 /proc/self/stat; \
                 grep Cpus_allowed_list /proc/self/status";
     insta::assert_snapshot!(run(&bundle, &with(script(text), extra)), @"
@@ -461,10 +471,13 @@ fn cgroups() {
     let (born, mounted) = std::thread::spawn(move || {
         let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
         fs::write(place.join("tasks"), &thread).unwrap();
-        let text = "grep pids /proc/self/cgroup; wc -l < /sys/fs/cgroup/pids/tasks; (echo 1 > /sys/fs/cgroup/pids/tasks) \
+        let text = "grep pids /proc/self/cgroup; wc -l < /sys/fs/cgroup/pids/tasks; \
+                    (echo 1 > /sys/fs/cgroup/pids/tasks) \
                     2>/dev/null || echo ro";
         let extra = json!({
-            "mounts": [{"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro", "nosuid"]}],
+            "mounts": [
+                {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro", "nosuid"]},
+            ],
             "linux": {"cgroupsPath": format!("/{name}")},
         });
         let spec = with(script(text), extra);
@@ -533,7 +546,10 @@ fn what_is_missing_or_does_not_fit_is_said() {
         assert_eq!(error.kind(), ErrorKind::Setup);
         error.to_string()
     };
-    let bind = |source: &str, destination: &str| json!({"mounts": [{"destination": destination, "type": "bind", "source": source, "options": ["bind"]}]});
+    let bind = |source: &str, destination: &str| {
+        let mount = json!({"destination": destination, "type": "bind", "source": source, "options": ["bind"]});
+        json!({"mounts": [mount]})
+    };
     assert_eq!(error(bind("/nonexistent", "/x")), "open_tree `/nonexistent`: ENOENT");
     assert_eq!(
         error(bind("/etc", "/etc/passwd")),

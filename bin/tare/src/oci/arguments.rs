@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Run containers from OCI bundles, without the engine.
 #[derive(Debug, Parser)]
-#[command(name = "tare oci", bin_name = "tare oci", version)]
+#[command(name = "tare oci", bin_name = "tare oci", version, args_override_self = true)]
 pub(super) struct Arguments {
     /// Directory of the containers' state
     #[arg(long, default_value = "/run/tare/oci")]
@@ -56,7 +56,7 @@ pub(super) enum Command {
         force: bool,
     },
     /// Run a further process in a container
-    Exec(Exec),
+    Exec(Box<Exec>),
     /// List containers
     List(List),
     /// List the processes of a container
@@ -197,6 +197,9 @@ pub(super) struct Exec {
     /// Pass on this many descriptors from 3 up
     #[arg(long, default_value_t = 0)]
     pub(super) preserve_fds: u16,
+    /// Run it in an existing group below the container's ([CONTROLLER:]PATH)
+    #[arg(long)]
+    pub(super) cgroup: Vec<String>,
     /// Run it though the container is paused
     #[arg(long)]
     pub(super) ignore_paused: bool,

@@ -9,17 +9,19 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use tare_cgroup::{Cgroup, Hierarchies, MountSources, Version, plan};
-use tare_oci_runtime::{Spec, Status};
+use tare_oci_runtime::{Process, Spec, Status};
 use tare_runtime::{CgroupPlace, Created, HookKind, Init, Launch, Stdio, run_hooks};
 
 use super::arguments::{Create, Run};
+use super::descriptors::Preserved;
 use super::store::{Container, Directory, Record, Store, replace};
 use super::{control, terminal, warn};
 
 /// `create`
 pub(super) fn create(store: &Store, options: &Create) -> anyhow::Result<()> {
+    let preserved = Preserved::take(options.preserve_fds)?;
     let new = New::make(store, options)?;
-    let result = new.launch(options, true).and_then(|created| {
+    let result = new.launch(options, preserved, true).and_then(|created| {
         let init = created.detach();
         new.finish(&init, options)
     });
@@ -61,13 +63,15 @@ fn release(container: &Container, pidfd: &OwnedFd) -> anyhow::Result<()> {
 
 /// `run`
 pub(super) fn run(store: &Store, options: &Run) -> anyhow::Result<i32> {
+    let preserved = Preserved::take(options.create.preserve_fds)?;
     let new = New::make(store, &options.create)?;
     // Blocked before there is anything to pass them to.
     let signals = if options.detach { None } else { Some(terminal::signals()?) };
-    let init = new.launch(&options.create, false).and_then(|created| Ok(created.start()?)).and_then(|init| {
-        new.finish(&init, &options.create).inspect_err(|_| control::end(init.pidfd.as_fd()))?;
-        Ok(init)
-    });
+    let init =
+        new.launch(&options.create, preserved, false).and_then(|created| Ok(created.start()?)).and_then(|init| {
+            new.finish(&init, &options.create).inspect_err(|_| control::end(init.pidfd.as_fd()))?;
+            Ok(init)
+        });
     let mut init = init.inspect_err(|_| new.undo())?;
     let container = store.get(&options.create.id)?;
     let running = container.state(&new.spec, Status::Running);
@@ -131,7 +135,7 @@ impl New {
     }
 
     /// Creates the init: waiting for the FIFO, or for [`Created::start`].
-    fn launch(&self, options: &Create, fifo: bool) -> anyhow::Result<Created> {
+    fn launch(&self, options: &Create, preserved: Preserved, fifo: bool) -> anyhow::Result<Created> {
         let mounts = self.cgroup.mount_sources();
         let (joined, directory) = match &mounts {
             MountSources::V1(all) => (all.iter().map(|source| source.host.clone()).collect(), None),
@@ -142,13 +146,16 @@ impl New {
             _ => CgroupPlace::Join(&joined),
         };
         let mut spec = self.spec.clone();
-        let preserve_fds = preserved(options.preserve_fds, &mut spec)?;
+        if let Some(process) = &mut spec.process {
+            process.env.extend(preserved.environment());
+            warn_unknown(process);
+        }
         let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
         let launch = Launch {
             stdio: if terminal { Stdio::Terminal { size: size(&spec) } } else { Stdio::Inherit },
             cgroup,
             cgroup_mounts: Some(&mounts),
-            preserve_fds,
+            preserve_fds: preserved.fds,
             start_fifo: if fifo { Some(make_fifo(&self.directory.fifo())?) } else { None },
             no_pivot: options.no_pivot,
             keep_keyring: options.no_new_keyring,
@@ -213,17 +220,18 @@ fn size(spec: &Spec) -> Option<(u16, u16)> {
     Some((size.height, size.width))
 }
 
-/// The descriptors to pass on; those of socket activation (`sd_listen_fds(3)`) come with their variables.
-fn preserved(count: u16, spec: &mut Spec) -> anyhow::Result<Vec<OwnedFd>> {
-    const FIRST: i32 = 3;
-    let listen: u16 = std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or_default();
-    if let (1.., Some(process)) = (listen, spec.process.as_mut()) {
-        process.env.extend([format!("LISTEN_FDS={listen}"), "LISTEN_PID=1".to_owned()]);
+/// Capabilities that nobody knows are left out; the specification wants that said.
+pub(super) fn warn_unknown(process: &Process) {
+    let Some(sets) = &process.capabilities else { return };
+    let known: Vec<String> = tare_runtime::capability_names().collect();
+    let all = [&sets.bounding, &sets.effective, &sets.permitted, &sets.inheritable, &sets.ambient];
+    let mut unknown: Vec<&str> =
+        all.into_iter().flatten().filter(|name| !known.contains(name)).map(String::as_str).collect();
+    unknown.sort_unstable();
+    unknown.dedup();
+    if !unknown.is_empty() {
+        warn(&format!("ignoring unknown or unavailable capabilities: [{}]", unknown.join(" ")));
     }
-    let all = FIRST..FIRST + i32::from(count) + i32::from(listen);
-    let duplicate =
-        |number: i32| tare_sys::inherited::duplicate(number).with_context(|| format!("preserve descriptor {number}"));
-    all.map(duplicate).collect()
 }
 
 fn make_fifo(path: &Path) -> anyhow::Result<OwnedFd> {

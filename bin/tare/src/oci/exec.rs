@@ -1,19 +1,22 @@
 //! `exec`
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, PathBuf};
 
 use anyhow::{Context as _, bail};
-use tare_cgroup::MountSources;
+use tare_cgroup::{MountSources, Version};
 use tare_oci_runtime::{Process, Status};
 use tare_runtime::{CgroupPlace, ExecTarget, Stdio};
 
 use super::arguments::Exec;
-use super::create::write_pid;
+use super::create::{warn_unknown, write_pid};
+use super::descriptors::Preserved;
 use super::store::Store;
 use super::{control, terminal};
 
 pub(super) fn exec(store: &Store, options: &Exec) -> anyhow::Result<i32> {
+    let preserved = Preserved::take(options.preserve_fds)?;
     let container = store.get(&options.id)?;
     match container.status()? {
         Status::Stopped => bail!("cannot exec in a stopped container"),
@@ -23,15 +26,17 @@ pub(super) fn exec(store: &Store, options: &Exec) -> anyhow::Result<i32> {
         _ => {}
     }
     let spec = container.spec()?;
-    let process = process(options, spec.process.as_ref())?;
+    let mut process = process(options, spec.process.as_ref())?;
+    process.env.extend(preserved.environment());
+    warn_unknown(&process);
     let pidfd = container.pidfd()?;
     let group = container.cgroup()?;
-    let (joined, directory) = match group.mount_sources() {
-        MountSources::V1(all) => (all.into_iter().map(|source| source.host).collect(), None),
-        MountSources::V2 { .. } => (Vec::new(), Some(group.fd_v2()?)),
+    let joined = groups(group.mount_sources(), &options.cgroup)?;
+    let directory = match (group.version(), joined.first()) {
+        (Version::V2, Some(path)) => Some(File::open(path).with_context(|| format!("open `{}`", path.display()))?),
+        _ => None,
     };
-    let preserved = preserved(options.preserve_fds)?;
-    let preserve: Vec<_> = preserved.iter().map(OwnedFd::as_fd).collect();
+    let preserve: Vec<_> = preserved.fds.iter().map(OwnedFd::as_fd).collect();
     let target = ExecTarget {
         id: &container.record.id,
         pid: container.record.pid,
@@ -60,6 +65,32 @@ pub(super) fn exec(store: &Store, options: &Exec) -> anyhow::Result<i32> {
     }
 }
 
+/// The directories of the groups to join: the container's own, or those below that the options name.
+fn groups(own: MountSources, options: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut all: Vec<(String, PathBuf)> = match own {
+        MountSources::V1(all) => all.into_iter().map(|source| (source.name, source.host)).collect(),
+        MountSources::V2 { host } => vec![(String::new(), host)],
+    };
+    for option in options {
+        let (controllers, path) = option.split_once(':').unwrap_or(("", option));
+        let below = PathBuf::from(path.trim_start_matches('/'));
+        if below.components().any(|component| !matches!(component, Component::Normal(_))) {
+            bail!("--cgroup {option}: not a path below the container's group");
+        }
+        let mut known = controllers.is_empty();
+        for (name, host) in &mut all {
+            if controllers.is_empty() || name.split(',').any(|own| controllers.split(',').any(|wanted| wanted == own)) {
+                known = true;
+                host.push(&below);
+            }
+        }
+        if !known {
+            bail!("--cgroup {option}: unknown controller {controllers}");
+        }
+    }
+    Ok(all.into_iter().map(|(_, host)| host).collect())
+}
+
 /// The process of the file, or the container's own with what the options change.
 fn process(options: &Exec, own: Option<&Process>) -> anyhow::Result<Process> {
     if let Some(path) = &options.process {
@@ -85,10 +116,12 @@ fn process(options: &Exec, own: Option<&Process>) -> anyhow::Result<Process> {
     }
     if !options.cap.is_empty() {
         let sets = process.capabilities.get_or_insert_default();
-        for set in
-            [&mut sets.bounding, &mut sets.effective, &mut sets.permitted, &mut sets.ambient, &mut sets.inheritable]
-        {
+        for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
             set.extend_from_slice(&options.cap);
+        }
+        // An ambient capability has to be inheritable too, which the option does not say.
+        if !sets.inheritable.is_empty() {
+            sets.ambient.extend_from_slice(&options.cap);
         }
     }
     if let Some(user) = &options.user {
@@ -103,10 +136,27 @@ fn process(options: &Exec, own: Option<&Process>) -> anyhow::Result<Process> {
     Ok(process)
 }
 
-fn preserved(count: u16) -> anyhow::Result<Vec<OwnedFd>> {
-    const FIRST: i32 = 3;
-    let all = FIRST..FIRST + i32::from(count);
-    let duplicate =
-        |number: i32| tare_sys::inherited::duplicate(number).with_context(|| format!("preserve descriptor {number}"));
-    all.map(duplicate).collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_below_the_containers() {
+        let source = |name: &str| tare_cgroup::MountSource {
+            name: name.to_owned(),
+            host: format!("/sys/fs/cgroup/{name}/box").into(),
+            links: Vec::new(),
+            options: String::new(),
+        };
+        let joined = |options: &[&str]| {
+            let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+            groups(MountSources::V1(vec![source("cpu,cpuacct"), source("pids")]), &options)
+                .map(|all| all.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(joined(&[]).unwrap(), "/sys/fs/cgroup/cpu,cpuacct/box /sys/fs/cgroup/pids/box");
+        assert_eq!(joined(&["/sub"]).unwrap(), "/sys/fs/cgroup/cpu,cpuacct/box/sub /sys/fs/cgroup/pids/box/sub");
+        assert_eq!(joined(&["cpu:/a"]).unwrap(), "/sys/fs/cgroup/cpu,cpuacct/box/a /sys/fs/cgroup/pids/box");
+        assert!(joined(&["/"]).is_ok());
+        assert!(joined(&["/../x"]).is_err() && joined(&["nonsense:/"]).is_err());
+    }
 }

@@ -3,13 +3,15 @@
 //! It takes what other engines and conformance suites pass to a runtime. State lies below `--root`, one directory per
 //! container ([`store`]). Between `create` and `start` the container's init waits on a FIFO there.
 //!
-//! Read in this order: [`arguments`], [`store`], [`create`] (create, run, start), [`exec`], [`control`] (kill, delete,
-//! pause, resume, update), [`inspect`] (state, list, ps, events), [`describe`] (spec, features), [`terminal`].
+//! Read in this order: [`arguments`], [`store`], [`descriptors`], [`create`] (create, run, start), [`exec`],
+//! [`control`] (kill, delete, pause, resume, update), [`inspect`] (state, list, ps, events), [`describe`] (spec,
+//! features), [`terminal`].
 
 mod arguments;
 mod control;
 mod create;
 mod describe;
+mod descriptors;
 mod exec;
 mod inspect;
 mod store;
@@ -77,16 +79,16 @@ fn run(arguments: &Arguments) -> anyhow::Result<i32> {
 
 /// An error goes to standard error, and to the log that the caller reads.
 fn report(arguments: &Arguments, message: &str) {
-    eprintln!("tare oci: {message}");
+    eprintln!("error: {message}");
     let Some(path) = &arguments.log else { return };
     if let Err(error) = append(path, &log_line(arguments.log_format, message)) {
-        eprintln!("tare oci: write log `{}`: {error}", path.display());
+        eprintln!("error: write log `{}`: {error}", path.display());
     }
 }
 
 /// A note that stops nothing.
 fn warn(message: &str) {
-    eprintln!("tare oci: warning: {message}");
+    eprintln!("warning: {message}");
 }
 
 fn log_line(format: LogFormat, message: &str) -> String {

@@ -1,8 +1,8 @@
 //! What runs between clone3 and execve: a walk over the plan. Nothing here allocates, locks or prints (see
 //! `tare_sys::process`); a failure goes over the socket as step, index and errno.
 //!
-//! Read in this order: this file (the two kinds of children), [`mounts`] with [`paths`], [`dev`], [`terminal`], [`copy`],
-//! and [`process`], the way from there to execve.
+//! Read in this order: this file (the two kinds of children), [`mounts`] with [`paths`], [`dev`], [`terminal`],
+//! [`copy`], and [`process`], the way from there to execve.
 
 pub(crate) mod copy;
 pub(crate) mod dev;
@@ -210,9 +210,18 @@ fn enter_namespaces(task: &InitTask<'_>) -> Outcome {
         tare_sys::thread::unshare(namespaces.unshare).map_err(at(Step::Unshare))?;
     }
     if !namespaces.time_offsets.is_empty() {
+        // The file belongs to root of the host while this process is undumpable, which in a user namespace is somebody
+        // else. Nobody is in there yet who could look.
+        let user_namespace = namespaces.create & namespace::USER != 0;
+        if user_namespace {
+            set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(at(Step::Dumpable))?;
+        }
         let text = namespaces.time_offsets.as_bytes();
         write_proc(task.common.host_proc, c"self/timens_offsets", ResolveFlags::BENEATH, text)
             .map_err(at(Step::TimeOffsets))?;
+        if user_namespace {
+            undumpable()?;
+        }
     }
     Ok(())
 }

@@ -26,8 +26,8 @@ const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags:
 
 /// Builds the container's file system on the root; the process itself still has the host's.
 pub(crate) fn set_up(task: &InitTask<'_>) -> Outcome<Option<Terminal>> {
-    // All of them before anything is attached, because only until then do the host's paths lead where they always do; and
-    // before anything is private, because bind mounts may be peers of the host's.
+    // All of them before anything is attached, because only until then do the host's paths lead where they always do;
+    // and before anything is private, because bind mounts may be peers of the host's.
     for (index, (mount, prepared)) in task.plan.mounts.iter().zip(&task.prepared.mounts).enumerate() {
         make(task, index, mount, prepared)?;
     }
@@ -317,8 +317,8 @@ fn find(root: BorrowedFd<'_>, proc: Option<BorrowedFd<'_>>, path: &RootPath) -> 
     }
 }
 
-/// Puts one mount in several places. A detached mount can be cloned from Linux 6.15 on only, so the first place gets the
-/// mount itself and the others clones of that.
+/// Puts one mount in several places. A detached mount can be cloned from Linux 6.15 on only, so the first place gets
+/// the mount itself and the others clones of that.
 fn stamp(source: BorrowedFd<'_>, attached: bool, target: BorrowedFd<'_>) -> Result<(), Errno> {
     if attached { attach(clone_tree(source, OpenTreeFlags::empty())?, target) } else { attach(source, target) }
 }

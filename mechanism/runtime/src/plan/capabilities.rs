@@ -70,10 +70,12 @@ impl Sets {
             let bits = names.iter().filter_map(|name| bit(name)).fold(0, |all, number| all | 1 << number);
             CapabilitySet::from_bits_retain(bits) & held
         };
+        let bounding = set(&wanted.bounding);
         let permitted = set(&wanted.permitted);
-        let inheritable = set(&wanted.inheritable);
+        // capset(2) takes no others.
+        let inheritable = set(&wanted.inheritable) & bounding;
         Self {
-            bounding: set(&wanted.bounding),
+            bounding,
             effective: set(&wanted.effective) & permitted,
             permitted,
             inheritable,

@@ -113,8 +113,10 @@ mod tests {
     const DOCKER: &str = r#"{"process":{"args":["x"],"cwd":"/app"},"root":{"path":"rootfs","readonly":true},
         "hostname":"h","mounts":[
         {"destination":"/proc","type":"proc","source":"proc","options":["nosuid","noexec","nodev"]},
-        {"destination":"/dev","type":"tmpfs","source":"tmpfs","options":["nosuid","strictatime","mode=755","size=65536k"]},
-        {"destination":"/dev/pts","type":"devpts","source":"devpts","options":["nosuid","noexec","newinstance","ptmxmode=0666","mode=0620","gid=5"]},
+        {"destination":"/dev","type":"tmpfs","source":"tmpfs",
+         "options":["nosuid","strictatime","mode=755","size=65536k"]},
+        {"destination":"/dev/pts","type":"devpts","source":"devpts",
+         "options":["nosuid","noexec","newinstance","ptmxmode=0666","mode=0620","gid=5"]},
         {"destination":"/sys","type":"sysfs","source":"sysfs","options":["nosuid","noexec","nodev","ro"]},
         {"destination":"/sys/fs/cgroup","type":"cgroup","source":"cgroup","options":["ro","nosuid","noexec","nodev"]},
         {"destination":"/data/../etc/hosts","type":"bind","source":"/h/hosts","options":["rbind","rprivate"]},
@@ -122,7 +124,8 @@ mod tests {
         {"destination":"/shared","type":"bind","source":"/s","options":["rbind","shared","rro"]},
         {"destination":"/t","type":"tmpfs","source":"tmpfs","options":["tmpcopyup","noswap"]},
         {"destination":"/shared","type":"none","options":["rslave"]}],
-        "linux":{"namespaces":[{"type":"mount"},{"type":"uts"}],"maskedPaths":["/proc/kcore"],"rootfsPropagation":"rslave"}}"#;
+        "linux":{"namespaces":[{"type":"mount"},{"type":"uts"}],"maskedPaths":["/proc/kcore"],
+        "rootfsPropagation":"rslave"}}"#;
 
     #[test]
     fn mounts_of_a_container() {
