@@ -209,6 +209,25 @@ fn the_hosts_root_can_be_shown() {
 }
 
 #[test]
+fn a_root_that_the_host_shares_keeps_its_mounts() {
+    let bundle = Bundle::new();
+    let host = bundle.path().join("shared");
+    fs::create_dir(&host).unwrap();
+    rustix::mount::mount_bind(bundle.root(), &host).unwrap();
+    mount_change(&host, MountPropagationFlags::SHARED).unwrap();
+    let spec = with(script("true"), json!({"root": {"path": "shared"}}));
+    let by_path = try_run(&bundle, &spec).map(|output| output.code);
+    let root = rustix::mount::open_tree(rustix::fs::CWD, &host, OpenTreeFlags::OPEN_TREE_CLONE).unwrap();
+    let (stdio, pipes) = common::pipes();
+    let launch = Launch { root: Some(root), stdio, ..Launch::new("test", bundle.path(), &spec) };
+    let by_descriptor = create(launch).and_then(tare_runtime::Created::start).map(|init| pipes.finish(&init).code);
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let reached = mounts.lines().filter(|line| line.contains("/shared/")).count();
+    unmount(&host, UnmountFlags::DETACH).unwrap();
+    assert_eq!((by_path.unwrap(), by_descriptor.unwrap(), reached), (0, 0, 0));
+}
+
+#[test]
 fn mounts_are_listed_in_their_order() {
     let bundle = Bundle::new();
     let extra = json!({"mounts": [

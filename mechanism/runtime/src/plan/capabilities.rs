@@ -70,12 +70,10 @@ impl Sets {
             let bits = names.iter().filter_map(|name| bit(name)).fold(0, |all, number| all | 1 << number);
             CapabilitySet::from_bits_retain(bits) & held
         };
-        let bounding = set(&wanted.bounding);
         let permitted = set(&wanted.permitted);
-        // capset(2) takes no others.
-        let inheritable = set(&wanted.inheritable) & bounding;
+        let inheritable = set(&wanted.inheritable);
         Self {
-            bounding,
+            bounding: set(&wanted.bounding),
             effective: set(&wanted.effective) & permitted,
             permitted,
             inheritable,
