@@ -221,13 +221,12 @@ impl Console {
     }
 }
 
-/// Whether there is nothing left but what belongs to the engine itself: its daemon, bridges, table, its cgroup and the
-/// shims that are kept ready.
+/// Whether there is nothing left but what belongs to the engine itself: its daemon, bridges, table and cgroup.
 fn is_clean(engine: &Engine) -> bool {
     let mut traces = engine.names().traces();
     let daemon = format!("{} ", engine.pid());
     traces.cgroups.retain(|cgroup| !cgroup.ends_with(&engine.names().mark) && !cgroup.contains("/spare"));
-    traces.processes.retain(|process| !process.starts_with(&daemon) && !process.contains("--spare"));
+    traces.processes.retain(|process| !process.starts_with(&daemon));
     let directories = engine.stored("containers");
     directories.is_empty()
         && traces.mounts.is_empty()

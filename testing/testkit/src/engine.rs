@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::leftovers::Names;
+use crate::leftovers::{Names, Traces};
 use crate::{eventually, install};
 
 /// A running daemon; stopped and cleaned up after when dropped.
@@ -137,9 +137,19 @@ impl Drop for Engine {
                 let _ = daemon.kill();
                 let _ = daemon.wait();
             }
-        } else {
-            self.stop();
+            self.names.remove();
+            return;
         }
-        self.names.remove();
+        self.stop();
+        // An engine without running containers takes everything along when it ends.
+        let mut left = Traces::default();
+        let found = crate::within_patience(|| {
+            left = self.names.traces();
+            left == Traces::default()
+        });
+        if !found {
+            self.names.remove();
+            panic!("the engine left {left:?}\n{}", self.said());
+        }
     }
 }

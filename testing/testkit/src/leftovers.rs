@@ -31,7 +31,7 @@ pub struct Traces {
     pub tables: Vec<String>,
     /// Cgroup directories, the innermost first.
     pub cgroups: Vec<String>,
-    /// Processes as `pid command line`.
+    /// Processes as `pid command line`, but for the shims that are kept ready for containers to come.
     pub processes: Vec<String>,
 }
 
@@ -126,9 +126,20 @@ impl Names {
                 let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
                 let command = String::from_utf8_lossy(&command).replace('\0', " ").trim().to_owned();
                 let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-                (names_us(&command) || cgroup.contains(&self.mark)).then(|| format!("{pid} {command}"))
+                let own = names_us(&command) || cgroup.contains(&self.mark);
+                (own && !self.is_spare(&pid, &command)).then(|| format!("{pid} {command}"))
             })
             .collect()
+    }
+
+    /// Whether a process is a shim that has no container: it has none of a container's files open.
+    fn is_spare(&self, pid: &str, command: &str) -> bool {
+        let directory = format!("/proc/{pid}/fd");
+        let is_file_of_ours = |name: &String| {
+            let file = fs::read_link(format!("{directory}/{name}")).unwrap_or_default();
+            self.directories.iter().any(|own| file.starts_with(own))
+        };
+        command.contains("tare-shim --spare") && !names(Path::new(&directory)).iter().any(is_file_of_ours)
     }
 }
 

@@ -48,12 +48,24 @@ macro_rules! with_both_clients {
 /// # Panics
 /// When [`PATIENCE`] is over.
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let mut seen = None;
+    within_patience(|| {
+        seen = look();
+        seen.is_some()
+    });
+    seen.unwrap_or_else(|| panic!("waited {PATIENCE:?} for {what}"))
+}
+
+/// Whether something becomes true before [`PATIENCE`] is over.
+pub fn within_patience(mut is_true: impl FnMut() -> bool) -> bool {
     let start = std::time::Instant::now();
     loop {
-        if let Some(seen) = look() {
-            return seen;
+        if is_true() {
+            return true;
         }
-        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
+        if start.elapsed() > PATIENCE {
+            return false;
+        }
         std::thread::sleep(PAUSE);
     }
 }

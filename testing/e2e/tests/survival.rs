@@ -1,0 +1,83 @@
+//! Containers do not notice what happens to the daemon, and it knows afterwards what happened to them.
+
+use tare_testkit::{Client, Console, PAUSE};
+
+/// Prints a line every few milliseconds.
+const COUNTER: &str = "sh -c 'i=0; while true; do i=$((i+1)); echo line $i; sleep 0.01; done'";
+
+/// A console on an engine of ours; nothing of this can be asked of a daemon that somebody else started.
+fn console() -> Option<Console> {
+    let console = Console::new(Client::Tare);
+    console.engine().is_some().then_some(console)
+}
+
+#[test]
+fn a_killed_daemon_finds_its_containers_again() {
+    let Some(mut c) = console() else { return };
+    c.ok(&format!("run -d --name counter busybox:1.29 {COUNTER}"));
+    c.ok("run -d --name sleeper busybox:1.29 sleep 1000");
+    c.ok("run -d --name short busybox:1.29 sh -c 'sleep 0.5; exit 5'");
+    c.ok("run -d --name terminal -t busybox:1.29 sh -c 'while true; do echo tick; sleep 0.1; done'");
+    c.ok("create --name waiting busybox:1.29 true");
+    c.logged("counter", "line 10\n");
+    let pid = |c: &Console, name: &str| c.ok(&format!("inspect --format {{{{.State.Pid}}}} {name}"));
+    let before = (pid(&c, "counter"), pid(&c, "sleeper"), pid(&c, "terminal"));
+    for round in 0..3 {
+        let engine = c.engine_mut().expect("an engine");
+        engine.kill();
+        // Something happens while nobody looks.
+        std::thread::sleep(PAUSE * (1 + round * 20));
+        engine.resume();
+        assert_eq!((pid(&c, "counter"), pid(&c, "sleeper"), pid(&c, "terminal")), before);
+        for name in ["counter", "sleeper", "terminal"] {
+            assert_eq!(c.state(name), "running");
+        }
+        assert_eq!(c.state("waiting"), "created");
+    }
+    assert_eq!(c.ok("wait short"), "5");
+    assert_eq!(c.ok("exec sleeper echo here"), "here");
+    c.ok("stop -t 0 counter");
+    let logs = c.logs("counter");
+    for (index, line) in logs.lines().enumerate() {
+        assert_eq!(line, format!("line {}", index + 1), "a line is lost or there twice");
+    }
+    assert!(logs.lines().count() > 30, "{logs}");
+}
+
+#[test]
+fn a_daemon_that_is_stopped_leaves_containers_running() {
+    let Some(mut c) = console() else { return };
+    c.ok(
+        "run -d --name sleeper -p 0:80 busybox:1.29 sh -c 'mkdir /w; echo served >/w/index.html; httpd -f -p 80 -h /w'",
+    );
+    let port = c.ok("port sleeper 80/tcp").lines().next().expect("a line").to_owned();
+    let port = port.rsplit(':').next().expect("a port").to_owned();
+    let fetch = |what: &str| {
+        let url = format!("http://127.0.0.1:{port}/");
+        let mut curl = std::process::Command::new("curl");
+        let output = tare_testkit::Output::of(
+            what,
+            curl.args(["--silent", "--show-error", "--retry", "5", "--retry-all-errors", &url]),
+        );
+        assert_eq!(output.stdout, "served\n", "{output}");
+    };
+    fetch("with the daemon");
+    c.engine_mut().expect("an engine").stop();
+    fetch("without it");
+    c.engine_mut().expect("an engine").resume();
+    fetch("with the next one");
+    assert_eq!(c.state("sleeper"), "running");
+}
+
+#[test]
+fn two_engines_do_not_know_each_other() {
+    let (Some(one), Some(two)) = (console(), console()) else { return };
+    one.ok("run -d --name same busybox:1.29 sleep 1000");
+    two.ok("run -d --name same busybox:1.29 sleep 1000");
+    let address = |c: &Console| c.ok("inspect --format {{.NetworkSettings.Networks.bridge.IPAddress}} same");
+    assert_ne!(address(&one), address(&two));
+    one.remove_all();
+    drop(one);
+    assert_eq!(two.state("same"), "running");
+    assert_eq!(two.ok("exec same echo here"), "here");
+}
