@@ -8,9 +8,8 @@ use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 
-use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_string, fsmount, fsopen, mount as mount2, mount_change, open_tree,
@@ -26,24 +25,31 @@ const MAX_OPTIONS: usize = 4095;
 /// gives EXDEV for the same reason, as it does by default.
 const OPTIONS: [(&str, &str); 3] = [("index", "off"), ("metacopy", "off"), ("redirect_dir", "off")];
 
-/// Whether this kernel lacks `lowerdir+`; found out by the first mount.
-static OLD_KERNEL: AtomicBool = AtomicBool::new(false);
+/// Whether this kernel has `lowerdir+`; found out before the first mount.
+static APPENDS: OnceLock<bool> = OnceLock::new();
 
 /// Mounts layers (topmost first) on each other, with upper and work directory on top, or read-only without them.
 pub fn mount(lowers: &[PathBuf], writable: Option<(&Path, &Path)>) -> Result<OwnedFd> {
     let too_long = |path: &Path| path.as_os_str().len() > MAX_VALUE;
     let upper_too_long = writable.is_some_and(|(upper, work)| too_long(upper) || too_long(work));
-    if !OLD_KERNEL.load(Ordering::Relaxed) && !upper_too_long && !lowers.iter().any(|l| too_long(l)) {
-        match mount_new(lowers, writable) {
-            Err(Error::Io { step: "fsconfig lowerdir+", source, .. })
-                if source.raw_os_error() == Some(Errno::INVAL.raw_os_error()) =>
-            {
-                OLD_KERNEL.store(true, Ordering::Relaxed);
-            }
-            other => return other,
-        }
+    if upper_too_long || lowers.iter().any(|lower| too_long(lower)) || !appends_layers()? {
+        return mount_old(lowers, writable);
     }
-    mount_old(lowers, writable)
+    mount_new(lowers, writable)
+}
+
+fn appends_layers() -> Result<bool> {
+    if let Some(known) = APPENDS.get() {
+        return Ok(*known);
+    }
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(Error::io("fsopen", "overlay"))?;
+    Ok(*APPENDS.get_or_init(|| appends(|key| fsconfig_set_string(&context, key, "/").is_ok())))
+}
+
+/// Whether an overlay that takes or refuses options one by one takes `lowerdir+`. Before Linux 6.5 it takes everything,
+/// and refuses only the mount; so one that nobody has must be refused.
+fn appends(takes: impl Fn(&str) -> bool) -> bool {
+    !takes("no-such-option") && takes("lowerdir+")
 }
 
 fn mount_new(lowers: &[PathBuf], writable: Option<(&Path, &Path)>) -> Result<OwnedFd> {
@@ -163,7 +169,7 @@ mod tests {
     use std::os::fd::AsRawFd;
     use std::path::{Path, PathBuf};
 
-    use super::{escape, mount, mount_old, relative};
+    use super::{appends, escape, mount, mount_old, relative};
 
     /// `<root>/layers/<n>/diff` with a file of its own each, topmost first; and upper and work directory.
     fn stack(root: &Path, count: usize) -> (Vec<PathBuf>, PathBuf, PathBuf) {
@@ -212,6 +218,13 @@ mod tests {
         assert!(mount(&lowers, None).is_ok());
         let error = mount(&[directory.path().join("layers/none/diff")], None).unwrap_err().to_string();
         assert!(error.starts_with("fsconfig lowerdir+ `") && error.contains("No such file"), "{error}");
+    }
+
+    #[test]
+    fn kernels_are_told_apart() {
+        assert!(!appends(|_| true), "before 6.5");
+        assert!(!appends(|_| false), "6.5 to 6.7");
+        assert!(appends(|key| key == "lowerdir+"), "since 6.8");
     }
 
     #[test]
