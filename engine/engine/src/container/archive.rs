@@ -65,7 +65,8 @@ impl Engine {
         let container = self.find(name)?;
         let place = self.place(&container, path).await?;
         let asked = path.to_owned();
-        crate::blocking(move || look(&place, &asked, &container)).await
+        let called = name.to_owned();
+        crate::blocking(move || look(&place, &asked, &called)).await
     }
 
     /// Reads a path in a container as an archive.
@@ -73,8 +74,8 @@ impl Engine {
         let container = self.find(name)?;
         let place = self.place(&container, path).await?;
         let asked = path.to_owned();
-        let looked = Arc::clone(&container);
-        let (stat, place) = crate::blocking(move || Ok((look(&place, &asked, &looked)?, place))).await?;
+        let called = name.to_owned();
+        let (stat, place) = crate::blocking(move || Ok((look(&place, &asked, &called)?, place))).await?;
         self.container_event(&container, "archive-path");
         let stream = produce(move |out| copy::get(&place.root, &place.path, out).map_err(io::Error::other));
         Ok((stat, stream))
@@ -98,10 +99,10 @@ impl Engine {
         let owner = if copy_uid_gid { Some((0, 0)) } else { None };
         let options = PutOptions { owner, no_overwrite_dir_non_dir };
         let asked = path.to_owned();
-        let target = Arc::clone(&container);
+        let called = name.to_owned();
         let reader = BufReader::new(stream::blocking_reader(source));
         crate::blocking(move || {
-            copy::put(place.root, &place.path, reader, options).map_err(|error| missing(error, &asked, &target))
+            copy::put(place.root, &place.path, reader, options).map_err(|error| missing(error, &asked, &called))
         })
         .await?;
         self.container_event(&container, "extract-to-dir");
@@ -156,7 +157,7 @@ impl Engine {
     }
 }
 
-fn look(place: &Place, asked: &str, container: &Container) -> Result<PathStat> {
+fn look(place: &Place, asked: &str, container: &str) -> Result<PathStat> {
     let stat = copy::stat(&place.root, &place.path).map_err(|error| missing(error, asked, container))?;
     let (seconds, nanoseconds) = stat.mtime;
     Ok(PathStat {
@@ -169,10 +170,10 @@ fn look(place: &Place, asked: &str, container: &Container) -> Result<PathStat> {
 }
 
 /// Docker's sentence about a path that is not there.
-fn missing(error: tare_images::Error, path: &str, container: &Container) -> Error {
+fn missing(error: tare_images::Error, path: &str, container: &str) -> Error {
     match error {
         tare_images::Error::NoPath(_) => {
-            Error::not_found(format!("Could not find the file {path} in container {}", container.id))
+            Error::not_found(format!("Could not find the file {path} in container {container}"))
         }
         other => crate::image::error(other),
     }

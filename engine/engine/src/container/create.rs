@@ -44,7 +44,14 @@ impl Engine {
         let id = random::id();
         self.fill_defaults(&id, &mut config, &mut host_config);
         let networks = endpoints(&mut config, &host_config, networking_config.endpoints_config.into_inner())?;
+        for (name, settings) in &networks {
+            // A network that does not exist is an error of the start.
+            if let Ok(net) = self.networks.find(name) {
+                crate::network::endpoint::check_addresses(&net, settings)?;
+            }
+        }
         self.check_modes(&host_config)?;
+        advice(&host_config, &mut warnings);
         let name = self.reserve_name(name, &id)?;
         let record = Record {
             id: id.clone(),
@@ -175,11 +182,16 @@ impl Engine {
             (&host.pid_mode, "PID namespace"),
             (&host.ipc_mode, "IPC namespace"),
         ] {
-            if let Some(other) = mode.strip_prefix("container:")
-                && let Err(error) = self.find(other)
-                && what != "network namespace"
-            {
-                return Err(error);
+            let Some(other) = mode.strip_prefix("container:").filter(|_| what != "network namespace") else { continue };
+            // Not 404, which clients take for a missing image.
+            let other = self.find(other).map_err(|error| Error::invalid(error.message))?;
+            let shared = other.read().record.host_config.ipc_mode.clone();
+            if what == "IPC namespace" && matches!(shared.as_str(), "private" | "none") {
+                return Err(Error::invalid(format!(
+                    "failed to join IPC namespace: container {}: non-shareable IPC (hint: use IpcMode:shareable for \
+                     the donor container)",
+                    other.id
+                )));
             }
         }
         security::options(host, &self.facts).map(|_| ())
@@ -200,6 +212,20 @@ impl Engine {
         if let Err(error) = cleaned {
             tracing::warn!("cleaning up after a failed creation: {error}");
         }
+    }
+}
+
+/// Settings that are taken but do not do what one might expect.
+fn advice(host: &HostConfig, warnings: &mut Vec<String>) {
+    if host.network_mode == "host" && (host.publish_all_ports || !host.port_bindings.is_empty()) {
+        warnings.push("Published ports are discarded when using host network mode".to_owned());
+    }
+    if host.resources.oom_kill_disable == Some(true) && host.resources.memory == 0 {
+        warnings.push(
+            "OOM killer is disabled for the container, but no memory limit is set, this can result in the system \
+             running out of resources."
+                .to_owned(),
+        );
     }
 }
 
@@ -316,6 +342,23 @@ mod tests {
         assert_eq!(split_link("db:sql").unwrap(), ("db", "sql"));
         assert_eq!(split_link("/db:/web/sql").unwrap(), ("/db", "sql"));
         assert_eq!(split_link("a:b:c").unwrap_err().message, "bad format for links: a:b:c");
+    }
+
+    #[test]
+    fn advice_is_given() {
+        let mut warnings = Vec::new();
+        let mut host = HostConfig { network_mode: "host".to_owned(), ..HostConfig::default() };
+        advice(&host, &mut warnings);
+        assert!(warnings.is_empty());
+        host.publish_all_ports = true;
+        host.resources.oom_kill_disable = Some(true);
+        advice(&host, &mut warnings);
+        assert_eq!(warnings.len(), 2);
+        host.resources.memory = 1 << 30;
+        host.network_mode = "bridge".to_owned();
+        warnings.clear();
+        advice(&host, &mut warnings);
+        assert!(warnings.is_empty());
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Engine {
 
     fn new_exec(&self, name: &str, config: ExecConfig) -> Result<Arc<Exec>> {
         let container = self.find(name)?;
-        runs(&container)?;
+        runs(&container, name)?;
         if config.cmd.as_ref().is_none_or(Vec::is_empty) {
             return Err(Error::invalid("No exec command specified"));
         }
@@ -177,7 +177,7 @@ impl Engine {
         if progress.started {
             return Err(Error::conflict(format!("exec command {id} is already running")));
         }
-        runs(&exec.container)?;
+        runs(&exec.container, &exec.container.id)?;
         progress.started = true;
         drop(progress);
         Ok(exec)
@@ -388,12 +388,12 @@ fn process_exists(pid: i32) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
-/// Fails with Docker's words unless the container runs.
-fn runs(container: &Container) -> Result<()> {
+/// Fails with Docker's words unless the container, called `name` by the client, runs.
+fn runs(container: &Container, name: &str) -> Result<()> {
     match container.read().state.status {
         Status::Running => Ok(()),
         Status::Paused => {
-            Err(Error::conflict(format!("Container {} is paused, unpause the container before exec", container.id)))
+            Err(Error::conflict(format!("Container {name} is paused, unpause the container before exec")))
         }
         Status::Restarting => Err(Error::restarting(&container.id)),
         _ => Err(Error::not_running(&container.id)),
@@ -403,7 +403,34 @@ fn runs(container: &Container) -> Result<()> {
 fn exec_failed(error: CallError) -> Error {
     match error {
         CallError::Failed(failure) if failure.kind == FailureKind::State => Error::conflict(failure.message),
-        CallError::Failed(failure) => Error::invalid(format!("{EXEC_FAILED}{}", failure.message)),
+        CallError::Failed(failure) => Error::invalid(failure_text(&failure.message)),
         CallError::Lost(error) => Error::internal(format!("{EXEC_FAILED}the container's shim is lost: {error}")),
+    }
+}
+
+/// What the runtime says about a command that could not be run, in Docker's words.
+fn failure_text(message: &str) -> String {
+    /// Mistakes about users are found before the runtime's part begins, in Docker.
+    const USERS: &[&str] = &["unable to find user ", "unable to find group ", "uids and gids must be "];
+    if USERS.iter().any(|start| message.starts_with(start)) {
+        return message.to_owned();
+    }
+    // Clients take their exit code, 126, from these words.
+    let denied = if message.ends_with("is a directory") { ": permission denied" } else { "" };
+    format!("{EXEC_FAILED}{message}{denied}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_read_as_dockers() {
+        assert_eq!(
+            failure_text("exec: \"/etc\": is a directory"),
+            format!("{EXEC_FAILED}exec: \"/etc\": is a directory: permission denied")
+        );
+        let user = "unable to find user x: no matching entries in passwd file";
+        assert_eq!(failure_text(user), user);
     }
 }

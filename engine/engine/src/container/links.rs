@@ -25,9 +25,10 @@ impl Engine {
     pub(crate) fn running_links(&self, record: &Record) -> Result<Links> {
         let mut links = Links::default();
         for (id, alias) in &record.links {
-            let child = self.find(id)?;
+            let own = &record.name;
+            let child = self.find(id).map_err(|_| gone(record, id, alias))?;
             let inner = child.read();
-            let (child, own) = (&inner.record, &record.name);
+            let child = &inner.record;
             if !inner.state.is_alive() {
                 return Err(Error::internal(format!(
                     "Cannot link to a non running container: /{} AS /{own}/{alias}",
@@ -36,10 +37,7 @@ impl Engine {
             }
             let address = inner.sandbox.endpoints.iter().find(|endpoint| endpoint.network_name == "bridge");
             let Some(address) = address.and_then(|endpoint| endpoint.ipv4).map(|cidr| cidr.address()) else {
-                return Err(Error::internal(format!(
-                    "Cannot link to /{}, as it does not belong to the default network",
-                    child.name
-                )));
+                return Err(Error::internal(format!("container {id} not attached to default bridge network")));
             };
             let mut names = vec![alias.clone(), child.config.hostname.clone()];
             if child.name != *alias {
@@ -145,6 +143,13 @@ impl Engine {
         };
         files::resolv_conf(&wanted)
     }
+}
+
+/// The error about a linked container that was removed; its name at the time of linking is in the shown links.
+fn gone(record: &Record, id: &str, alias: &str) -> Error {
+    let end = format!(":/{}/{alias}", record.name);
+    let name = record.host_config.links.iter().find_map(|link| link.strip_suffix(&end)).unwrap_or(id);
+    Error::internal(format!("Cannot link to a non running container: {name} AS /{}/{alias}", record.name))
 }
 
 /// Docker's variables for one link.

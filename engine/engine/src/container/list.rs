@@ -101,17 +101,29 @@ impl Engine {
         };
         for value in filters.get("status") {
             if !["created", "running", "paused", "restarting", "removing", "exited", "dead"].contains(&value) {
-                return Err(Error::invalid(format!("invalid filter 'status={value}'")));
+                return Err(Error::invalid(format!(
+                    "invalid filter 'status={value}': invalid value for state ({value}): must be one of created, \
+                     running, paused, restarting, removing, exited, dead"
+                )));
             }
         }
         for value in filters.get("health") {
             if !["none", "starting", "healthy", "unhealthy"].contains(&value) {
-                return Err(Error::invalid(format!("invalid filter 'health={value}'")));
+                return Err(Error::invalid(format!(
+                    "invalid filter 'health={value}': invalid value for health ({value}): must be one of none, \
+                     starting, healthy, unhealthy"
+                )));
             }
         }
         let exited = filters
             .get("exited")
-            .map(|text| text.parse().map_err(|_| Error::invalid(format!("invalid filter 'exited={text}'"))))
+            .map(|text| {
+                text.parse().map_err(|_| {
+                    Error::invalid(format!(
+                        "invalid filter 'exited={text}': strconv.Atoi: parsing {text:?}: invalid syntax"
+                    ))
+                })
+            })
             .collect::<Result<Vec<i32>>>()?;
         let ancestors: Vec<_> = filters.get("ancestor").filter_map(|name| self.image_id(name)).collect();
         let networks: Vec<_> = filters

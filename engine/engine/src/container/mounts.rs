@@ -68,9 +68,11 @@ pub(crate) fn bind(spec: &str) -> Result<Mount> {
     if !valid_mode(mode) && !mode.is_empty() {
         return Err(Error::invalid(format!("invalid mode: {mode}")));
     }
-    let destination = destination(target).map_err(|error| {
-        if target.starts_with('/') { error } else { error.context(format!("invalid volume specification: '{spec}': ")) }
-    })?;
+    let kind = if source.starts_with('/') { "bind" } else { "volume" };
+    let wrong = |error: Error| {
+        error.context(format!("invalid volume specification: '{spec}': invalid mount config for type \"{kind}\": "))
+    };
+    let destination = destination(target).map_err(wrong)?;
     let options: Vec<_> = mode.split(',').collect();
     let propagation = options.iter().find(|option| PROPAGATIONS.contains(option)).copied();
     let mut mount = Mount {
@@ -90,7 +92,7 @@ pub(crate) fn bind(spec: &str) -> Result<Mount> {
         mount.create_source = true;
     } else {
         if propagation.is_some() {
-            return Err(Error::invalid(format!("invalid mode: {mode}")));
+            return Err(wrong(Error::invalid("field BindOptions must not be specified")));
         }
         mount.kind = MountKind::Volume;
         mount.driver = "local".to_owned();
@@ -347,10 +349,23 @@ mod tests {
             ("a:b:c:d", "invalid volume specification: 'a:b:c:d'"),
             ("/a:/b:what", "invalid mode: what"),
             ("/a:/b:ro,rw", "invalid mode: ro,rw"),
-            ("/a:/", "invalid specification: destination can't be '/'"),
+            (
+                "/a:/",
+                "invalid volume specification: '/a:/': invalid mount config for type \"bind\": invalid specification: \
+                 destination can't be '/'",
+            ),
+            (
+                "/a:b",
+                "invalid volume specification: '/a:b': invalid mount config for type \"bind\": invalid mount path: 'b' \
+                 mount path must be absolute",
+            ),
             (":/b", "invalid volume specification: ':/b'"),
             ("/b:ro", "invalid volume specification: '/b:ro'"),
-            ("vol:/b:shared", "invalid mode: shared"),
+            (
+                "vol:/b:shared",
+                "invalid volume specification: 'vol:/b:shared': invalid mount config for type \"volume\": field \
+                 BindOptions must not be specified",
+            ),
         ] {
             assert_eq!(bind(spec).unwrap_err().message, message);
         }

@@ -46,7 +46,9 @@ impl Engine {
                 return Err(Error::invalid(format!("logger: no log driver named '{other}' is registered")));
             }
         };
-        if let Some(unknown) = options.keys().find(|name| !known.contains(&name.as_str())) {
+        log_mode(options.get("mode").map(String::as_str), options.get("max-buffer-size").map(String::as_str))?;
+        let common = |name: &str| matches!(name, "mode" | "max-buffer-size");
+        if let Some(unknown) = options.keys().find(|name| !known.contains(&name.as_str()) && !common(name)) {
             return Err(Error::invalid(format!("unknown log opt '{unknown}' for {driver} log driver")));
         }
         for unsupported in ["labels-regex", "env-regex"] {
@@ -87,6 +89,21 @@ impl Engine {
             attrs: attributes(id, name, config, host),
         })
     }
+}
+
+/// Checks the options every driver has. Lines are written to files as they come, so that both modes are the same here.
+fn log_mode(mode: Option<&str>, buffer: Option<&str>) -> Result<()> {
+    if let Some(mode) = mode.filter(|mode| !matches!(*mode, "" | "blocking" | "non-blocking")) {
+        return Err(Error::invalid(format!("logger: logging mode not supported: {mode}")));
+    }
+    let Some(buffer) = buffer else { return Ok(()) };
+    if mode != Some("non-blocking") {
+        return Err(Error::invalid("logger: max-buffer-size option is only supported with 'mode=non-blocking'"));
+    }
+    if size(buffer).is_none() {
+        return Err(Error::invalid(format!("error parsing option max-buffer-size: invalid size: '{buffer}'")));
+    }
+    Ok(())
 }
 
 /// The attributes that the options `labels`, `env` and `tag` store with each line.

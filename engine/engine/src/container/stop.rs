@@ -55,9 +55,10 @@ impl Engine {
 
     /// Sends a signal. SIGKILL and the container's stop signal count as stopping by hand.
     pub async fn kill(self: &Arc<Self>, name: &str, signal: Option<&str>) -> Result<()> {
-        let number = signal.filter(|signal| !signal.is_empty()).map_or(Ok(signal::KILL), signal::parse)?;
-        let container = self.find(name)?;
         let failed = |error: Error| error.context(format!("cannot kill container: {name}: "));
+        let signal = signal.filter(|signal| !signal.is_empty());
+        let number = signal.map_or(Ok(signal::KILL), signal::parse).map_err(failed)?;
+        let container = self.find(name).map_err(failed)?;
         let restarting = container.read().state.status == Status::Restarting;
         if restarting && number == signal::KILL {
             let _operation = container.operation.lock().await;

@@ -31,13 +31,18 @@ impl Engine {
             .map_err(|error| Error::internal(format!("error running ps: {error}")))?;
         if !output.status.success() {
             let text = String::from_utf8_lossy(&output.stderr);
-            return Err(Error::internal(format!("error running ps: {}", text.trim())));
+            return Err(Error::internal(format!("ps: {}", first_line(&text))));
         }
         let text = output.stdout.get(..OUTPUT_BYTES_MAX).unwrap_or(&output.stdout);
         let response = parse(&String::from_utf8_lossy(text), &pids)?;
         self.container_event(&container, "top");
         Ok(response)
     }
+}
+
+/// ps explains a mistake in its first line; its usage follows.
+fn first_line(text: &str) -> &str {
+    text.trim().lines().next().unwrap_or_default()
 }
 
 /// Arguments that would make ps print something other than processes, or titles of the user's making.
@@ -83,6 +88,12 @@ fn parse(text: &str, pids: &[i32]) -> Result<TopResponse> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mistake_is_one_line() {
+        assert_eq!(first_line("error: unknown format\n\nUsage:\n ps [options]\n"), "error: unknown format");
+        assert_eq!(first_line(""), "");
+    }
 
     #[test]
     fn only_the_containers_processes() {

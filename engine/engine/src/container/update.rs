@@ -24,7 +24,7 @@ impl Engine {
             return Err(Error::invalid("Renaming a container with the same name as its current name"));
         }
         let allocate = |error: Error| error.context("Error when allocating new name: ");
-        names::validate(new).map_err(allocate)?;
+        names::validate(&format!("/{new}")).map_err(allocate)?;
         {
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
             index.reserve_name(new, &container.id).map_err(allocate)?;

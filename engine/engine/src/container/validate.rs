@@ -251,7 +251,27 @@ fn cpu(resources: &Resources, cpus: usize) -> Result<()> {
     if resources.cpu_quota > 0 && resources.cpu_quota < 1000 {
         return Err(Error::invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)"));
     }
-    cpuset(&resources.cpuset_cpus, cpus)
+    cpuset(&resources.cpuset_cpus, cpus)?;
+    memory_nodes(&resources.cpuset_mems, &nodes_online())
+}
+
+/// The machine's memory nodes as a kernel list; `0` where the kernel has no NUMA.
+fn nodes_online() -> String {
+    let text = std::fs::read_to_string("/sys/devices/system/node/online").unwrap_or_default();
+    if text.trim().is_empty() { "0".to_owned() } else { text.trim().to_owned() }
+}
+
+fn memory_nodes(list: &str, online: &str) -> Result<()> {
+    if list.is_empty() {
+        return Ok(());
+    }
+    let Some(asked) = parse_list(list) else {
+        return Err(Error::invalid(format!("Invalid value {list} for cpuset mems")));
+    };
+    if asked.is_subset(&parse_list(online).unwrap_or_default()) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("Requested memory nodes are not available - requested {list}, available: {online}")))
 }
 
 fn cpuset(list: &str, cpus: usize) -> Result<()> {
@@ -332,6 +352,12 @@ mod tests {
             "Requested CPUs are not available - requested 0,99, available: 0-1"
         );
         assert_eq!(check(|_, h| h.resources.cpuset_cpus = "0-1".into()), "ok");
+        assert!(memory_nodes("", "0").is_ok());
+        assert!(memory_nodes("0-1", "0-3").is_ok());
+        assert_eq!(
+            memory_nodes("99", "0").unwrap_err().message,
+            "Requested memory nodes are not available - requested 99, available: 0"
+        );
     }
 
     #[test]

@@ -44,10 +44,7 @@ impl Networks {
         }
         let taken = self.subnets();
         for config in &mut configs {
-            let subnet: Cidr = config
-                .subnet
-                .parse()
-                .map_err(|_| Error::invalid(format!("invalid subnet {}: invalid CIDR address", config.subnet)))?;
+            let subnet: Cidr = config.subnet.parse().map_err(|_| super::bad_subnet(&config.subnet))?;
             if asked && taken.iter().any(|other| other.overlaps(subnet)) {
                 return Err(Error::forbidden(
                     "invalid pool request: Pool overlaps with other one on this address space",
@@ -90,10 +87,11 @@ impl Networks {
                 )));
             }
             other => {
-                return Err(Error::not_found(format!(
-                    "could not find plugin {other} in v1 plugin registry: plugin not found"
-                )));
+                return Err(Error::not_found(format!("plugin {other:?} not found")));
             }
+        }
+        if request.scope == "swarm" {
+            return Err(Error::forbidden("cannot create a swarm scoped network when swarm is not active"));
         }
         if request.ingress
             || request.config_only
@@ -106,7 +104,7 @@ impl Networks {
         }
         let ipam = request.ipam.unwrap_or_default();
         if !matches!(ipam.driver.as_str(), "" | "default") {
-            return Err(Error::not_found(format!("could not find IPAM driver {:?}", ipam.driver)));
+            return Err(Error::not_found(format!("plugin {:?} not found", ipam.driver)));
         }
         Ok(Record {
             enable_ipv4: request.enable_ipv4.unwrap_or(true),
@@ -215,7 +213,12 @@ impl Engine {
         }
         let engine = Arc::clone(self);
         let removed = Arc::clone(&net);
-        crate::blocking(move || engine.networks.remove(&removed)).await?;
+        let remove = move || {
+            let result = engine.networks.remove(&removed);
+            engine.forget_network_names(&removed);
+            result
+        };
+        crate::blocking(remove).await?;
         self.network_event("destroy", &net.id, &net.name, "");
         Ok(())
     }
@@ -227,7 +230,17 @@ impl Engine {
         let _operation = container.operation.lock().await;
         let settings = request.endpoint_config.unwrap_or_default();
         let mode = container.read().record.host_config.network_mode.clone();
-        if mode.starts_with("container:") || mode == "host" || matches!(net.name.as_str(), "host" | "none") {
+        if net.name == "host" && mode != "host" {
+            return Err(Error::invalid(
+                "cannot connect container to host network - container must be created in host network mode",
+            ));
+        }
+        if net.name == "none" {
+            return Err(Error::invalid(
+                "container cannot be connected to multiple networks with one of the networks in private (none) mode",
+            ));
+        }
+        if mode.starts_with("container:") || mode == "host" {
             return Err(Error::invalid(
                 "container sharing network namespace with another container or host cannot be connected to any other \
                  network",
@@ -286,7 +299,9 @@ impl Engine {
     pub async fn network_disconnect(self: &Arc<Self>, name: &str, request: NetworkDisconnectRequest) -> Result<()> {
         let net = self.networks.find(name)?;
         let container = match self.find(&request.container) {
-            Err(error) if request.force && error.kind == ErrorKind::NotFound => return Ok(()),
+            Err(error) if request.force && error.kind == ErrorKind::NotFound => {
+                return Err(Error::not_found(format!("endpoint {} not found", request.container)));
+            }
             found => found?,
         };
         let _operation = container.operation.lock().await;

@@ -135,6 +135,14 @@ fn allocate(inner: &mut NetInner, settings: &EndpointSettings) -> Result<Vec<(Ci
             }
         }
     }
+    if let Some(lost) = asked.iter().find(|wanted| !addresses.iter().any(|(got, _)| got.address() == **wanted)) {
+        // The network may have been made anew, with other subnets, since the container was created.
+        release(inner, addresses.iter().map(|(address, _)| address.address()));
+        return Err(Error::invalid(format!(
+            "invalid config for network {}: invalid endpoint settings:\nno configured subnet contains IP address {lost}",
+            inner.record.name
+        )));
+    }
     Ok(addresses)
 }
 

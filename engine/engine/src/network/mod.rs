@@ -276,12 +276,13 @@ fn network_of(address: IpAddr, prefix: u8) -> Result<Cidr> {
     Ok(cidr.network())
 }
 
+fn bad_subnet(text: &str) -> Error {
+    Error::invalid(format!("invalid network config:\ninvalid subnet {text}: invalid CIDR block notation"))
+}
+
 /// The pool of one subnet.
 fn pool(config: &IpamConfig) -> Result<Ipam> {
-    let subnet: Cidr = config
-        .subnet
-        .parse()
-        .map_err(|_| Error::invalid(format!("invalid subnet {}: invalid CIDR address", config.subnet)))?;
+    let subnet: Cidr = config.subnet.parse().map_err(|_| bad_subnet(&config.subnet))?;
     let range = match config.ip_range.as_str() {
         "" => None,
         text => {
@@ -301,12 +302,14 @@ fn bridge_spec(record: &Record) -> Result<BridgeSpec> {
     let mut subnets = Vec::new();
     for config in &record.ipam.config {
         let pool = pool(config)?;
-        let subnet: Cidr =
-            config.subnet.parse().map_err(|_| Error::invalid(format!("invalid subnet {}", config.subnet)))?;
+        let subnet: Cidr = config.subnet.parse().map_err(|_| bad_subnet(&config.subnet))?;
         subnets.push(BridgeSubnet { subnet, gateway: Some(pool.gateway()) });
     }
     let mtu = match record.options.get(OPTION_MTU) {
-        Some(text) => Some(text.parse().map_err(|_| Error::invalid(format!("invalid MTU: {text}")))?),
+        Some(text) => Some(text.parse().map_err(|_| {
+            let reason = format!("(strconv.Atoi: parsing {text:?}: invalid syntax)");
+            Error::invalid(format!("failed to parse {OPTION_MTU} value: {text} {reason}"))
+        })?),
         None => None,
     };
     Ok(BridgeSpec {

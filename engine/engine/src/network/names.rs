@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use tare_network::dns::zone;
 use tare_network::resolv::Upstream;
 
+use super::Net;
 use super::sandbox::Sandbox;
 use crate::Engine;
 use crate::container::record::Record;
@@ -63,10 +64,41 @@ impl Engine {
         }
     }
 
+    /// Removes a network's file, once the network is gone.
+    pub(crate) fn forget_network_names(&self, net: &Net) {
+        let _names = net.names();
+        if let Err(error) = zone::remove_network(&self.names_directory(), &net.id) {
+            tracing::warn!("removing the names of network {}: {error}", net.name);
+        }
+    }
+
+    /// Removes the files of networks and containers that do not exist. Blocking.
+    pub(crate) fn sweep_names(&self) {
+        let directory = self.names_directory();
+        let networks = self.networks.all();
+        for id in crate::recover::names_in(&directory.join("networks")) {
+            if !networks.iter().any(|net| net.id == id)
+                && let Err(error) = zone::remove_network(&directory, &id)
+            {
+                tracing::warn!("removing the names of network {id}, which does not exist: {error}");
+            }
+        }
+        let containers = self.all_containers();
+        for id in crate::recover::names_in(&directory.join("containers")) {
+            if !containers.iter().any(|container| container.id == id) {
+                self.forget_names(&id);
+            }
+        }
+    }
+
     fn write_network_names(&self, network_id: &str, starting: Option<(&Record, &Sandbox)>) -> Result<()> {
         let Ok(net) = self.networks.find(network_id) else { return Ok(()) };
         // Held while the file is made, or an older list could replace a newer one.
         let _names = net.names();
+        if self.networks.find(network_id).is_err() {
+            // Removed meanwhile, with its file.
+            return Ok(());
+        }
         let mut records = Vec::new();
         for container in self.all_containers() {
             let inner = container.read();

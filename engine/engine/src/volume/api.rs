@@ -43,8 +43,16 @@ impl Engine {
         if request.cluster_volume_spec.is_some() {
             return Err(Error::invalid("cluster volumes are not supported: this engine is not part of a swarm"));
         }
-        let (volume, new) =
-            self.volumes.create(&request.name, request.labels.into_inner(), request.driver_opts.into_inner())?;
+        let (volume, new) = self
+            .volumes
+            .create(&request.name, request.labels.into_inner(), request.driver_opts.into_inner())
+            .map_err(|error| {
+                if error.message.starts_with("create ") {
+                    error
+                } else {
+                    error.context(format!("create {}: ", request.name))
+                }
+            })?;
         if new {
             self.volume_event("create", &volume.name, &[]);
         }

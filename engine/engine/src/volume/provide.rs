@@ -22,7 +22,8 @@ impl Engine {
             if !mode.split(',').all(|option| matches!(option, "rw" | "ro" | "z" | "Z")) {
                 return Err(Error::invalid(format!("invalid mode: {mode}")));
             }
-            let other = self.find(name)?;
+            // Not 404, which clients take for a missing image.
+            let other = self.find(name).map_err(|error| Error::invalid(error.message))?;
             let read_only = mode.split(',').any(|option| option == "ro");
             for mount in &other.read().record.mounts {
                 if matches!(mount.kind, MountKind::Bind | MountKind::Volume) {
