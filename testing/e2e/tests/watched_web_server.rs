@@ -134,6 +134,8 @@ fn links_and_environment(c: &Console) {
     let expected = format!("Cannot link to a non running container: {} AS {}/insideweb", name(&web), name(&agent));
     assert!(refused.contains(&expected), "{refused}\n{expected}");
     assert_eq!(c.ok(&format!("start {web}")), web);
+    // The agent ends at the first request without an answer: the server must listen (port 80, state LISTEN) before.
+    c.until(&format!("exec {web} cat /proc/net/tcp"), |sockets| sockets.contains(":0050 00000000:0000 0A"));
     assert_eq!(c.ok(&format!("start {agent}")), agent);
 
     let address = c.ok(&format!("inspect --format {{{{.NetworkSettings.Networks.bridge.IPAddress}}}} {web}"));
