@@ -1,11 +1,12 @@
 //! What cargo itself does not do: `cargo xtask build` makes everything that is installed, `cargo xtask tidy` checks what
-//! the compiler does not.
+//! the compiler does not, `cargo xtask vm-test` tries it all on another kernel.
 //!
-//! Read in this order: [`build`], [`tidy`].
+//! Read in this order: [`build`], [`tidy`], [`vm`].
 #![forbid(unsafe_code)]
 
 mod build;
 mod tidy;
+mod vm;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -16,6 +17,8 @@ fn main() -> ExitCode {
     let result = match arguments.as_slice() {
         ["build"] => build::run(),
         ["tidy"] => tidy::run(),
+        ["vm-test"] => vm::run(None),
+        ["vm-test", package] => vm::run(Some(package)),
         _ => Err(USAGE.to_owned()),
     };
     match result {
@@ -30,7 +33,8 @@ fn main() -> ExitCode {
 const USAGE: &str = "usage: cargo xtask <command>
 
   build   release binaries, completions and man pages, in target/dist
-  tidy    layering, sizes, documentation, unsafe code, dependencies";
+  tidy    layering, sizes, documentation, unsafe code, dependencies
+  vm-test [PACKAGE]  the engine on cgroup v2 and Debian's kernel (or that package's), emulated";
 
 /// The repository.
 fn root() -> &'static Path {

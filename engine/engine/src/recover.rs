@@ -212,6 +212,7 @@ impl Engine {
         if let Err(error) = self.networks.mechanism.reconcile(&expected) {
             tracing::warn!("removing network leftovers: {error}");
         }
+        self.sweep_names();
         self.sweep_cgroups(&containers);
     }
 
@@ -318,7 +319,8 @@ fn dial(path: &Path) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-fn names_in(directory: &Path) -> Vec<String> {
+/// What is in a directory; nothing if there is none.
+pub(crate) fn names_in(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
