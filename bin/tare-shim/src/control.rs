@@ -5,10 +5,10 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with};
 use tare_shim_protocol::{Event, Message, Outcome, PACKET_BYTES_MAX, Reply, Request, decode, encode};
@@ -79,7 +79,11 @@ impl Controls {
     pub(crate) fn listen(&mut self, poller: &Poller, path: &Path) -> io::Result<()> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        let address = SocketAddrUnix::new(path)?;
+        // Through the directory's descriptor: an address has room for 108 bytes, a path may be longer.
+        let (directory, name) = (path.parent().unwrap_or(Path::new("/")), path.file_name().unwrap_or_default());
+        let directory = rustix::fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let address = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
+        let address = SocketAddrUnix::new(&address)?;
         let old = rustix::process::umask(Mode::from_raw_mode(0o177));
         let mut bound = bind(&socket, &address);
         if bound == Err(Errno::ADDRINUSE) {

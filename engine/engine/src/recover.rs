@@ -5,11 +5,12 @@
 //! exit record is a container that has ended; anything else is the rest of a lost run.
 
 use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use tare_network::Expected;
 use tare_shim_protocol::{ExitRecord, Op, SOCKET_NAME, STATE_NAME, ShimState};
@@ -314,7 +315,12 @@ fn boot_id() -> String {
 fn dial(path: &Path) -> Result<OwnedFd> {
     let failed = |error: rustix::io::Errno| Error::io("connect", path.display(), error);
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(failed)?;
-    let address = SocketAddrUnix::new(path).map_err(failed)?;
+    // Through the directory's descriptor: an address has room for 108 bytes, a path may be longer.
+    let (directory, name) = (path.parent().unwrap_or(Path::new("/")), path.file_name().unwrap_or_default());
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(directory, flags, Mode::empty()).map_err(failed)?;
+    let address = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
+    let address = SocketAddrUnix::new(&address).map_err(failed)?;
     connect(&socket, &address).map_err(failed)?;
     Ok(socket)
 }
