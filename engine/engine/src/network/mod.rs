@@ -114,6 +114,12 @@ impl Networks {
             store,
         };
         for record in records {
+            // Another engine may have taken the default bridge's name while this one was away: then a new one is made.
+            let bridge = record.options.get(OPTION_BRIDGE_NAME).cloned().unwrap_or_default();
+            if record.name == "bridge" && !networks.mechanism.bridge_is_free(&bridge).map_err(network_error)? {
+                networks.store.write_sync(vec![Change::Delete(Kind::Network, record.id)])?;
+                continue;
+            }
             networks.restore(record)?;
         }
         networks.predefine(config, instance)?;
