@@ -35,7 +35,7 @@ impl Engine {
             inner.shim = None;
             std::mem::take(&mut inner.sandbox)
         };
-        self.release_sandbox(container, &sandbox);
+        self.drop_sandbox(&container.id, &sandbox);
         self.refresh_names(&sandbox);
         self.execs.container_exited(&container.id);
         let (snapshot, attributes, outcome) = settle(container, &exit);

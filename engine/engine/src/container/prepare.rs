@@ -59,7 +59,7 @@ impl Engine {
                 Ok(prepared)
             }
             (Ok(prepared), Err(error)) => {
-                self.release_sandbox(container, &prepared.sandbox);
+                self.drop_sandbox(&container.id, &prepared.sandbox);
                 crate::remove_tree(&prepared.bundle);
                 Err(error)
             }

@@ -73,7 +73,7 @@ impl Engine {
                 Ok(())
             }
             Err(error) => {
-                self.release_sandbox(container, &sandbox);
+                self.drop_sandbox(&container.id, &sandbox);
                 crate::remove_tree(&self.bundle(&container.id));
                 Err(self.failed_to_start(container, error))
             }
@@ -179,7 +179,7 @@ fn call_failed(error: CallError) -> Error {
     }
 }
 
-/// A descriptor's path for processes that share this one's descriptor table.
+/// Descriptors for a shim, with what each is for.
 pub(crate) type Fds = Vec<(FdRole, OwnedFd)>;
 
 /// Where a container's process finds its namespaces.

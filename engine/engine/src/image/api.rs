@@ -1,6 +1,5 @@
 //! Listing and describing images, their names, and removing them.
 
-use tare_docker_api::container::Healthcheck;
 use tare_docker_api::filters::Filters;
 use tare_docker_api::go::Empty;
 use tare_docker_api::image::{History, ImageConfig, ImageInspect, ImageSummary, Metadata, RootFs};
@@ -10,7 +9,7 @@ use tare_images::Image;
 use tare_images::oci::Config;
 use tare_reference::Reference;
 
-use super::{error, platform};
+use super::{error, healthcheck, platform};
 use crate::Engine;
 use crate::error::{Error, Result};
 use crate::filter;
@@ -184,14 +183,7 @@ fn image_config(config: &Config) -> ImageConfig {
         labels: config.labels.clone().into(),
         stop_signal: config.stop_signal.clone(),
         args_escaped: config.args_escaped,
-        healthcheck: config.healthcheck.as_ref().map(|check| Healthcheck {
-            test: check.test.clone().into(),
-            interval: check.interval,
-            timeout: check.timeout,
-            start_period: check.start_period,
-            start_interval: check.start_interval,
-            retries: check.retries,
-        }),
+        healthcheck: config.healthcheck.as_ref().map(healthcheck),
         on_build: config.on_build.clone().unwrap_or_default().into(),
         shell: config.shell.clone().unwrap_or_default().into(),
     }

@@ -131,14 +131,7 @@ fn defaults(config: &Config) -> ImageDefaults {
         working_dir: config.working_dir.clone(),
         labels: config.labels.clone(),
         stop_signal: config.stop_signal.clone(),
-        healthcheck: config.healthcheck.as_ref().map(|check| Healthcheck {
-            test: check.test.clone().into(),
-            interval: check.interval,
-            timeout: check.timeout,
-            start_period: check.start_period,
-            start_interval: check.start_interval,
-            retries: check.retries,
-        }),
+        healthcheck: config.healthcheck.as_ref().map(healthcheck),
         shell: config.shell.clone().unwrap_or_default(),
         on_build: config.on_build.clone().unwrap_or_default(),
     }
@@ -147,4 +140,16 @@ fn defaults(config: &Config) -> ImageDefaults {
 /// The image store's size in total.
 pub(crate) fn layers_size(store: &ImageStore) -> i64 {
     i64::try_from(store.total_size()).unwrap_or(i64::MAX)
+}
+
+/// An image's health check in the API's form.
+fn healthcheck(check: &tare_images::oci::Healthcheck) -> Healthcheck {
+    Healthcheck {
+        test: check.test.clone().into(),
+        interval: check.interval,
+        timeout: check.timeout,
+        start_period: check.start_period,
+        start_interval: check.start_interval,
+        retries: check.retries,
+    }
 }

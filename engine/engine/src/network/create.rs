@@ -375,11 +375,6 @@ impl Engine {
     }
 
     /// Takes a container's ports and addresses back when it has ended.
-    pub(crate) fn release_sandbox(&self, container: &Container, sandbox: &super::sandbox::Sandbox) {
-        self.drop_sandbox(&container.id, sandbox);
-    }
-
-    /// The same by ID.
     pub(crate) fn drop_sandbox(&self, id: &str, sandbox: &super::sandbox::Sandbox) {
         self.networks.unpublish(id, &sandbox.mappings);
         for endpoint in &sandbox.endpoints {
