@@ -40,6 +40,6 @@ pub use error::{Error, Result};
 pub use ipam::{Ipam, IpamError};
 pub use netns::Netns;
 pub use network::{Config, Network};
-pub use pools::{Pools, SubnetLock};
+pub use pools::{HostLock, Pools};
 pub use ports::{BoundPort, HostPort, PortError, PortMapping, PortRequest, Ports, Protocol, Target};
 pub use reconcile::{Expected, Reconciled};

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tare_netlink::{Protocol, Socket};
@@ -16,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::firewall::items::{self, Item};
 use crate::firewall::{self, FAMILY, SETS};
 use crate::netns::ReadyNamespaces;
-use crate::pools::{LOCK_PATH, Pools, SubnetLock};
+use crate::pools::{HostLock, Pools};
 
 /// Elements changed in one transaction: with the longest keys (about 130 bytes on the wire) they stay below the default
 /// send buffer of 208 KiB.
@@ -97,21 +96,21 @@ impl Network {
     }
 
     /// Chooses a subnet that no network in `taken` and no route or address of this host overlaps, of a given prefix
-    /// length or of the pool's. Keep the lock until [`Network::ensure_bridge`] has made the subnet visible to others.
+    /// length or of the pool's.
     pub fn choose_subnet(
         &self,
         pools: &Pools,
         ipv6: bool,
         size: Option<u8>,
         taken: &[Cidr],
-    ) -> Result<(Cidr, SubnetLock)> {
-        let lock = SubnetLock::acquire(Path::new(LOCK_PATH))?;
+        _lock: &HostLock,
+    ) -> Result<Cidr> {
         let live = self.live_networks()?;
         let subnet = match size {
             Some(size) => pools.choose_sized(ipv6, size, taken, &live),
             None => pools.choose(ipv6, taken, &live),
         };
-        Ok((subnet.ok_or(Error::NoSubnet)?, lock))
+        subnet.ok_or(Error::NoSubnet)
     }
 
     /// The networks that this host has addresses in or routes to (default routes aside).

@@ -10,8 +10,9 @@ use rustix::fs::{FlockOperation, flock};
 use crate::cidr::Cidr;
 use crate::error::{Error, Result};
 
-/// Held by whichever engine on this host is choosing a subnet; in `/run` because it must mean the same to all of them.
-pub(crate) const LOCK_PATH: &str = "/run/tare-subnets.lock";
+/// Held by whichever engine on this host chooses a subnet or the name of its default bridge; in `/run` because it must
+/// mean the same to all of them.
+const LOCK_PATH: &str = "/run/tare-subnets.lock";
 
 /// Pools that subnets are cut from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,16 +27,21 @@ struct Pool {
     size: u8,
 }
 
-/// While it lives, no other engine on this host chooses a subnet.
+/// While it lives, no other engine on this host chooses a subnet or a name for its default bridge: take it before the
+/// choice, keep it until [`Network::ensure_bridge`](crate::Network::ensure_bridge) has made the choice visible.
 #[derive(Debug)]
-pub struct SubnetLock {
+pub struct HostLock {
     _file: File,
 }
 
-impl SubnetLock {
+impl HostLock {
     /// Waits for the lock.
-    pub(crate) fn acquire(path: &Path) -> Result<Self> {
-        let step = "lock subnets";
+    pub fn acquire() -> Result<Self> {
+        Self::acquire_at(Path::new(LOCK_PATH))
+    }
+
+    fn acquire_at(path: &Path) -> Result<Self> {
+        let step = "lock this host's networks";
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)

@@ -3,7 +3,7 @@
 mod support;
 
 use support::{Machine, bridge, endpoint, ip, machine, nft, open};
-use tare_network::{BridgeSpec, Error, Expected, Pools, PortMapping, Protocol, Reconciled, host_ifname};
+use tare_network::{BridgeSpec, Error, Expected, HostLock, Pools, PortMapping, Protocol, Reconciled, host_ifname};
 
 fn mapping(protocol: Protocol, host_ip: &str, host_port: u16, container_ip: &str) -> PortMapping {
     PortMapping { protocol, host_ip: ip(host_ip), host_port, container_ip: ip(container_ip), container_port: 80 }
@@ -301,10 +301,10 @@ fn firewalls_that_drop_are_named() {
 fn subnets_are_chosen_around_what_is_there() {
     machine(|machine| {
         machine.network.ensure_bridge(&bridge("tare0", &["172.17.0.0/16"])).unwrap();
-        let (subnet, lock) = machine.network.choose_subnet(&Pools::docker(), false, None, &[]).unwrap();
+        let lock = HostLock::acquire().unwrap();
+        let subnet = machine.network.choose_subnet(&Pools::docker(), false, None, &[], &lock).unwrap();
         assert_eq!(subnet.to_string(), "172.18.0.0/16");
-        drop(lock);
-        let (subnet, _lock) = machine.network.choose_subnet(&Pools::docker(), false, Some(24), &[subnet]).unwrap();
+        let subnet = machine.network.choose_subnet(&Pools::docker(), false, Some(24), &[subnet], &lock).unwrap();
         assert_eq!(subnet.to_string(), "172.19.0.0/24");
         assert_eq!(machine.network.default_route_mtu().unwrap(), 1500);
     });

@@ -81,3 +81,16 @@ fn two_engines_do_not_know_each_other() {
     assert_eq!(two.state("same"), "running");
     assert_eq!(two.ok("exec same echo here"), "here");
 }
+
+#[test]
+fn engines_that_start_at_once_do_not_take_each_others_bridges() {
+    if std::env::var_os("TARE_REFERENCE").is_some() {
+        return;
+    }
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            // Panics when it does not start, or leaves anything behind.
+            scope.spawn(|| drop(tare_testkit::Engine::start(&[])));
+        }
+    });
+}

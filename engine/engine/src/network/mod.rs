@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tare_docker_api::network::{Ipam as IpamRecord, IpamConfig, Network as Record};
 use tare_docker_api::time::Time;
 use tare_network::Cidr;
-use tare_network::{BridgeSpec, BridgeSubnet, Config, Ipam, Network as Mechanism, Pools, Ports};
+use tare_network::{BridgeSpec, BridgeSubnet, Config, HostLock, Ipam, Network as Mechanism, Pools, Ports};
 use tare_state::{Change, Kind, Store};
 
 use crate::config::EngineConfig;
@@ -113,6 +113,7 @@ impl Networks {
             changing: tokio::sync::Mutex::new(()),
             store,
         };
+        let lock = HostLock::acquire().map_err(network_error)?;
         for record in records {
             // Another engine may have taken the default bridge's name while this one was away: then a new one is made.
             let bridge = record.options.get(OPTION_BRIDGE_NAME).cloned().unwrap_or_default();
@@ -122,7 +123,7 @@ impl Networks {
             }
             networks.restore(record)?;
         }
-        networks.predefine(config, instance)?;
+        networks.predefine(config, instance, &lock)?;
         Ok(networks)
     }
 
@@ -146,7 +147,7 @@ impl Networks {
         Ok(())
     }
 
-    fn predefine(&self, config: &EngineConfig, instance: &str) -> Result<()> {
+    fn predefine(&self, config: &EngineConfig, instance: &str, lock: &HostLock) -> Result<()> {
         for (name, driver) in [("none", "null"), ("host", "host")] {
             if self.by_name(name).is_none() {
                 let record = Record {
@@ -158,12 +159,12 @@ impl Networks {
             }
         }
         if self.by_name("bridge").is_none() {
-            self.predefine_bridge(config, instance)?;
+            self.predefine_bridge(config, instance, lock)?;
         }
         Ok(())
     }
 
-    fn predefine_bridge(&self, config: &EngineConfig, instance: &str) -> Result<()> {
+    fn predefine_bridge(&self, config: &EngineConfig, instance: &str, lock: &HostLock) -> Result<()> {
         let bridge = match &config.bridge {
             Some(name) => name.clone(),
             None if self.mechanism.bridge_is_free(DEFAULT_BRIDGE).map_err(network_error)? => DEFAULT_BRIDGE.to_owned(),
@@ -182,14 +183,14 @@ impl Networks {
         if let Some(mtu) = config.mtu {
             record.options.insert(OPTION_MTU.to_owned(), mtu.to_string());
         }
-        let (subnet, gateway, lock) = match config.bridge_address {
-            Some((address, prefix)) => (network_of(address.into(), prefix)?, Some(address.to_string()), None),
+        let (subnet, gateway) = match config.bridge_address {
+            Some((address, prefix)) => (network_of(address.into(), prefix)?, Some(address.to_string())),
             None => {
-                let (subnet, lock) = self
+                let subnet = self
                     .mechanism
-                    .choose_subnet(&Pools::docker(), false, None, &self.subnets())
+                    .choose_subnet(&Pools::docker(), false, None, &self.subnets(), lock)
                     .map_err(network_error)?;
-                (subnet, None, Some(lock))
+                (subnet, None)
             }
         };
         let mut ipam =
@@ -197,7 +198,6 @@ impl Networks {
         ipam.gateway = pool(&ipam)?.gateway().to_string();
         record.ipam = IpamRecord { driver: "default".into(), config: vec![ipam].into(), ..IpamRecord::default() };
         self.mechanism.ensure_bridge(&bridge_spec(&record)?).map_err(network_error)?;
-        drop(lock);
         self.save(&record)?;
         self.insert(record)
     }
