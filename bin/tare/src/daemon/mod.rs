@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use tare_docker_http::Config;
 use tare_docker_http::handlers::server;
 use tare_engine::Engine;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use settings::Settings;
 
@@ -64,6 +64,7 @@ fn start_log(settings: &Settings) {
 }
 
 async fn run(settings: &Settings) -> Result<()> {
+    let mut end = EndSignals::new()?;
     let listeners = listen::open(settings).await?;
     let pidfile = settings.pidfile().map(write_pidfile).transpose()?;
     let engine = Engine::open(settings.engine()?).await.context("opening the engine")?;
@@ -80,7 +81,7 @@ async fn run(settings: &Settings) -> Result<()> {
         let server = std::sync::Arc::clone(&server);
         async move { server.serve(listeners).await }
     });
-    wait_for_end().await?;
+    end.wait().await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     server.stop().await;
     serving.await?;
@@ -93,16 +94,31 @@ async fn run(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-async fn wait_for_end() -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    // Settings are read at the start only; ending on SIGHUP would surprise.
-    let mut hangup = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => tracing::info!("SIGHUP: settings are read at the start only"),
+/// The signals that end the daemon. They count from the moment this exists: one that comes while the engine still opens
+/// ends it in order afterwards, not in the middle of making a bridge.
+struct EndSignals {
+    terminate: Signal,
+    interrupt: Signal,
+    /// Settings are read at the start only; ending on SIGHUP would surprise.
+    hangup: Signal,
+}
+
+impl EndSignals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn wait(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => tracing::info!("SIGHUP: settings are read at the start only"),
+            }
         }
     }
 }
