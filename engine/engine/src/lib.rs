@@ -124,7 +124,7 @@ impl Engine {
 
     /// Ends the engine's own helpers. Containers go on running; without any, nothing of the engine stays on the machine.
     pub async fn shut_down(self: &Arc<Self>) {
-        for spare in self.spares.drain() {
+        for spare in self.spares.drain().await {
             drop(spare.socket);
             // Out of patience, the next start of the engine removes what it left.
             let _ = tokio::time::timeout(SPARE_END_TIMEOUT, shim::spawn::ended(spare.pid)).await;

@@ -35,10 +35,9 @@ impl Networks {
         let asked = record.ipam.config.iter().any(|config| !config.subnet.is_empty());
         let mut configs = record.ipam.config.to_vec();
         if !asked {
-            let subnet =
-                self.mechanism.choose_subnet(&Pools::docker(), false, None, &self.subnets(), &lock).map_err(|error| {
-                    Error::invalid(format!("all predefined address pools have been fully subnetted: {error}"))
-                })?;
+            let subnet = self.mechanism.choose_subnet(&Pools::docker(), false, None, &self.subnets(), &lock).map_err(
+                |error| Error::invalid(format!("all predefined address pools have been fully subnetted: {error}")),
+            )?;
             configs = vec![IpamConfig { subnet: subnet.to_string(), ..configs.into_iter().next().unwrap_or_default() }];
         }
         let taken = self.subnets();

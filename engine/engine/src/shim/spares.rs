@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use super::spawn::{Spare, reap, spawn};
 
@@ -26,6 +27,8 @@ pub(crate) struct Spares {
     cgroup_parent: String,
     ready: Mutex<Ready>,
     wanted: Notify,
+    /// Fills the pool.
+    refilling: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug, Default)]
@@ -37,9 +40,19 @@ struct Ready {
 impl Spares {
     /// Starts the pool; it fills in the background.
     pub(crate) fn start(binary: PathBuf, cgroup_parent: String) -> Arc<Self> {
-        let spares = Arc::new(Self { binary, cgroup_parent, ready: Mutex::default(), wanted: Notify::new() });
-        tokio::spawn(refill(Arc::clone(&spares)));
+        let spares = Arc::new(Self {
+            binary,
+            cgroup_parent,
+            ready: Mutex::default(),
+            wanted: Notify::new(),
+            refilling: Mutex::default(),
+        });
+        *spares.refilling() = Some(tokio::spawn(refill(Arc::clone(&spares))));
         spares
+    }
+
+    fn refilling(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.refilling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ready(&self) -> MutexGuard<'_, Ready> {
@@ -73,8 +86,14 @@ impl Spares {
         Ok(spare)
     }
 
-    /// Ends the ready shims: their control sockets close.
-    pub(crate) fn drain(&self) -> Vec<Spare> {
+    /// Ends the pool: no shim is started any more, and those that are ready come out, to be ended.
+    pub(crate) async fn drain(&self) -> Vec<Spare> {
+        let refilling = self.refilling().take();
+        if let Some(refilling) = refilling {
+            refilling.abort();
+            // One that it is just starting is ready after this. An aborted task's result says only that.
+            let _ = refilling.await;
+        }
         self.ready().spares.drain(..).collect()
     }
 }
