@@ -7,7 +7,7 @@
 //! * [`unpack`]: extraction of hostile archives below [`rootdir`]; [`compression`]
 //! * [`settle`]: layers of our own between an image's and a container's
 //! * [`overlay`], [`snapshots`]: layers put together, and the containers' own on top
-//! * [`changes`], [`export`], [`copy`]: `diff`, `export` and `commit`, `cp`
+//! * [`changes`], [`export`], [`copy`]: `diff`, `export` and `commit`, `cp`; [`view`]: the files `export` and `cp` see
 //!
 //! Blocking throughout: callers give it threads. One process at a time (the daemon, under its lock) may write.
 //!
@@ -45,6 +45,7 @@ pub mod settle;
 pub mod snapshots;
 pub mod store;
 pub mod unpack;
+pub mod view;
 mod walk;
 
 pub use blobs::BlobWriter;

@@ -21,18 +21,25 @@ const CACHED_DIRECTORIES: usize = 128;
 #[derive(Debug)]
 pub struct RootDir {
     fd: OwnedFd,
+    /// The mount namespace that keeps what is mounted below it, where it is not the caller's.
+    _namespace: Option<OwnedFd>,
 }
 
 impl RootDir {
     /// Opens a directory on the host. The path itself is trusted.
     pub fn open(path: &Path) -> Result<RootDir, Errno> {
         let fd = rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(RootDir { fd })
+        Ok(RootDir::from_fd(fd))
     }
 
     /// Takes a directory, for example a detached mount.
     pub fn from_fd(fd: OwnedFd) -> RootDir {
-        RootDir { fd }
+        RootDir { fd, _namespace: None }
+    }
+
+    /// Takes a directory in a mount namespace that would end without this.
+    pub(crate) fn in_namespace(fd: OwnedFd, namespace: OwnedFd) -> RootDir {
+        RootDir { fd, _namespace: Some(namespace) }
     }
 
     /// Opens `path`, a clean relative path (empty for the root itself), following links inside.

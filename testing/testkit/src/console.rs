@@ -1,6 +1,5 @@
 //! A person who types commands.
 
-use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -184,12 +183,17 @@ impl Console {
         }
     }
 
-    fn command(&self, line: &str) -> Command {
-        let program: OsString = match self.client {
-            Client::Tare => install::dist().join("tare").into(),
-            Client::Docker => install::docker().into(),
+    /// Program and address, for a shell's lines with pipes.
+    pub fn typed(&self) -> (PathBuf, &str) {
+        let program = match self.client {
+            Client::Tare => install::dist().join("tare"),
+            Client::Docker => install::docker(),
         };
-        let mut command = Command::new(program);
+        (program, &self.host)
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(self.typed().0);
         command.args(words::split(line));
         command
             .env("DOCKER_HOST", &self.host)

@@ -1,10 +1,10 @@
 //! A container's file system: changes, export, copying in and out.
 //!
-//! A running container's is looked at through its init's root, never by a second overlay mount on the same layer. For
-//! one that does not run its layers are mounted, detached, for as long as the operation takes.
+//! A running container's is a copy of its own mount, never a second overlay mount on the same layer. For one that does
+//! not run its layers are mounted, detached, for as long as the operation takes.
 
 use std::io::{self, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tare_archive::Writer;
@@ -13,13 +13,15 @@ use tare_docker_api::time::Time;
 use tare_images::copy::{self, PutOptions};
 use tare_images::export::{Naming, export};
 use tare_images::rootdir::RootDir;
+use tare_images::view::{self, Covering};
 use tokio::sync::mpsc;
 
 use super::Container;
-use super::record::MountKind;
+use super::record::{MountKind, Record};
 use crate::Engine;
 use crate::error::{Error, Result};
 use crate::host::stream::{self, ChannelWriter};
+use crate::network::files::Files;
 use crate::options::{ByteSource, ByteStream};
 
 /// A directory tree and the path in it that is meant.
@@ -51,11 +53,11 @@ impl Engine {
     /// A container's whole file system as an archive.
     pub async fn export(self: &Arc<Self>, name: &str) -> Result<ByteStream> {
         let container = self.find(name)?;
-        let place = self.root_of(&container).await?;
+        let root = self.covered_root(&container, Vec::new()).await?;
         self.container_event(&container, "export");
         Ok(produce(move |out| {
             let mut writer = Writer::new(out);
-            export(&place, b"", &Naming::default(), &mut writer).map_err(io::Error::other)?;
+            export(&root, b"", &Naming::default(), &mut writer).map_err(io::Error::other)?;
             writer.finish().map(|_| ()).map_err(io::Error::other)
         }))
     }
@@ -109,52 +111,62 @@ impl Engine {
         Ok(())
     }
 
-    /// The root of a container's file system.
-    async fn root_of(self: &Arc<Self>, container: &Arc<Container>) -> Result<RootDir> {
-        let pid = container.read().state.pid;
-        let engine = Arc::clone(self);
-        let id = container.id.clone();
-        crate::blocking(move || {
-            if pid > 0 {
-                let path = Path::new("/proc").join(pid.to_string()).join("root");
-                return RootDir::open(&path).map_err(|error| Error::io("open", path.display(), error));
-            }
-            engine.images.mount_rw_layer(&id).map(RootDir::from_fd).map_err(crate::image::error)
-        })
-        .await
-    }
-
-    /// Where a path lies: in a running container below its root; else perhaps in what is mounted over it.
+    /// Where a path lies: what is mounted as volumes, and the files of the network, are in their places; other file
+    /// systems are seen only by asking for a path in a `tmpfs`.
     async fn place(self: &Arc<Self>, container: &Arc<Container>, path: &str) -> Result<Place> {
         if path.is_empty() {
             return Err(Error::invalid("bad parameter: path is empty"));
         }
-        let record = container.read().record.clone();
+        let (record, pid) = {
+            let inner = container.read();
+            (inner.record.clone(), inner.state.pid)
+        };
         let clean = super::mounts::clean(path);
-        let below =
-            |destination: &str| clean.strip_prefix(destination).filter(|rest| rest.is_empty() || rest.starts_with('/'));
         let mount = record
             .mounts
             .iter()
-            .filter(|mount| matches!(mount.kind, MountKind::Bind | MountKind::Volume))
-            .filter(|mount| below(&mount.destination).is_some())
+            .filter(|mount| is_below(&clean, &mount.destination))
             .max_by_key(|mount| mount.destination.len());
         let writable = mount.map_or(!record.host_config.readonly_rootfs, |mount| mount.writable);
         let volume = mount.is_some();
-        let running = container.read().state.is_alive();
-        if let (Some(mount), false) = (mount, running) {
-            let source = mount.source.clone();
-            let rest = below(&mount.destination).unwrap_or_default();
-            // A trailing `/.` says that a directory's content is meant; it must not get lost.
-            let tail = if path.ends_with("/.") { "/." } else { "" };
-            let path = format!("/{}{tail}", rest.trim_start_matches('/'));
-            let root = crate::blocking(move || {
-                RootDir::open(Path::new(&source)).map_err(|error| Error::io("open", source, error))
-            });
-            return Ok(Place { root: root.await?, path, writable, volume });
-        }
-        Ok(Place { root: self.root_of(container).await?, path: path.to_owned(), writable, volume })
+        let tmpfs = record.host_config.tmpfs.keys().any(|destination| is_below(&clean, destination))
+            || mount.is_some_and(|mount| mount.kind == MountKind::Tmpfs);
+        let root = if tmpfs && pid > 0 {
+            let path = Path::new("/proc").join(pid.to_string()).join("root");
+            RootDir::open(&path).map_err(|error| Error::io("open", path.display(), error))?
+        } else {
+            self.covered_root(container, coverings(&record, &self.container_directory(&container.id))).await?
+        };
+        Ok(Place { root, path: path.to_owned(), writable, volume })
     }
+
+    /// The root of a container's file system, with something over it.
+    async fn covered_root(self: &Arc<Self>, container: &Container, coverings: Vec<Covering>) -> Result<RootDir> {
+        let pid = container.read().state.pid;
+        let engine = Arc::clone(self);
+        let id = container.id.clone();
+        crate::blocking(move || {
+            let root = if pid > 0 { view::root_of_process(pid) } else { engine.images.mount_rw_layer(&id) };
+            root.and_then(|root| view::cover(root, &coverings, &engine.config.exec_root)).map_err(crate::image::error)
+        })
+        .await
+    }
+}
+
+/// Volumes, host directories, and the files of the network.
+fn coverings(record: &Record, directory: &Path) -> Vec<Covering> {
+    let mounts = record.mounts.iter().filter(|mount| matches!(mount.kind, MountKind::Bind | MountKind::Volume));
+    let mounts = mounts.map(|mount| (PathBuf::from(&mount.source), mount.destination.as_str()));
+    let files = Files::in_directory(directory).mounts().into_iter().filter(|(source, destination)| {
+        source.exists() && !record.mounts.iter().any(|mount| mount.destination == *destination)
+    });
+    let covering = |(source, destination): (PathBuf, &str)| Covering { source, destination: destination.to_owned() };
+    mounts.chain(files).map(covering).collect()
+}
+
+fn is_below(path: &str, directory: &str) -> bool {
+    let directory = directory.trim_end_matches('/');
+    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn look(place: &Place, asked: &str, container: &str) -> Result<PathStat> {
