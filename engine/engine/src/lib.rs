@@ -101,7 +101,8 @@ impl Engine {
         let networks = network::Networks::open(&config, &instance, Arc::clone(&store))?;
         let volumes = volume::Volumes::open(config.data_root.join("volumes"), Arc::clone(&store))?;
         let id = host::engine_id(&store)?;
-        let spares = shim::Spares::start(config.shim.clone(), format!("/tare-{instance}"));
+        let spares = shim::Spares::start(&config.shim, format!("/tare-{instance}"))
+            .map_err(|error| Error::io("open", config.shim.display(), error))?;
         Ok(Arc::new_cyclic(|me| Self {
             me: me.clone(),
             id,

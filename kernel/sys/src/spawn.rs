@@ -4,7 +4,7 @@
 use std::ffi::{CStr, CString, c_char};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr;
 
 /// Starts `path` in a session of its own with working directory `/`. The i-th of `fds` becomes its descriptor i; every
@@ -36,6 +36,14 @@ pub fn spawn(path: &CStr, argv: &[CString], envp: &[CString], fds: &[BorrowedFd<
     };
     check(error)?;
     Ok(pid)
+}
+
+/// The same with an open file as the program, for example one of [`crate::sealed`]. Needs `/proc`.
+pub fn spawn_file(program: impl AsFd, argv: &[CString], envp: &[CString], fds: &[BorrowedFd<'_>]) -> io::Result<i32> {
+    // Its number must not be one of those that the child has for something else when it is executed.
+    let program = above(program.as_fd(), fds.len())?;
+    let path = CString::new(format!("/proc/self/fd/{}", program.as_raw_fd()))?;
+    spawn(&path, argv, envp, fds)
 }
 
 fn above(fd: BorrowedFd<'_>, floor: usize) -> io::Result<std::os::fd::OwnedFd> {
@@ -113,7 +121,6 @@ impl Drop for Attributes {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-    use std::os::fd::AsFd;
 
     use super::*;
 

@@ -98,6 +98,12 @@ impl Command {
     pub(super) fn needs_root(&self) -> bool {
         !matches!(self, Self::Spec { .. } | Self::Features | Self::List(_))
     }
+
+    /// Whether a process of this program gets into a container's namespaces, as its init, as another of its processes
+    /// or as a hook.
+    pub(super) fn enters_containers(&self) -> bool {
+        matches!(self, Self::Create(_) | Self::Start { .. } | Self::Run(_) | Self::Exec(_))
+    }
 }
 
 #[derive(Debug, Args)]

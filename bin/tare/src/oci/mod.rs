@@ -3,7 +3,7 @@
 //! It takes what other engines and conformance suites pass to a runtime. State lies below `--root`, one directory per
 //! container ([`store`]). Between `create` and `start` the container's init waits on a FIFO there.
 //!
-//! Read in this order: [`arguments`], [`store`], [`descriptors`], [`create`] (create, run, start), [`exec`],
+//! Read in this order: [`arguments`], [`sealed`], [`store`], [`descriptors`], [`create`] (create, run, start), [`exec`],
 //! [`control`] (kill, delete, pause, resume, update), [`inspect`] (state, list, ps, events), [`describe`] (spec,
 //! features), [`terminal`].
 
@@ -14,6 +14,7 @@ mod describe;
 mod descriptors;
 mod exec;
 mod inspect;
+mod sealed;
 mod store;
 mod terminal;
 
@@ -54,6 +55,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<i32> {
     }
     if let Some(pid) = arguments.command.needs_root().then(rustix::process::geteuid).filter(|user| !user.is_root()) {
         anyhow::bail!("containers can be run by root only, not by user {}", pid.as_raw());
+    }
+    if arguments.command.enters_containers() {
+        sealed::execute()?;
     }
     let store = Store::new(&arguments.root);
     match &arguments.command {

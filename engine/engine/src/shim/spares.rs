@@ -3,7 +3,8 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +24,9 @@ const QUIET: Duration = Duration::from_millis(30);
 /// The pool.
 #[derive(Debug)]
 pub(crate) struct Spares {
-    binary: PathBuf,
+    /// The shim's program: a process that enters a container would otherwise lead it to the host's file. So an engine
+    /// has the shims that came with it, too, until it is started again.
+    program: OwnedFd,
     cgroup_parent: String,
     ready: Mutex<Ready>,
     wanted: Notify,
@@ -39,16 +42,16 @@ struct Ready {
 
 impl Spares {
     /// Starts the pool; it fills in the background.
-    pub(crate) fn start(binary: PathBuf, cgroup_parent: String) -> Arc<Self> {
+    pub(crate) fn start(binary: &Path, cgroup_parent: String) -> io::Result<Arc<Self>> {
         let spares = Arc::new(Self {
-            binary,
+            program: tare_sys::sealed::open(binary)?,
             cgroup_parent,
             ready: Mutex::default(),
             wanted: Notify::new(),
             refilling: Mutex::default(),
         });
         *spares.refilling() = Some(tokio::spawn(refill(Arc::clone(&spares))));
-        spares
+        Ok(spares)
     }
 
     fn refilling(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
@@ -81,7 +84,7 @@ impl Spares {
             ready.last_name
         };
         // The daemon's own process ID keeps names apart from those that a predecessor left behind.
-        let spare = spawn(&self.binary, &format!("{}-{number}", std::process::id()), &self.cgroup_parent)?;
+        let spare = spawn(self.program.as_fd(), &format!("{}-{number}", std::process::id()), &self.cgroup_parent)?;
         tokio::spawn(reap(spare.pid));
         Ok(spare)
     }
@@ -104,7 +107,7 @@ async fn refill(spares: Arc<Spares>) {
             match spares.spawn() {
                 Ok(spare) => spares.ready().spares.push_back(spare),
                 Err(error) => {
-                    tracing::error!("cannot start a shim ({}): {error}", spares.binary.display());
+                    tracing::error!("cannot start a shim: {error}");
                     break;
                 }
             }

@@ -2,9 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
@@ -21,17 +19,16 @@ pub(crate) struct Spare {
     pub pid: i32,
 }
 
-/// Starts `binary` as a spare called `name`, whose cgroup waits below `cgroup_parent`.
-pub(crate) fn spawn(binary: &Path, name: &str, cgroup_parent: &str) -> io::Result<Spare> {
+/// Starts `program` as a spare called `name`, whose cgroup waits below `cgroup_parent`.
+pub(crate) fn spawn(program: BorrowedFd<'_>, name: &str, cgroup_parent: &str) -> io::Result<Spare> {
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
-    let path = CString::new(binary.as_os_str().as_bytes())?;
     let argv = ["tare-shim", "--spare", name, "--cgroup-parent", cgroup_parent]
         .into_iter()
         .map(CString::new)
         .collect::<Result<Vec<_>, _>>()?;
     let fds = [null.as_fd(), null.as_fd(), null.as_fd(), theirs.as_fd()];
-    let pid = tare_sys::spawn::spawn(&path, &argv, &[FRUGAL.to_owned()], &fds)?;
+    let pid = tare_sys::spawn::spawn_file(program, &argv, &[FRUGAL.to_owned()], &fds)?;
     Ok(Spare { socket: ours, pid })
 }
 

@@ -1,0 +1,75 @@
+//! Ways out of a container that other engines once had, tried on ours. What they cost is in docs/security.md.
+
+use std::fs;
+
+use tare_testkit::{Client, Console};
+
+/// A console on an engine of ours; nothing of this is tried on a daemon that somebody else started.
+fn console() -> Option<Console> {
+    let console = Console::new(Client::Tare);
+    console.engine().is_some().then_some(console)
+}
+
+/// The process ID of a container's shim on the host.
+fn shim(c: &Console, container: &str) -> String {
+    let init = c.ok(&format!("inspect --format {{{{.State.Pid}}}} {container}"));
+    let stat = fs::read_to_string(format!("/proc/{init}/stat")).expect("the init's state");
+    let (_, after) = stat.rsplit_once(')').expect("a name");
+    after.split_whitespace().nth(1).expect("a parent").to_owned()
+}
+
+/// CVE-2019-5736: through the process that enters it, a container reaches the program on the host.
+#[test]
+fn the_shim_s_program_is_not_written_to() {
+    let Some(c) = console() else { return };
+    c.ok("run -d --name victim busybox:1.29 sleep 1000");
+    let shim = shim(&c, "victim");
+    let name = |file: &str| fs::read_to_string(format!("/proc/{shim}/{file}")).expect("a process");
+    assert_eq!(name("comm"), "tare-shim\n");
+    assert!(name("cmdline").starts_with("tare-shim\0"), "{}", name("cmdline"));
+    let program = fs::read_link(format!("/proc/{shim}/exe")).expect("a program");
+    assert!(program.ends_with("tare-shim"), "{}", program.display());
+
+    // More rights than these nobody has, and still: nothing of the file can be changed through the process.
+    let script = format!(
+        "exec 9</proc/{shim}/exe; chmod 777 /proc/{shim}/exe; echo x >>/proc/{shim}/exe; echo held; \
+         while [ -e /proc/{shim} ]; do sleep 0.1; done; chmod 777 /proc/self/fd/9; echo x >>/proc/self/fd/9; true"
+    );
+    c.ok(&format!("run -d --name attacker --privileged --pid host busybox:1.29 sh -c '{script}'"));
+    c.logged("attacker", "held\n");
+    c.ok("rm -f victim");
+    assert_eq!(c.ok("wait attacker"), "0");
+    let said = c.logs("attacker");
+    assert_eq!(said.matches("chmod: ").count(), 2, "{said}");
+    assert_eq!(said.matches("Read-only file system").count() + said.matches("Text file busy").count(), 4, "{said}");
+    assert!(said.matches("Read-only file system").count() >= 2, "{said}");
+}
+
+/// The same by a command that leads back to what executes it: it finds a shim that has nothing to do there.
+#[test]
+fn a_container_that_executes_the_shim_gains_nothing() {
+    let Some(c) = console() else { return };
+    let refused = c.fails("run --rm busybox:1.29 /proc/self/exe", 1);
+    assert!(refused.contains("tare-shim: "), "{refused}");
+    c.ok("run -d --name box busybox:1.29 sleep 1000");
+    c.ok("exec box sh -c 'echo \"#!/proc/self/exe\" >/script && chmod +x /script && ln -s /proc/self/exe /self'");
+    for command in ["/script", "/self"] {
+        let refused = c.fails(&format!("exec box {command}"), 1);
+        assert!(refused.contains("tare-shim: "), "{refused}");
+    }
+}
+
+/// The init of `--init` is the host's, too, and stays what the container runs.
+#[test]
+fn the_init_s_program_is_not_written_to() {
+    let Some(c) = console() else { return };
+    c.ok("run -d --name box --init busybox:1.29 sleep 1000");
+    for (attack, reason) in [
+        ("chmod 777 /proc/1/exe", "Read-only file system"),
+        ("chmod 777 /sbin/docker-init", "Read-only file system"),
+        ("rm /sbin/docker-init", "resource busy"),
+    ] {
+        let refused = c.fails(&format!("exec box {attack}"), 1);
+        assert!(refused.contains(reason), "{attack}: {refused}");
+    }
+}
