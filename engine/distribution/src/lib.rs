@@ -7,7 +7,7 @@
 //! * [`push`]
 //! * [`load`], [`save`]: archives of images
 //! * [`create`]: images from a file tree or a container's changes, with [`changes`] to their configuration
-//! * [`remove`]: images and what keeps them
+//! * [`remove`]: images and what keeps them; [`inspect`]: what a registry has
 //! * [`progress`], [`error`]
 //!
 //! What users read is Docker's: [`tare_docker_api::stream::JsonMessage`] and the texts of [`Error`].
@@ -16,6 +16,7 @@
 pub mod changes;
 pub mod create;
 pub mod error;
+pub mod inspect;
 pub mod load;
 mod locks;
 pub mod progress;
@@ -34,6 +35,7 @@ use tokio::sync::Semaphore;
 
 pub use create::{Commit, Import};
 pub use error::{Error, Kind, Result};
+pub use inspect::Inspected;
 pub use load::Loaded;
 pub use pull::Pulled;
 pub use remove::{Pruned, Removal, Use};

@@ -1,6 +1,6 @@
 //! The engine about itself: info, version, disk usage, events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use tare_docker_api::container::ContainerSummary;
@@ -22,6 +22,8 @@ use crate::events::Event;
 use crate::host;
 use crate::options::{EventOptions, ListOptions};
 
+/// What this is built with, where clients expect a version of Go.
+const TOOLCHAIN: &str = concat!("rust", env!("CARGO_PKG_RUST_VERSION"));
 /// Events a slow client may be behind.
 const EVENTS_MAX: usize = 64;
 /// Filters that `GET /events` knows.
@@ -50,6 +52,7 @@ impl Engine {
             let matching = containers.iter().filter(|container| wanted.contains(&container.read().state.status));
             i64::try_from(matching.count()).unwrap_or(i64::MAX)
         };
+        let images: HashSet<_> = self.images.records().into_iter().map(|record| record.target.digest).collect();
         let support = self.hierarchies.support();
         Ok(Info {
             id: self.id.clone(),
@@ -63,7 +66,7 @@ impl Engine {
                 Status::Removing,
                 Status::Dead,
             ]),
-            images: i64::try_from(self.images.records().len()).unwrap_or(i64::MAX),
+            images: i64::try_from(images.len()).unwrap_or(i64::MAX),
             driver: "overlayfs".to_owned(),
             driver_status: vec![vec!["driver-type".to_owned(), "io.tare.snapshotter.v1".to_owned()]].into(),
             plugins: plugins(),
@@ -167,6 +170,7 @@ impl Engine {
             ("KernelVersion".to_owned(), host::kernel_release()),
             ("GitCommit".to_owned(), self.config.commit.clone()),
             ("Experimental".to_owned(), "false".to_owned()),
+            ("GoVersion".to_owned(), TOOLCHAIN.to_owned()),
         ]);
         Ok(Version {
             platform: PlatformInfo { name: "Tare".to_owned() },
@@ -183,6 +187,7 @@ impl Engine {
             .into(),
             git_commit: self.config.commit.clone(),
             kernel_version: host::kernel_release(),
+            go_version: TOOLCHAIN.to_owned(),
             ..Version::default()
         })
     }

@@ -125,6 +125,8 @@ objects! {
         /// `name|uid[:group|gid]`, resolved in the container's own `/etc/passwd` and `/etc/group` when not empty; it
         /// then takes the place of `uid` and `gid`.
         pub username: String,
+        /// Supplementary groups by name, resolved in the container's own `/etc/group`; this engine's extension.
+        pub additional_groups: Vec<String>,
     }
 
     /// Capability sets by name (`CAP_CHOWN`).

@@ -124,7 +124,7 @@ pub struct Attach {
     /// Send the container's standard error.
     #[serde(default)]
     pub stderr: bool,
-    /// Frame output with Docker's 8-byte headers; never with a terminal.
+    /// Frame output with Docker's 8-byte headers.
     #[serde(default)]
     pub multiplexed: bool,
     /// Input bytes that end the attachment without ending the container; empty for none.

@@ -75,6 +75,11 @@ impl Error {
         }
     }
 
+    /// The group does not exist any more.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Os { errno: Errno::NOENT | Errno::NODEV, .. })
+    }
+
     /// The error number, when a system call failed.
     pub fn errno(&self) -> Option<i32> {
         match self {

@@ -2,7 +2,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -48,6 +48,16 @@ pub fn recv_with_fds(socket: impl AsFd, buffer: &mut [u8]) -> Result<(usize, Vec
     Ok((received.bytes, fds))
 }
 
+/// Memory (bytes, the kernel's own included) of what the peer of a Unix socket has not read yet; 0 when it has read all.
+/// Errors: `ioctl(2)`, with `SIOCOUTQ`.
+pub fn unread_by_peer(socket: impl AsFd) -> Result<u32, Errno> {
+    let mut unread: libc::c_int = 0;
+    // SAFETY: this request writes one int, for which the pointer is valid.
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, std::ptr::from_mut(&mut unread)) };
+    crate::check(result.into())?;
+    Ok(u32::try_from(unread).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read;
@@ -55,6 +65,16 @@ mod tests {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     use super::*;
+
+    #[test]
+    fn a_peer_has_read_or_not() {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert_eq!(unread_by_peer(&ours), Ok(0));
+        rustix::io::write(&ours, b"head").unwrap();
+        assert_ne!(unread_by_peer(&ours).unwrap(), 0);
+        rustix::io::read(&theirs, &mut [0; 16]).unwrap();
+        assert_eq!(unread_by_peer(&ours), Ok(0));
+    }
 
     fn pair() -> (OwnedFd, OwnedFd) {
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()

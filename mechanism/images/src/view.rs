@@ -1,14 +1,17 @@
 //! A container's files as `cp` and `export` see them: its root file system without what the kernel and the container
 //! mounted over it, and for `cp` with its volumes in their places.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, mkdirat};
+use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change, move_mount, open_tree};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use tare_archive::path::clean;
+use tare_archive::path::{clean, join};
 use tare_sys::process::namespace;
 
 use crate::rootdir::RootDir;
@@ -39,7 +42,8 @@ pub fn root_of_process(pid: i32) -> Result<OwnedFd> {
 }
 
 /// A detached root file system with something over it, in a mount namespace that lasts as long as the result. `place` is
-/// any directory of the host. What has no place in the root file system is left out.
+/// any directory of the host. Directories get a place in the root file system where they have none; files without a place
+/// are left out.
 pub fn cover(root: OwnedFd, coverings: &[Covering], place: &Path) -> Result<RootDir> {
     if coverings.is_empty() {
         return Ok(RootDir::from_fd(root));
@@ -58,12 +62,32 @@ pub fn cover(root: OwnedFd, coverings: &[Covering], place: &Path) -> Result<Root
         let view = RootDir::in_namespace(root, namespace.into());
         for (covering, tree) in coverings.iter().zip(trees) {
             let Ok(destination) = clean(covering.destination.as_bytes()) else { continue };
-            let Ok(at) = view.open_at(&destination, OFlags::PATH) else { continue };
+            let Some(at) = place_of(&view, &destination, &covering.source) else { continue };
             let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
             move_mount(&tree, "", &at, "", flags).map_err(Error::io("move_mount", &covering.source))?;
         }
         Ok(view)
     })
+}
+
+/// Opens the place of something; a directory that is not there yet is made, as it will be when the container starts.
+fn place_of(view: &RootDir, destination: &[u8], source: &Path) -> Option<OwnedFd> {
+    if let Ok(place) = view.open_at(destination, OFlags::PATH) {
+        return Some(place);
+    }
+    if !source.is_dir() {
+        return None;
+    }
+    let mut parent = Vec::new();
+    for name in destination.split(|&byte| byte == b'/') {
+        let above = view.open_dir(&parent).ok()?;
+        match mkdirat(above, OsStr::from_bytes(name), Mode::from_raw_mode(0o755)) {
+            Err(Errno::EXIST) | Ok(()) => parent = join(&parent, name),
+            // A read-only view, for example.
+            Err(_) => return None,
+        }
+    }
+    view.open_dir(&parent).ok()
 }
 
 fn tree(source: &Path) -> Result<OwnedFd> {

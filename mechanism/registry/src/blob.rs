@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, Response, StatusCode};
+use sha2::{Digest as _, Sha256};
 use tare_reference::Digest;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -20,6 +21,8 @@ const CHUNKS: usize = 64;
 const PART: u64 = 8 << 20;
 /// Parts fetched at the same time; with [`PART`] the memory that a large blob may take.
 const PARTS: usize = 3;
+/// Longest blob (bytes) that is fetched into memory.
+const MAX_DOCUMENT: u64 = 8 << 20;
 /// Longest wait between two attempts.
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
@@ -57,6 +60,27 @@ impl Repository {
             next: offset,
             part: if large { PART } else { u64::MAX },
             parallel: if large { PARTS } else { 1 },
+        }
+    }
+}
+
+impl Repository {
+    /// Fetches a small blob, verified.
+    pub async fn document(&self, digest: &Digest, size: u64) -> Result<Bytes> {
+        if size > MAX_DOCUMENT {
+            return Err(Error::TooLarge { what: "blob", limit: MAX_DOCUMENT });
+        }
+        let mut blob = self.blob(digest, size, 0);
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = blob.chunk().await? {
+            bytes.extend_from_slice(&chunk);
+        }
+        let hash: [u8; 32] = Sha256::digest(&bytes).into();
+        let actual = Digest::from_sha256(&hash);
+        if actual == *digest {
+            Ok(bytes.freeze())
+        } else {
+            Err(Error::Digest { what: "blob", expected: digest.clone(), actual })
         }
     }
 }

@@ -250,7 +250,8 @@ pub(crate) fn identity(talk: &Talk) -> Result<(i32, OwnedFd)> {
 pub(crate) fn user<'a>(process: &Process, root: impl FnOnce() -> Result<BorrowedFd<'a>>) -> Result<User> {
     let own = &process.user;
     if !own.username.is_empty() {
-        let groups: Vec<String> = own.additional_gids.iter().map(u32::to_string).collect();
+        let by_number = own.additional_gids.iter().map(u32::to_string);
+        let groups: Vec<String> = by_number.chain(own.additional_groups.iter().cloned()).collect();
         return resolve_user(root()?, &own.username, &groups);
     }
     let has_home = process.env.iter().any(|variable| variable.starts_with("HOME="));

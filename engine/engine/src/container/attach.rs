@@ -10,6 +10,7 @@ use super::Container;
 use super::state::Status;
 use crate::Engine;
 use crate::error::{Error, Result};
+use crate::host::stream::until_read;
 use crate::options::{AttachOptions, LogOptions};
 
 /// Longest wait for a client that was told it is attached and has not yet handed over its stream. It does so in
@@ -110,6 +111,9 @@ impl Engine {
 impl AttachTicket {
     /// Hands over the client's stream with the bytes that were read from it already.
     pub async fn connect(self, stream: OwnedFd, early: Vec<u8>) -> Result<()> {
+        if self.options.logs || self.container.read().state.is_alive() {
+            until_read(&stream).await;
+        }
         let (shim, attach) = self.register(early);
         let Some(shim) = shim else {
             if !self.options.stream {

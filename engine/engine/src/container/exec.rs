@@ -14,6 +14,7 @@ use super::{Container, signal};
 use crate::Engine;
 use crate::error::{Error, Result};
 use crate::host::random;
+use crate::host::stream::until_read;
 use crate::shim::CallError;
 use crate::spec;
 
@@ -116,11 +117,20 @@ impl Execs {
 /// A client about to be attached to an exec. See [`ExecTicket::connect`].
 #[derive(Debug)]
 pub struct ExecTicket {
-    /// It has a terminal.
-    pub tty: bool,
+    /// The client wants output without frames. Clients say so when they start an exec, whatever it was created with.
+    raw: bool,
     engine: Arc<Engine>,
     exec: Arc<Exec>,
     size: Option<(u16, u16)>,
+}
+
+/// Whoever an exec talks to.
+struct Client {
+    stream: OwnedFd,
+    /// What it has sent already.
+    input: Vec<u8>,
+    /// It wants output without frames.
+    raw: bool,
 }
 
 impl Engine {
@@ -165,7 +175,7 @@ impl Engine {
     /// Claims an exec for a client that will be attached.
     pub fn exec_attach(self: &Arc<Self>, id: &str, start: &ExecStart) -> Result<ExecTicket> {
         let exec = self.claim_exec(id)?;
-        Ok(ExecTicket { tty: exec.config.tty, size: exec_size(&exec.config, start), engine: Arc::clone(self), exec })
+        Ok(ExecTicket { raw: start.tty, size: exec_size(&exec.config, start), engine: Arc::clone(self), exec })
     }
 
     fn claim_exec(&self, id: &str) -> Result<Arc<Exec>> {
@@ -186,7 +196,7 @@ impl Engine {
     async fn run_exec(
         self: &Arc<Self>,
         exec: &Arc<Exec>,
-        client: Option<(OwnedFd, Vec<u8>)>,
+        client: Option<Client>,
         size: Option<(u16, u16)>,
     ) -> Result<()> {
         let result = self.send_exec(exec, client, size).await;
@@ -207,7 +217,7 @@ impl Engine {
     async fn send_exec(
         self: &Arc<Self>,
         exec: &Arc<Exec>,
-        client: Option<(OwnedFd, Vec<u8>)>,
+        client: Option<Client>,
         size: Option<(u16, u16)>,
     ) -> Result<()> {
         let shim = exec.container.shim()?;
@@ -218,13 +228,13 @@ impl Engine {
         std::fs::write(&path, body).map_err(|error| Error::io("write", path.display(), error))?;
         let config = &exec.config;
         let (attach, fds) = match client {
-            Some((stream, input)) => {
+            Some(Client { stream, input, raw }) => {
                 let attach = Attach {
                     id: 0,
                     stdin: config.attach_stdin,
                     stdout: config.attach_stdout,
                     stderr: config.attach_stderr,
-                    multiplexed: !config.tty,
+                    multiplexed: !raw,
                     detach_keys: exec.detach_keys.clone(),
                     input,
                     hold: false,
@@ -353,7 +363,8 @@ impl Engine {
         let exec = self.new_exec(&container.id, config)?;
         exec.progress().started = true;
         self.execs.insert(Arc::clone(&exec));
-        self.run_exec(&exec, Some((stream, Vec::new())), None).await?;
+        let client = Client { stream, input: Vec::new(), raw: exec.config.tty };
+        self.run_exec(&exec, Some(client), None).await?;
         let mut ended = exec.ended.subscribe();
         let code = ended.wait_for(Option::is_some).await.map_or(None, |code| *code);
         Ok((exec, code.unwrap_or(-1)))
@@ -365,10 +376,12 @@ impl ExecTicket {
     /// the stream, as Docker does.
     pub async fn connect(self, stream: OwnedFd, early: Vec<u8>) -> Result<()> {
         let copy = stream.try_clone().map_err(|error| Error::io("dup", "client", error))?;
-        let result = self.engine.run_exec(&self.exec, Some((stream, early)), self.size).await;
+        until_read(&stream).await;
+        let client = Client { stream, input: early, raw: self.raw };
+        let result = self.engine.run_exec(&self.exec, Some(client), self.size).await;
         if let Err(error) = &result {
             let text = format!("{}\r\n", error.message);
-            let framed = if self.tty { text.into_bytes() } else { super::logs::frame(1, text.as_bytes()) };
+            let framed = if self.raw { text.into_bytes() } else { super::logs::frame(1, text.as_bytes()) };
             // A client that has left does not read it.
             let _ = rustix::io::write(&copy, &framed);
         }

@@ -37,6 +37,16 @@ pub(crate) fn plan(config: &Config, host: &HostConfig, from: Vec<Mount>) -> Resu
         let destination = destination(path)?;
         mounts.entry(destination.clone()).or_insert_with(|| anonymous(destination));
     }
+    // `--volume-driver` is about the volumes of `-v` and of images; `--mount` names its driver itself.
+    let driver = &host.volume_driver;
+    if !matches!(driver.as_str(), "" | "local")
+        && let Some(volume) = mounts.values().find(|mount| mount.kind == MountKind::Volume)
+    {
+        return Err(Error::not_found(format!(
+            "create {}: error looking up volume plugin {driver}: plugin \"{driver}\" not found",
+            volume.name
+        )));
+    }
     Ok(mounts.into_values().collect())
 }
 

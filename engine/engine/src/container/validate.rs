@@ -320,9 +320,6 @@ fn unsupported(host: &HostConfig) -> Result<()> {
     if !matches!(host.runtime.as_str(), "" | "tare" | "runc" | "io.containerd.runc.v2") {
         return Err(Error::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
     }
-    if !matches!(host.volume_driver.as_str(), "" | "local") {
-        return Err(Error::not_found(format!("plugin {:?} not found", host.volume_driver)));
-    }
     Ok(())
 }
 

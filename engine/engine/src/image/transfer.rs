@@ -10,12 +10,12 @@ use tare_docker_api::container::{Config, IdResponse};
 use tare_docker_api::filters::Filters;
 use tare_docker_api::go::List;
 use tare_docker_api::image::{DeleteItem, DistributionInspect, ImagePruneReport, SearchResult};
-use tare_docker_api::oci::Descriptor;
+use tare_docker_api::oci::{Descriptor, Platform};
 use tare_docker_api::stream::JsonMessage;
 use tare_images::oci::{Config as ImageConfig, Healthcheck};
 use tare_images::{Image, ImageStore};
 use tare_reference::{Digest, Reference};
-use tare_registry::{Access, Proxies, Registry};
+use tare_registry::{Proxies, Registry};
 use tokio::sync::mpsc;
 
 use super::{defaults, platform};
@@ -277,10 +277,17 @@ impl Engine {
         };
         let freeze = pause && status == Status::Running;
         if freeze {
-            self.cgroup(&container).freeze().map_err(|error| Error::internal(error.to_string()))?;
+            match self.cgroup(&container).freeze() {
+                // One whose cgroup is gone has ended meanwhile, and stands still by itself.
+                Err(error) if !error.is_gone() => return Err(Error::internal(error.to_string())),
+                _ => {}
+            }
         }
         let result = self.distribution.commit(commit).await.map_err(failed);
-        if freeze && let Err(error) = self.cgroup(&container).thaw() {
+        if freeze
+            && let Err(error) = self.cgroup(&container).thaw()
+            && !error.is_gone()
+        {
             tracing::error!("thawing container {} after a commit: {error}", container.id);
         }
         let id = result?.to_string();
@@ -369,17 +376,22 @@ impl Engine {
     /// Looks at an image in its registry.
     pub async fn distribution_inspect(&self, name: &str, given: Option<Credentials>) -> Result<DistributionInspect> {
         let reference = reference(name)?.with_default_tag();
-        let repository = self.distribution.registry().repository(&reference, credentials(given), Access::Pull);
-        let tag = reference.digest().map(ToString::to_string).or_else(|| reference.tag().map(str::to_owned));
-        let resolved = repository.resolve(&tag.unwrap_or_default()).await.map_err(|error| failed(error.into()))?;
+        let found = self.distribution.inspect(&reference, credentials(given)).await.map_err(failed)?;
+        let platform = |platform: tare_images::oci::Platform| Platform {
+            architecture: platform.architecture,
+            os: platform.os,
+            os_version: platform.os_version,
+            variant: platform.variant,
+            ..Platform::default()
+        };
         Ok(DistributionInspect {
             descriptor: Descriptor {
-                media_type: resolved.media_type,
-                digest: resolved.digest.to_string(),
-                size: i64::try_from(resolved.size).unwrap_or(i64::MAX),
+                media_type: found.descriptor.media_type,
+                digest: found.descriptor.digest.to_string(),
+                size: i64::try_from(found.descriptor.size).unwrap_or(i64::MAX),
                 ..Descriptor::default()
             },
-            platforms: List::empty(),
+            platforms: found.platforms.into_iter().map(platform).collect::<Vec<_>>().into(),
         })
     }
 

@@ -260,6 +260,7 @@ impl Engine {
             inner.record.networks.insert(net.name.clone(), settings);
             inner.snapshot()
         };
+        self.renew_names(&container);
         self.save_container(&snapshot).await?;
         self.network_event("connect", &net.id, &net.name, &container.id);
         Ok(())
@@ -291,6 +292,17 @@ impl Engine {
         self.save_sandbox(container);
         self.refresh_names(&sandbox);
         Ok(())
+    }
+
+    /// Tells a running container's name server which networks and links the container has now.
+    fn renew_names(&self, container: &Container) {
+        let (record, sandbox, alive) = {
+            let inner = container.read();
+            (inner.record.clone(), inner.sandbox.clone(), inner.state.is_alive())
+        };
+        if alive && let Err(error) = self.write_names(&record, &sandbox, self.resolv_conf(&record, &sandbox).upstream) {
+            tracing::error!("writing the names of container {}: {error}", container.id);
+        }
     }
 
     /// Disconnects a container from a network.
@@ -330,6 +342,7 @@ impl Engine {
             .await?;
             self.save_sandbox(&container);
         }
+        self.renew_names(&container);
         let snapshot = container.read().snapshot();
         self.save_container(&snapshot).await?;
         self.network_event("disconnect", &net.id, &net.name, &container.id);

@@ -113,9 +113,8 @@ fn process(inputs: &Inputs<'_>, security: &security::Options) -> Process {
 
 /// Groups of `--group-add` follow the user after a comma each; the runtime resolves names in the container.
 pub(crate) fn user(user: &str, groups: &[String]) -> User {
-    let name = if user.is_empty() { "0" } else { user };
-    let username = std::iter::once(name).chain(groups.iter().map(String::as_str)).collect::<Vec<_>>().join(",");
-    User { username, ..User::default() }
+    let username = if user.is_empty() { "0" } else { user }.to_owned();
+    User { username, additional_groups: groups.to_vec(), ..User::default() }
 }
 
 /// A user other than root keeps nothing beyond the bounding set.
