@@ -37,6 +37,7 @@ steps! {
     // With the index of a mount.
     OpenSource "open_tree",
     Target "create mount point",
+    OverProc "mount on",
     FsOpen "fsopen",
     FsConfig "fsconfig",
     FsMount "fsmount",
@@ -219,7 +220,7 @@ impl Failure {
     fn object(self, plan: &Plan) -> Option<String> {
         let index = usize::from(self.index);
         match self.step {
-            Step::Target | Step::Attach | Step::Attributes | Step::CopyUp | Step::CgroupTree => {
+            Step::Target | Step::OverProc | Step::Attach | Step::Attributes | Step::CopyUp | Step::CgroupTree => {
                 plan.mounts.get(index).map(|mount| mount.target.to_string())
             }
             Step::OpenSource => plan.mounts.get(index).and_then(|mount| match &mount.kind {
@@ -279,6 +280,10 @@ impl Failure {
             (Step::Target, Errno::LOOP) if file_system == Some(c"proc") || file_system == Some(c"sysfs") => {
                 " (proc and sysfs must be mounted on ordinary directory)"
             }
+            (Step::OverProc, Errno::PERM) if mount.is_some_and(|mount| mount.target.as_c_str() == c"proc") => {
+                " (cannot be mounted because it is not of type proc)"
+            }
+            (Step::OverProc, Errno::PERM) => " (cannot be mounted because it is inside /proc)",
             (Step::Pivot, Errno::INVAL) => {
                 " (the host's root is a chroot or an initramfs, which cannot be pivoted away from)"
             }

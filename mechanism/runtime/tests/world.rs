@@ -287,18 +287,6 @@ fn links_in_the_image_do_not_lead_mounts_outside() {
 }
 
 #[test]
-fn proc_is_not_mounted_where_the_image_points_to() {
-    let bundle = Bundle::new();
-    fs::create_dir(bundle.root().join("fake")).unwrap();
-    symlink("fake", bundle.root().join("proc")).unwrap();
-    let error = try_run(&bundle, &script("true")).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "create mount point `/proc`: ELOOP (proc and sysfs must be mounted on ordinary directory)"
-    );
-}
-
-#[test]
 fn limits_and_parameters() {
     let bundle = Bundle::new();
     let extra = json!({

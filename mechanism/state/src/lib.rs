@@ -18,6 +18,9 @@ pub enum Error {
     /// SQLite's own error.
     #[error("state database: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// The file could not be made, or not be made private.
+    #[error("state database: {0}")]
+    File(#[source] std::io::Error),
     /// The file was written by a newer version of the engine.
     #[error("state database has schema version {found}, this engine knows up to {known}")]
     TooNew {
@@ -160,6 +163,20 @@ mod tests {
         let store = Store::open(&path).unwrap();
         assert_eq!(store.load(Kind::Container).unwrap(), [("b".to_string(), "{\"n\":2}".to_string())]);
         assert_eq!(store.load(Kind::Volume).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn nobody_else_reads_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        std::fs::write(&path, "").unwrap();
+        let store = Store::open(&path).unwrap();
+        store.write_sync(vec![Change::Put(Kind::Volume, "a".into(), "{}".into())]).unwrap();
+        for name in ["state.db", "state.db-wal", "state.db-shm"] {
+            let mode = std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The database file: pragmas and schema migrations.
 
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -14,8 +16,12 @@ const MIGRATIONS: &[&str] = &["CREATE TABLE document (
         PRIMARY KEY (kind, key)
     ) WITHOUT ROWID"];
 
+/// The owner's alone.
+const MODE: u32 = 0o600;
+
 /// Opens the file and migrates it.
 pub(crate) fn open(path: &Path) -> Result<Connection, Error> {
+    restrict(path)?;
     let mut connection = Connection::open(path)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // A commit that was answered must survive power loss.
@@ -24,6 +30,12 @@ pub(crate) fn open(path: &Path) -> Result<Connection, Error> {
     connection.pragma_update(None, "cache_size", -256)?;
     migrate(&mut connection)?;
     Ok(connection)
+}
+
+/// Nobody else reads what containers were given in their environment. The files beside it get the mode of this one.
+fn restrict(path: &Path) -> Result<(), Error> {
+    let file = File::options().create(true).truncate(false).write(true).mode(MODE).open(path).map_err(Error::File)?;
+    file.set_permissions(Permissions::from_mode(MODE)).map_err(Error::File)
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), Error> {

@@ -1,8 +1,9 @@
 //! Ways out of a container that other engines once had, tried on ours. What they cost is in docs/security.md.
 
 use std::fs;
+use std::path::Path;
 
-use tare_testkit::{Client, Console};
+use tare_testkit::{Client, Console, native};
 
 /// A console on an engine of ours; nothing of this is tried on a daemon that somebody else started.
 fn console() -> Option<Console> {
@@ -72,4 +73,66 @@ fn the_init_s_program_is_not_written_to() {
         let refused = c.fails(&format!("exec box {attack}"), 1);
         assert!(refused.contains(reason), "{attack}: {refused}");
     }
+}
+
+/// CVE-2019-14271: `cp` does its work without anything of the container: no library of its image, no program.
+#[test]
+fn cp_loads_nothing_of_the_container() {
+    let Some(c) = console() else { return };
+    let (library, proof) = (c.path("evil.so"), c.path("proof"));
+    let source = format!(
+        "#include <fcntl.h>\n__attribute__((constructor)) static void f(void) {{ open(\"{}\", O_CREAT | O_WRONLY, 0600); }}",
+        proof.display()
+    );
+    native::library(&source, &library);
+    let prepare = "mkdir -p /lib /lib64 /lib/x86_64-linux-gnu /usr/bin; echo passwd: files >/etc/nsswitch.conf; \
+                   echo /lib/libnss_files.so.2 >/etc/ld.so.preload";
+    c.ok(&format!("run -d --name box busybox:1.29 sh -c '{prepare}; echo ready; sleep 1000'"));
+    c.logged("box", "ready");
+    // What a helper that has entered the container would load or run.
+    for path in [
+        "/lib/libnss_files.so.2",
+        "/lib/x86_64-linux-gnu/libnss_files.so.2",
+        "/lib/x86_64-linux-gnu/libc.so.6",
+        "/lib64/ld-linux-x86-64.so.2",
+        "/usr/bin/tar",
+    ] {
+        c.ok(&format!("cp {} box:{path}", library.display()));
+    }
+    c.ok(&format!("cp box:/etc/passwd {}", c.path("passwd").display()));
+    c.ok(&format!("cp --archive {} box:/tmp/passwd", c.path("passwd").display()));
+    c.ok(&format!("export -o {} box", c.path("export.tar").display()));
+    c.ok("diff box");
+    c.ok("stop -t 0 box");
+    c.ok(&format!("cp box:/etc/passwd {}", c.path("again").display()));
+    c.ok("commit box copy");
+    assert!(!proof.exists(), "the engine ran what the container brought");
+}
+
+/// `cp` into a container follows the container's links inside it.
+#[test]
+fn cp_stays_in_the_container() {
+    let Some(c) = console() else { return };
+    let (outside, file) = (c.path("outside"), c.path("file"));
+    fs::create_dir(&outside).expect("a directory");
+    fs::write(outside.join("secret"), "of the host\n").expect("a file");
+    fs::write(&file, "of the container\n").expect("a file");
+    let (outside, file) = (outside.display().to_string(), file.display().to_string());
+    c.ok("run -d --name box busybox:1.29 sleep 1000");
+    c.ok(&format!("exec box ln -s {outside} /direct"));
+    c.ok(&format!("exec box ln -s ../../../../../../../..{outside} /up"));
+    c.ok("exec box ln -s /proc/1/root /magic");
+    let answered = c.run(&format!("cp {file} box:/direct/file"));
+    assert_ne!(answered.status, 0, "{answered}");
+    c.ok(&format!("exec box mkdir -p {outside}"));
+    for link in ["direct", "up"] {
+        c.ok(&format!("cp {file} box:/{link}/{link}"));
+        assert_eq!(c.ok(&format!("exec box cat {outside}/{link}")), "of the container");
+        assert_ne!(c.run(&format!("cp box:/{link}/secret {file}.got")).status, 0);
+    }
+    assert_ne!(c.run(&format!("cp {file} box:/magic{outside}/magic")).status, 0);
+    assert_ne!(c.run(&format!("cp box:/magic{outside}/secret {file}.got")).status, 0);
+    let names: Vec<_> = fs::read_dir(&outside).expect("a directory").flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(names, ["secret"]);
+    assert!(!Path::new(&format!("{file}.got")).exists());
 }

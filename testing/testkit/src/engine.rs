@@ -102,6 +102,11 @@ impl Engine {
         self.path("data")
     }
 
+    /// Where it keeps what lasts no longer than the machine is up.
+    pub fn exec_root(&self) -> &Path {
+        self.exec_root.path()
+    }
+
     /// A path in the engine's directory, for files of the test too.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)

@@ -3,7 +3,7 @@
 //!
 //! In reading order: [`Console`] (what a test holds), [`Engine`] (a daemon on directories of its own), [`Terminal`]
 //! (for what only a terminal can do), [`leftovers`] (mounts, interfaces, tables, cgroups and processes of an engine),
-//! [`install`] (where programs and images come from), [`words`] (a typed line becomes arguments).
+//! [`install`] (where programs and images come from), [`native`] (programs in C), [`words`] (a typed line becomes arguments).
 //!
 //! Everything here is for tests: what goes wrong panics, and says what was typed and what was seen.
 #![forbid(unsafe_code)]
@@ -12,6 +12,7 @@ pub mod console;
 pub mod engine;
 pub mod install;
 pub mod leftovers;
+pub mod native;
 pub mod output;
 pub mod terminal;
 pub mod words;

@@ -1,12 +1,13 @@
 //! What runs between clone3 and execve: a walk over the plan. Nothing here allocates, locks or prints (see
 //! `tare_sys::process`); a failure goes over the socket as step, index and errno.
 //!
-//! Read in this order: this file (the two kinds of children), [`mounts`] with [`paths`], [`dev`], [`terminal`],
+//! Read in this order: this file (the two kinds of children), [`mounts`] with [`paths`], [`over`], [`dev`], [`terminal`],
 //! [`copy`], and [`process`], the way from there to execve.
 
 pub(crate) mod copy;
 pub(crate) mod dev;
 pub(crate) mod mounts;
+mod over;
 pub(crate) mod paths;
 pub(crate) mod process;
 pub(crate) mod terminal;

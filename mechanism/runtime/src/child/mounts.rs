@@ -16,7 +16,7 @@ use tare_sys::process::namespace;
 
 use super::paths::{self, Make};
 use super::terminal::{self, Terminal};
-use super::{ChildStdio, InitTask, Outcome, at, copy, dev, nth, receive, send};
+use super::{ChildStdio, InitTask, Outcome, at, copy, dev, nth, over, receive, send};
 use crate::plan::mounts::Parameter;
 use crate::plan::{MountKind, MountPlan, RootPath};
 use crate::prepare::{CgroupSource, Cgroups, PreparedMount};
@@ -147,6 +147,7 @@ fn put(root: BorrowedFd<'_>, index: usize, mount: &MountPlan, prepared: &Prepare
         _ => paths::ensure(root, mount.target.as_c_str(), want),
     };
     let target = target.map_err(fail(Step::Target))?;
+    over::check(mount, made.as_fd(), target.as_fd()).map_err(fail(Step::OverProc))?;
     if let MountKind::New { copy_up: true, .. } = mount.kind {
         copy::copy_up(target.as_fd(), made.as_fd()).map_err(fail(Step::CopyUp))?;
     }
