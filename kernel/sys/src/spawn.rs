@@ -8,8 +8,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr;
 
 /// Starts `path` in a session of its own with working directory `/`. The i-th of `fds` becomes its descriptor i; every
-/// other descriptor of the caller must be close-on-exec. Returns the process ID; the caller reaps it.
+/// other descriptor of the caller becomes close-on-exec: what it was started with by accident (a script's lock) must not
+/// live as long as its helpers. Returns the process ID; the caller reaps it.
 pub fn spawn(path: &CStr, argv: &[CString], envp: &[CString], fds: &[BorrowedFd<'_>]) -> io::Result<i32> {
+    close_others_on_exec(fds.len())?;
     let mut actions = FileActions::new()?;
     // Two passes: a descriptor moved to its place must not overwrite one that is yet to be moved, so all are first
     // copied out of the way by the kernel's lowest-free rule, above the targets.
@@ -44,6 +46,15 @@ pub fn spawn_file(program: impl AsFd, argv: &[CString], envp: &[CString], fds: &
     let program = above(program.as_fd(), fds.len())?;
     let path = CString::new(format!("/proc/self/fd/{}", program.as_raw_fd()))?;
     spawn(&path, argv, envp, fds)
+}
+
+fn close_others_on_exec(first: usize) -> io::Result<()> {
+    /// `CLOSE_RANGE_CLOEXEC` of `linux/close_range.h`.
+    const CLOEXEC: libc::c_uint = 1 << 2;
+    let first = libc::c_uint::try_from(first).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // SAFETY: integer arguments; with this flag nothing is closed now.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOEXEC) };
+    crate::check(result).map(drop).map_err(io::Error::from)
 }
 
 fn above(fd: BorrowedFd<'_>, floor: usize) -> io::Result<std::os::fd::OwnedFd> {
@@ -136,6 +147,23 @@ mod tests {
         let mut output = String::new();
         reader.read_to_string(&mut output).unwrap();
         assert_eq!(output, "/ me y\ndone\n");
+        rustix::process::waitpid(rustix::process::Pid::from_raw(pid), rustix::process::WaitOptions::empty()).unwrap();
+    }
+
+    #[test]
+    fn nothing_else_is_inherited() {
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        // As a script leaves it.
+        let stray = above(null.as_fd(), 100).unwrap();
+        rustix::io::fcntl_setfd(&stray, rustix::io::FdFlags::empty()).unwrap();
+        let script = CString::new(format!("test -e /proc/self/fd/{} && echo inherited", stray.as_raw_fd())).unwrap();
+        let argv = [c"sh".to_owned(), c"-c".to_owned(), script];
+        let pid = spawn(c"/bin/sh", &argv, &[], &[null.as_fd(), writer.as_fd(), null.as_fd()]).unwrap();
+        drop(writer);
+        let mut output = String::new();
+        reader.read_to_string(&mut output).unwrap();
+        assert_eq!(output, "");
         rustix::process::waitpid(rustix::process::Pid::from_raw(pid), rustix::process::WaitOptions::empty()).unwrap();
     }
 

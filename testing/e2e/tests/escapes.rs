@@ -136,3 +136,21 @@ fn cp_stays_in_the_container() {
     assert_eq!(names, ["secret"]);
     assert!(!Path::new(&format!("{file}.got")).exists());
 }
+
+/// CVE-2024-29018: on internal networks alone, nothing gets out by way of the host's name servers.
+#[test]
+fn internal_networks_do_not_ask_from_the_host() {
+    let Some(c) = console() else { return };
+    let Some(engine) = c.engine() else { return };
+    c.ok("network create --internal closed");
+    c.ok("network create open");
+    // A server that the container has no address for is asked by the host.
+    c.ok("run -d --name box --network closed --dns fd00::53 busybox:1.29 sleep 1000");
+    let file = engine.exec_root().join("names/containers").join(c.ok("inspect --format {{.Id}} box"));
+    let asks = || fs::read_to_string(&file).expect("names").contains("upstream fd00::53 host\n");
+    assert!(!asks());
+    c.ok("network connect open box");
+    assert!(asks());
+    c.ok("network disconnect open box");
+    assert!(!asks());
+}

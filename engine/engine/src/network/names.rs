@@ -23,7 +23,12 @@ impl Engine {
 
     /// Writes what one container's server needs: its networks, its links, and whom to ask for the rest. The networks'
     /// own files are written with it in them, so that it finds itself from the start.
-    pub(crate) fn write_names(&self, record: &Record, sandbox: &Sandbox, upstream: Vec<Upstream>) -> Result<()> {
+    pub(crate) fn write_names(&self, record: &Record, sandbox: &Sandbox, mut upstream: Vec<Upstream>) -> Result<()> {
+        if !has_way_out(sandbox) {
+            // Names are a way out, too: what the container asks, a server of the outside would hear (CVE-2024-29018).
+            // One inside is still asked, if there is one.
+            upstream.retain(|server| !server.from_host);
+        }
         let user: Vec<_> = sandbox.endpoints.iter().filter(|endpoint| endpoint.network_name != "bridge").collect();
         let links = record
             .networks
@@ -133,4 +138,9 @@ pub(crate) fn names(record: &Record, network: &str) -> Vec<String> {
         }
     }
     names
+}
+
+/// Whether a container is on a network that is not internal.
+fn has_way_out(sandbox: &Sandbox) -> bool {
+    sandbox.endpoints.iter().any(|endpoint| endpoint.gateway_v4.is_some() || endpoint.gateway_v6.is_some())
 }
