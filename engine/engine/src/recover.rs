@@ -290,7 +290,7 @@ fn restarts_with_engine(record: &Record, state: &crate::container::state::State)
     match record.host_config.restart_policy.name.as_str() {
         "always" => state.started_at != 0,
         "unless-stopped" => state.started_at != 0 && !state.manually_stopped,
-        "on-failure" => {
+        "on-failure" | crate::container::exit::ON_UNHEALTHY => {
             state.started_at != 0 && crate::container::exit::wants_restart(&record.host_config.restart_policy, state)
         }
         _ => false,

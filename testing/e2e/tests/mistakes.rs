@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 
+use tare_testkit::http::free_port;
 use tare_testkit::{Console, with_both_clients};
 
 with_both_clients!(
@@ -90,11 +91,6 @@ fn users(c: &Console) {
     holds(&refused, "unable to find user nosuchuser: no matching entries in passwd file");
     assert_eq!(c.ok("run --rm --user nobody busybox:1.29 id -u"), "65534");
     assert_eq!(c.ok("run --rm --user 12:34 busybox:1.29 id"), "uid=12 gid=34 groups=34");
-}
-
-/// A port nobody uses at this moment.
-fn free_port() -> u16 {
-    TcpListener::bind("0.0.0.0:0").and_then(|listener| listener.local_addr()).expect("a port").port()
 }
 
 fn ports_of_containers(c: &Console) {

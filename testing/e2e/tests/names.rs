@@ -2,7 +2,7 @@
 
 use tare_testkit::{Console, with_both_clients};
 
-with_both_clients!(a_name_is_taken_once, any_reference_will_do, ids_in_files, the_latest, given_names);
+with_both_clients!(a_name_is_taken_once, names_come_back, any_reference_will_do, ids_in_files, the_latest, given_names);
 
 fn a_name_is_taken_once(c: &Console) {
     let first = c.ok("run -d --name webid nginx");
@@ -16,6 +16,20 @@ fn a_name_is_taken_once(c: &Console) {
     let second = c.ok("run -d --name webid nginx");
     assert_eq!(c.ok("inspect --format {{.Name}} webid-old"), "/webid-old");
     assert_eq!(c.ok("inspect --format {{.Id}} webid"), second);
+}
+
+/// Whatever ended a container, or kept it from being made, its name and those of its links can be had again.
+fn names_come_back(c: &Console) {
+    c.ok("create --name db busybox:1.29");
+    for _ in 0..2 {
+        c.ok("create --name site --link db:mysql busybox:1.29");
+        c.ok("rm site");
+    }
+    c.fails("create --name picky --log-opt nonsense=1 busybox:1.29", 1);
+    c.fails("create --name picky --link nobody:x busybox:1.29", 1);
+    c.fails("create --name picky --link db:x --link db:x busybox:1.29", 1);
+    c.fails("create --name picky -v a:b:c:d busybox:1.29", 1);
+    c.ok("create --name picky --link db:x busybox:1.29");
 }
 
 fn any_reference_will_do(c: &Console) {

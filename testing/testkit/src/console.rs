@@ -7,7 +7,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::{Engine, Output, PATIENCE, PAUSE, Terminal, eventually, install, words};
+use crate::leftovers::Traces;
+use crate::{Engine, Output, PATIENCE, PAUSE, Terminal, install, words};
 
 /// Which program is typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,23 +221,23 @@ impl Console {
         assert_eq!(self.ok("ps --all --quiet"), "");
         if let Some(engine) = &self.engine {
             // Answered before the kernel has taken everything apart.
-            eventually("the kernel to have cleaned up", || is_clean(engine).then_some(()));
+            let cleaned = crate::within_patience(|| left(engine).is_none());
+            assert!(cleaned, "{:?}", left(engine));
         }
     }
 }
 
-/// Whether there is nothing left but what belongs to the engine itself: its daemon, bridges, table and cgroup.
-fn is_clean(engine: &Engine) -> bool {
+/// What there is but what belongs to the engine itself: its daemon, bridges, table and cgroup; and directories of
+/// containers.
+fn left(engine: &Engine) -> Option<(Traces, Vec<String>)> {
     let mut traces = engine.names().traces();
     let daemon = format!("{} ", engine.pid());
     traces.cgroups.retain(|cgroup| !cgroup.ends_with(&engine.names().mark) && !cgroup.contains("/spare"));
     traces.processes.retain(|process| !process.starts_with(&daemon));
+    traces.bridges.clear();
+    traces.tables.clear();
     let directories = engine.stored("containers");
-    directories.is_empty()
-        && traces.mounts.is_empty()
-        && traces.links.is_empty()
-        && traces.cgroups.is_empty()
-        && traces.processes.is_empty()
+    (traces != Traces::default() || !directories.is_empty()).then_some((traces, directories))
 }
 
 impl Drop for Console {

@@ -11,6 +11,15 @@ use tempfile::TempDir;
 use crate::leftovers::{Names, Traces};
 use crate::{eventually, install};
 
+/// What is still there after [`Engine::switch_off`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remains {
+    /// Everything but processes: as if all of them had been killed at once.
+    Mounts,
+    /// What is on disk, as after a start of the machine.
+    Disk,
+}
+
 /// A running daemon; stopped and cleaned up after when dropped.
 #[derive(Debug)]
 pub struct Engine {
@@ -75,6 +84,25 @@ impl Engine {
     /// When it does not end.
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
+    }
+
+    /// Kills everything at once: the daemon, all shims and all containers, as when the machine loses power.
+    ///
+    /// # Panics
+    /// When the daemon does not end, or something of it cannot be removed.
+    pub fn switch_off(&mut self, remains: Remains) {
+        self.kill();
+        match remains {
+            Remains::Mounts => assert!(self.names.kill_processes(), "{:?}", self.names.traces().processes),
+            Remains::Disk => {
+                self.names.remove();
+                for entry in fs::read_dir(self.exec_root.path()).expect("the exec root").flatten() {
+                    let path = entry.path();
+                    let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                    removed.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                }
+            }
+        }
     }
 
     fn signal(&mut self, signal: Signal) {

@@ -63,13 +63,8 @@ impl Names {
     /// left; there is a failure to report already.
     pub fn remove(&self) {
         let found = self.traces();
-        for process in &found.processes {
-            if let Some(pid) = process.split(' ').next().and_then(|pid| pid.parse().ok())
-                && let Some(pid) = rustix::process::Pid::from_raw(pid)
-            {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
-        }
+        // What does not end is left, too.
+        let _ = self.kill_processes();
         for mount in found.mounts.iter().rev() {
             let _ = Command::new("umount").args(["-l", mount]).status();
         }
@@ -85,6 +80,23 @@ impl Names {
             let all = cgroups.iter().all(|cgroup| fs::remove_dir(cgroup).is_ok());
             all.then_some(())
         });
+    }
+
+    /// Kills every process; says whether all have ended.
+    #[must_use]
+    pub fn kill_processes(&self) -> bool {
+        crate::within_patience(|| {
+            let processes = self.processes();
+            for process in &processes {
+                if let Some(pid) = process.split(' ').next().and_then(|pid| pid.parse().ok())
+                    && let Some(pid) = rustix::process::Pid::from_raw(pid)
+                {
+                    // It may have ended meanwhile.
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                }
+            }
+            processes.is_empty()
+        })
     }
 
     fn mounts(&self) -> Vec<String> {

@@ -10,6 +10,7 @@
 
 pub mod console;
 pub mod engine;
+pub mod http;
 pub mod install;
 pub mod leftovers;
 pub mod native;

@@ -51,8 +51,15 @@ impl Engine {
             }
         }
         self.check_modes(&host_config)?;
-        advice(&host_config, &mut warnings);
+        advice(&config, &host_config, &mut warnings);
         let name = self.reserve_name(name, &id)?;
+        let log = match self.log_config(&id, &name, &config, &host_config) {
+            Ok(log) => log,
+            Err(error) => {
+                self.abandon(&id).await;
+                return Err(error);
+            }
+        };
         let record = Record {
             id: id.clone(),
             name: name.clone(),
@@ -61,7 +68,7 @@ impl Engine {
             os: image.os.clone(),
             path,
             args: command.collect(),
-            log: self.log_config(&id, &name, &config, &host_config)?,
+            log,
             networks,
             mounts: Vec::new(),
             links: Vec::new(),
@@ -216,9 +223,13 @@ impl Engine {
 }
 
 /// Settings that are taken but do not do what one might expect.
-fn advice(host: &HostConfig, warnings: &mut Vec<String>) {
+fn advice(config: &Config, host: &HostConfig, warnings: &mut Vec<String>) {
     if host.network_mode == "host" && (host.publish_all_ports || !host.port_bindings.is_empty()) {
         warnings.push("Published ports are discarded when using host network mode".to_owned());
+    }
+    let checked = config.healthcheck.as_ref().is_some_and(super::health::is_check);
+    if host.restart_policy.name == super::exit::ON_UNHEALTHY && !checked {
+        warnings.push("Restart policy 'on-unhealthy' without a health check does what 'on-failure' does".to_owned());
     }
     if host.resources.oom_kill_disable == Some(true) && host.resources.memory == 0 {
         warnings.push(
@@ -348,16 +359,16 @@ mod tests {
     fn advice_is_given() {
         let mut warnings = Vec::new();
         let mut host = HostConfig { network_mode: "host".to_owned(), ..HostConfig::default() };
-        advice(&host, &mut warnings);
+        advice(&Config::default(), &host, &mut warnings);
         assert!(warnings.is_empty());
         host.publish_all_ports = true;
         host.resources.oom_kill_disable = Some(true);
-        advice(&host, &mut warnings);
+        advice(&Config::default(), &host, &mut warnings);
         assert_eq!(warnings.len(), 2);
         host.resources.memory = 1 << 30;
         host.network_mode = "bridge".to_owned();
         warnings.clear();
-        advice(&host, &mut warnings);
+        advice(&Config::default(), &host, &mut warnings);
         assert!(warnings.is_empty());
     }
 

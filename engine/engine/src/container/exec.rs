@@ -65,6 +65,12 @@ impl Exec {
         }
     }
 
+    /// Waits for its exit code.
+    pub(crate) async fn code(&self) -> i32 {
+        let mut ended = self.ended.subscribe();
+        ended.wait_for(Option::is_some).await.map_or(None, |code| *code).unwrap_or(-1)
+    }
+
     fn finish(&self, code: i32) {
         let mut progress = self.progress();
         if progress.exit_code.is_none() {
@@ -353,21 +359,26 @@ impl Engine {
         self.events.publish("container", "exec_die", &container.id, attributes);
     }
 
-    /// Runs a command with its output going to `stream` and waits for its exit code.
+    /// Runs a command with its output going to `stream`.
     pub(crate) async fn exec_captured(
         self: &Arc<Self>,
         container: &Arc<Container>,
         config: ExecConfig,
         stream: OwnedFd,
-    ) -> Result<(Arc<Exec>, i32)> {
+    ) -> Result<Arc<Exec>> {
         let exec = self.new_exec(&container.id, config)?;
         exec.progress().started = true;
         self.execs.insert(Arc::clone(&exec));
         let client = Client { stream, input: Vec::new(), raw: exec.config.tty };
         self.run_exec(&exec, Some(client), None).await?;
-        let mut ended = exec.ended.subscribe();
-        let code = ended.wait_for(Option::is_some).await.map_or(None, |code| *code);
-        Ok((exec, code.unwrap_or(-1)))
+        Ok(exec)
+    }
+
+    /// Ends an exec's process.
+    pub(crate) async fn exec_kill(&self, exec: &Exec) -> Result<()> {
+        let request = Op::Signal { exec: Some(exec.id.clone()), signal: signal::KILL, all: false };
+        let shim = exec.container.shim()?;
+        shim.call(request, Vec::new()).await.map(|_| ()).map_err(|error| Error::internal(error.to_string()))
     }
 }
 

@@ -21,6 +21,10 @@ const SHIM_END_TIMEOUT: Duration = Duration::from_secs(1);
 /// A run this long makes the next wait the shortest again.
 const RESTART_RESET: Duration = Duration::from_secs(10);
 
+/// The policy that Docker has not: `on-failure`, and a container whose health check has failed too often is ended and
+/// started again.
+pub(crate) const ON_UNHEALTHY: &str = "on-unhealthy";
+
 impl Engine {
     /// Deals with an exit. Everything else follows the commit: acknowledgement, waiters, events, restart, removal.
     pub(crate) async fn exited(
@@ -147,17 +151,16 @@ fn settle(
     (inner.snapshot(), super::attributes(&inner.record), outcome)
 }
 
-/// Docker's rule of restart policies.
+/// Docker's rule of restart policies, and [`ON_UNHEALTHY`].
 pub(crate) fn wants_restart(policy: &RestartPolicy, state: &super::state::State) -> bool {
     if state.manually_stopped {
         return false;
     }
+    let left = policy.maximum_retry_count == 0 || i64::from(state.restart_count) < policy.maximum_retry_count;
     match policy.name.as_str() {
         "always" | "unless-stopped" => true,
-        "on-failure" => {
-            let left = policy.maximum_retry_count == 0 || i64::from(state.restart_count) < policy.maximum_retry_count;
-            state.exit_code != 0 && left
-        }
+        "on-failure" => state.exit_code != 0 && left,
+        ON_UNHEALTHY => (state.exit_code != 0 || state.ended_unhealthy) && left,
         _ => false,
     }
 }
@@ -202,5 +205,11 @@ mod tests {
         assert!(wants_restart(&policy("on-failure", 3), &state(1, 2, false)));
         assert!(!wants_restart(&policy("on-failure", 3), &state(1, 3, false)));
         assert!(!wants_restart(&policy("no", 0), &state(1, 0, false)));
+        let unhealthy = |count| State { ended_unhealthy: true, ..state(0, count, false) };
+        assert!(wants_restart(&policy("on-unhealthy", 2), &unhealthy(1)));
+        assert!(!wants_restart(&policy("on-unhealthy", 2), &unhealthy(2)));
+        assert!(wants_restart(&policy("on-unhealthy", 0), &state(1, 0, false)));
+        assert!(!wants_restart(&policy("on-unhealthy", 0), &state(0, 0, false)));
+        assert!(!wants_restart(&policy("on-failure", 0), &unhealthy(0)));
     }
 }

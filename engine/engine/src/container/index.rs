@@ -79,13 +79,33 @@ impl Index {
         self.by_id.insert(container.id.clone(), container);
     }
 
-    /// Removes a container and every name it holds.
+    /// Removes a container, every name it holds, and the names its links gave to others.
     pub(crate) fn remove(&mut self, id: &str) {
         self.by_id.remove(id);
-        self.by_name.retain(|_, holder| holder != id);
+        let own = self.by_name.iter().filter(|(name, holder)| *holder == id && !name.contains('/'));
+        let links: Vec<_> = own.map(|(name, _)| format!("{name}/")).collect();
+        self.by_name.retain(|name, holder| holder != id && !links.iter().any(|link| name.starts_with(link)));
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Container>> {
         self.by_id.values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_removed_container_takes_the_names_of_its_links_along() {
+        let mut index = Index::default();
+        for (name, id) in [("db", "1"), ("site", "2"), ("site/mysql", "1"), ("site2/mysql", "1")] {
+            index.reserve_name(name, id).unwrap();
+        }
+        index.remove("2");
+        assert_eq!(index.names_of("1"), ["db", "site2/mysql"]);
+        index.reserve_name("site/mysql", "1").unwrap();
+        index.remove("1");
+        assert!(index.by_name.is_empty());
     }
 }

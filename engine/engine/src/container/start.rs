@@ -121,6 +121,7 @@ impl Engine {
             state.exit_code = 0;
             state.error.clear();
             state.oom_killed = false;
+            state.ended_unhealthy = false;
             (inner.snapshot(), super::attributes(&inner.record))
         };
         container.announce(|progress| progress.running = true);

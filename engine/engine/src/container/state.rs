@@ -58,6 +58,8 @@ pub(crate) struct State {
     pub(crate) restart_count: u32,
     /// Stopped or killed by hand: policies leave it alone.
     pub(crate) manually_stopped: bool,
+    /// Its last run was ended because it was unhealthy.
+    pub(crate) ended_unhealthy: bool,
     /// Init's process ID in the host's namespace; 0 when not running.
     #[serde(skip)]
     pub(crate) pid: i32,

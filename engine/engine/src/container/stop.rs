@@ -68,7 +68,7 @@ impl Engine {
         if !container.read().state.is_alive() {
             return Err(failed(Error::not_running(&container.id)));
         }
-        self.send_signal(&container, number, true).await.map_err(failed)?;
+        self.send_signal(&container, number).await.map_err(failed)?;
         if number == signal::KILL {
             self.wait_for_exit(&container, Some(KILL_TIMEOUT)).await;
         }
@@ -135,7 +135,7 @@ impl Engine {
         }
         let paused = container.read().state.status == Status::Paused;
         // The exit may come while the signal is being sent: a container that is gone has been stopped.
-        if self.send_signal(container, number, true).await.is_err() && !container.read().state.is_alive() {
+        if self.send_signal(container, number).await.is_err() && !container.read().state.is_alive() {
             return Ok(());
         }
         if paused {
@@ -151,7 +151,7 @@ impl Engine {
     pub(crate) async fn force_kill(self: &Arc<Self>, container: &Arc<Container>) -> Result<()> {
         container.read().state.manually_stopped = true;
         let paused = container.read().state.status == Status::Paused;
-        let sent = self.send_signal(container, signal::KILL, true).await;
+        let sent = self.send_signal(container, signal::KILL).await;
         if paused {
             // A frozen v1 cgroup handles no signal until it is thawed.
             self.unpause_locked(container)?;
@@ -172,7 +172,12 @@ impl Engine {
         Err(Error::internal(format!("tried to kill container {}, but did not receive an exit event", container.id)))
     }
 
-    fn stop_parameters(&self, container: &Container, options: &StopOptions) -> Result<(i32, Option<Duration>)> {
+    /// The signal that stops a container, and how long it gets to have its effect.
+    pub(crate) fn stop_parameters(
+        &self,
+        container: &Container,
+        options: &StopOptions,
+    ) -> Result<(i32, Option<Duration>)> {
         let inner = container.read();
         let config = &inner.record.config;
         let number = match options.signal.as_deref().filter(|signal| !signal.is_empty()) {
@@ -199,9 +204,9 @@ impl Engine {
         });
     }
 
-    /// Sends a signal to the container's init.
-    pub(crate) async fn send_signal(&self, container: &Arc<Container>, number: i32, event: bool) -> Result<()> {
-        let shim = container.shim()?;
+    /// Sends a signal that somebody asked for to the container's init.
+    async fn send_signal(&self, container: &Arc<Container>, number: i32) -> Result<()> {
+        container.shim()?;
         {
             // Docker's rule: any signal counts as stopping by hand, but where the container names its stop signal, only
             // that one and SIGKILL do.
@@ -211,19 +216,23 @@ impl Engine {
                 inner.state.manually_stopped = true;
             }
         }
+        self.deliver_signal(container, number).await
+    }
+
+    /// Sends a signal to the container's init.
+    pub(crate) async fn deliver_signal(&self, container: &Arc<Container>, number: i32) -> Result<()> {
+        let shim = container.shim()?;
         shim.call(Op::Signal { exec: None, signal: number, all: false }, Vec::new())
             .await
             .map_err(|error| Error::internal(error.to_string()))?;
-        if event {
-            let mut attributes = super::attributes(&container.read().record);
-            attributes.insert("signal".to_owned(), number.to_string());
-            self.events.publish("container", "kill", &container.id, attributes);
-        }
+        let mut attributes = super::attributes(&container.read().record);
+        attributes.insert("signal".to_owned(), number.to_string());
+        self.events.publish("container", "kill", &container.id, attributes);
         Ok(())
     }
 
     /// Waits until the container does not run; false when the time is over first.
-    pub(crate) async fn wait_for_exit(&self, container: &Container, timeout: Option<Duration>) -> bool {
+    async fn wait_for_exit(&self, container: &Container, timeout: Option<Duration>) -> bool {
         let mut progress = container.watch();
         // The container counts as running while its restart is due, but a stop by hand has ruled that out.
         let ended = async {

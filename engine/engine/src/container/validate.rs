@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use tare_docker_api::container::{Config, Healthcheck, HostConfig, Resources, RestartPolicy};
 
+use super::exit::ON_UNHEALTHY;
 use crate::error::{Error, Result};
 
 /// Smallest memory limit in bytes: below it, no container starts.
@@ -84,11 +85,15 @@ pub(crate) fn restart_policy(policy: &RestartPolicy) -> Result<()> {
         "" if policy.maximum_retry_count > 0 => {
             Err(Error::invalid("invalid restart policy: maximum retry count can only be used with 'on-failure'"))
         }
-        "" | "always" | "unless-stopped" | "no" | "on-failure" if policy.maximum_retry_count < 0 => {
-            let hint = if policy.name == "on-failure" { "" } else { " and can only be used with 'on-failure'" };
+        "" | "always" | "unless-stopped" | "no" | "on-failure" | ON_UNHEALTHY if policy.maximum_retry_count < 0 => {
+            let hint = if matches!(policy.name.as_str(), "on-failure" | ON_UNHEALTHY) {
+                ""
+            } else {
+                " and can only be used with 'on-failure'"
+            };
             Err(Error::invalid(format!("invalid restart policy: maximum retry count cannot be negative{hint}")))
         }
-        "" | "always" | "unless-stopped" | "no" | "on-failure" => Ok(()),
+        "" | "always" | "unless-stopped" | "no" | "on-failure" | ON_UNHEALTHY => Ok(()),
         other => Err(Error::invalid(format!(
             "invalid restart policy: unknown policy '{other}'; use one of 'no', 'always', 'on-failure', or \
              'unless-stopped'"
@@ -363,6 +368,7 @@ mod tests {
             check(|_, h| h.restart_policy = RestartPolicy { name: name.into(), maximum_retry_count: count })
         };
         assert_eq!(policy("on-failure", 3), "ok");
+        assert_eq!(policy("on-unhealthy", 3), "ok");
         assert_eq!(
             policy("always", 3),
             "invalid restart policy: maximum retry count can only be used with 'on-failure'"

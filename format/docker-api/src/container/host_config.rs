@@ -115,7 +115,7 @@ go_types! {
 
     /// When a container is started again.
     pub struct RestartPolicy {
-        /// `""`, `no`, `always`, `unless-stopped` or `on-failure`.
+        /// `""`, `no`, `always`, `unless-stopped` or `on-failure`; of Tare also `on-unhealthy`.
         name: String ["Name"],
         /// For `on-failure`; 0 is unlimited.
         maximum_retry_count: i64 ["MaximumRetryCount"],
