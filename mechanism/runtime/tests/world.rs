@@ -332,6 +332,16 @@ fn a_read_only_root() {
 }
 
 #[test]
+fn a_root_that_is_a_link() {
+    let bundle = Bundle::new();
+    let elsewhere = bundle.path().join("elsewhere");
+    fs::rename(bundle.root(), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, bundle.root()).unwrap();
+    assert_eq!(run(&bundle, &script("echo made > /file; cat /file")), "made\n");
+    assert_eq!(fs::read_to_string(elsewhere.join("file")).unwrap(), "made\n");
+}
+
+#[test]
 fn a_detached_overlay_as_root() {
     let bundle = Bundle::new();
     let path = |name: &str| {

@@ -10,7 +10,7 @@ use crate::output;
 /// Directories of modules the machine gets, besides single ones: it loads from them what is asked for, by itself.
 const MODULE_DIRECTORIES: [&str; 4] = ["net", "fs/overlayfs", "lib", "crypto"];
 /// Single modules.
-const MODULES: [&str; 2] = ["drivers/net/veth.ko", "drivers/net/dummy.ko"];
+const MODULES: [&str; 3] = ["drivers/net/veth.ko", "drivers/net/dummy.ko", "drivers/block/brd.ko"];
 
 /// An unpacked kernel.
 pub struct Kernel {

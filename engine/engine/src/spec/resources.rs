@@ -90,7 +90,10 @@ fn throttles(devices: &[Throttle]) -> Result<Vec<ThrottleDevice>> {
 }
 
 fn block_device(path: &str) -> Result<(i64, i64)> {
-    let metadata = std::fs::metadata(path).map_err(|error| Error::invalid(format!("stat {path}: {error}")))?;
+    let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::invalid(format!("stat {path}: no such file or directory")),
+        _ => Error::invalid(format!("stat {path}: {error}")),
+    })?;
     let number = metadata.rdev();
     Ok((i64::from(rustix::fs::major(number)), i64::from(rustix::fs::minor(number))))
 }

@@ -35,7 +35,9 @@ pub(crate) fn set_up(task: &InitTask<'_>) -> Outcome<Option<Terminal>> {
     mount_setattr(CWD, c"/", true, &private).map_err(at(Step::PrivateMounts))?;
     let root = task.prepared.root.as_fd();
     let place = task.prepared.root_place.as_c_str();
-    move_mount(root, c"", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(at(Step::AttachRoot))?;
+    // The bundle may have a link to its root.
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
+    move_mount(root, c"", CWD, place, flags).map_err(at(Step::AttachRoot))?;
     let mut proc = None;
     for (index, (mount, prepared)) in task.plan.mounts.iter().zip(&task.prepared.mounts).enumerate() {
         put(root, index, mount, prepared)?;
