@@ -1,9 +1,10 @@
 //! What cargo itself does not do: `cargo xtask build` makes everything that is installed, `cargo xtask tidy` checks what
-//! the compiler does not, `cargo xtask vm-test` tries it all on another kernel.
+//! the compiler does not, `cargo xtask vm-test` tries it all on another kernel, `cargo xtask bench` measures.
 //!
-//! Read in this order: [`build`], [`tidy`], [`vm`].
+//! Read in this order: [`build`], [`tidy`], [`vm`], [`bench`].
 #![forbid(unsafe_code)]
 
+mod bench;
 mod build;
 mod tidy;
 mod vm;
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
     let result = match arguments.as_slice() {
         ["build"] => build::run(),
         ["tidy"] => tidy::run(),
+        ["bench", rest @ ..] => bench::run(rest),
         ["vm-test"] => vm::run(None),
         ["vm-test", package] => vm::run(Some(package)),
         _ => Err(USAGE.to_owned()),
@@ -34,7 +36,10 @@ const USAGE: &str = "usage: cargo xtask <command>
 
   build   release binaries, completions and man pages, in target/dist
   tidy    layering, sizes, documentation, unsafe code, dependencies
-  vm-test [PACKAGE]  the engine on cgroup v2 and Debian's kernel (or that package's), emulated";
+  vm-test [PACKAGE]  the engine on cgroup v2 and Debian's kernel (or that package's), emulated
+  bench [--quick] [--docker SOCKET] [--client PROGRAM] [--podman COMMAND] [--crun COMMAND] [--runc COMMAND]
+        [--bundle DIRECTORY] [--mirror URL] [NAME...]
+          the promised numbers, side by side with those peers; a COMMAND may lead to the program through another";
 
 /// The repository.
 fn root() -> &'static Path {
