@@ -11,6 +11,7 @@ pub mod body;
 mod connection;
 pub mod error;
 pub mod handlers;
+mod json;
 pub mod reply;
 pub mod request;
 pub mod router;

@@ -10,6 +10,7 @@ use tare_docker_api::time::{Time, parse_unix};
 use tare_docker_api::versions::ApiVersion;
 
 use crate::error::{Failure, Result};
+use crate::json;
 use crate::router::{Captures, percent_decode};
 
 /// Largest JSON body, bytes. A container's configuration is kilobytes; the largest documents carry long environments.
@@ -188,7 +189,11 @@ fn decode_json<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
         return Err(Failure::bad_request("invalid JSON: got EOF while reading request body"));
     }
     let mut decoder = serde_json::Deserializer::from_slice(body);
-    let value = T::deserialize(&mut decoder).map_err(|error| Failure::bad_request(format!("invalid JSON: {error}")))?;
+    let value = T::deserialize(&mut decoder).map_err(|error| {
+        // Errors of type have no counterpart there; they are serde's.
+        let complaint = json::complaint(body).unwrap_or_else(|| error.to_string());
+        Failure::bad_request(format!("invalid JSON: {complaint}"))
+    })?;
     decoder.end().map_err(|_| Failure::bad_request("unexpected content after JSON"))?;
     Ok(value)
 }
@@ -277,7 +282,8 @@ mod tests {
         let decode = |body: &str| decode_json::<CreateRequest>(body.as_bytes()).map(|_| ()).unwrap_err().message;
         assert_eq!(decode(""), "invalid JSON: got EOF while reading request body");
         assert_eq!(decode("{} {}"), "unexpected content after JSON");
-        assert!(decode("{x").starts_with("invalid JSON: "));
+        assert_eq!(decode("{x"), "invalid JSON: invalid character 'x' looking for beginning of object key string");
+        assert!(decode(r#"{"Tty":"no"}"#).starts_with("invalid JSON: "));
         assert!(decode_json::<CreateRequest>(b" {} \n").is_ok());
     }
 

@@ -65,6 +65,7 @@ impl Engine {
             name: name.clone(),
             created_at: clock::now_ns(),
             image_id: image.id.clone(),
+            image_manifest: Some(image.manifest.clone()),
             os: image.os.clone(),
             path,
             args: command.collect(),
@@ -155,6 +156,9 @@ impl Engine {
         }
         if host.runtime.is_empty() {
             "tare".clone_into(&mut host.runtime);
+        }
+        if !config.working_dir.is_empty() {
+            config.working_dir = mounts::clean(&config.working_dir);
         }
         let resources = &mut host.resources;
         if resources.memory > 0 && resources.memory_swap == 0 {

@@ -46,6 +46,7 @@ impl Engine {
             args: record.args.clone(),
             state: state(&inner.state),
             image: record.image_id.clone(),
+            image_manifest_descriptor: record.image_manifest.clone(),
             resolv_conf_path: if ran { path(&files.resolv_conf) } else { String::new() },
             hostname_path: if ran { path(&files.hostname) } else { String::new() },
             hosts_path: if ran { path(&files.hosts) } else { String::new() },

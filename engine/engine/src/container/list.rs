@@ -73,6 +73,7 @@ impl Engine {
             names: self.names_of(&record.id, &record.name),
             image: self.shown_image(record),
             image_id: record.image_id.clone(),
+            image_manifest_descriptor: record.image_manifest.clone(),
             command: command_line(&record.path, &record.args),
             created: record.created_at / 1_000_000_000,
             ports: ports(record, inner),

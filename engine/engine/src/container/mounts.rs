@@ -170,6 +170,15 @@ fn requested(request: &MountRequest) -> Result<Mount> {
     if let Some((field, ..)) = foreign.iter().find(|(_, present, owner)| *present && *owner != kind) {
         return Err(invalid(&format!("field {field} must not be specified")));
     }
+    if let Some(driver) = request.volume_options.as_ref().and_then(|options| options.driver_config.as_ref())
+        && !matches!(driver.name.as_str(), "" | "local")
+    {
+        let name = &driver.name;
+        return Err(Error::not_found(format!(
+            "create {}: error looking up volume plugin {name}: plugin \"{name}\" not found",
+            request.source
+        )));
+    }
     let base = Mount { destination, writable: !request.read_only, ..Mount::default() };
     match kind {
         "bind" => bind_request(request, base).map_err(|what| invalid(&what)),
@@ -212,11 +221,6 @@ fn volume_request(request: &MountRequest, mut mount: Mount) -> Result<Mount, Str
     }
     if request.source.is_empty() && !options.subpath.is_empty() {
         return Err("must not set Subpath when using anonymous volumes".into());
-    }
-    if let Some(driver) = &options.driver_config
-        && !matches!(driver.name.as_str(), "" | "local")
-    {
-        return Err(format!("plugin {:?} not found", driver.name));
     }
     mount.kind = MountKind::Volume;
     mount.name.clone_from(&request.source);

@@ -105,6 +105,10 @@ impl Engine {
             .map_err(|error| Error::internal(format!("joining {words} namespace of container: {error}")))?;
         let inner = other.read();
         if !inner.state.is_alive() {
+            if words != "network" {
+                let error = Error::not_running(&other.id).message;
+                return Err(Error::internal(format!("failed to join {words} namespace: {error}")));
+            }
             return Err(Error::conflict(format!(
                 "cannot join {words} namespace of a non running container: container {reference} is {}",
                 inner.state.status.word()

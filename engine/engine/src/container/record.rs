@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tare_docker_api::container::{Config, EndpointSettings, HostConfig};
+use tare_docker_api::oci::Descriptor;
 
 use super::state::State;
 
@@ -18,6 +19,9 @@ pub(crate) struct Record {
     pub(crate) created_at: i64,
     /// The image's ID (digest); `Config.Image` keeps what was asked for.
     pub(crate) image_id: String,
+    /// The manifest of the image's platform; none in records of engines that did not keep it.
+    #[serde(default)]
+    pub(crate) image_manifest: Option<Descriptor>,
     /// Platform of the image (`linux`).
     pub(crate) os: String,
     /// First word of the command.

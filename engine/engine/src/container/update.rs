@@ -63,13 +63,16 @@ impl Engine {
             (inner.record.host_config.resources.clone(), inner.record.host_config.auto_remove)
         };
         if auto_remove && !matches!(policy.name.as_str(), "" | "no") {
-            return Err(Error::invalid(
+            return Err(Error::conflict(
                 "Restart policy cannot be updated because AutoRemove is enabled for the container",
             ));
         }
         merge(&mut resources, &request.resources).map_err(failed)?;
         if container.read().state.is_alive() {
-            let limits = spec::resources::of(&resources, Vec::new())?;
+            let lifted = request.resources.pids_limit.is_some_and(|limit| limit <= 0);
+            let mut applied = resources.clone();
+            applied.pids_limit = applied.pids_limit.or(lifted.then_some(-1));
+            let limits = spec::resources::of(&applied, Vec::new())?;
             let cgroup = self.cgroup(&container);
             let version = self.hierarchies.version();
             crate::blocking(move || {
@@ -142,8 +145,8 @@ fn merge(own: &mut Resources, new: &Resources) -> Result<()> {
         cpu_realtime_period,
         cpu_realtime_runtime
     );
-    if let Some(limit) = new.pids_limit.filter(|limit| *limit != 0) {
-        own.pids_limit = Some(limit);
+    if let Some(limit) = new.pids_limit {
+        own.pids_limit = Some(limit.max(0)).filter(|limit| *limit > 0);
     }
     Ok(())
 }

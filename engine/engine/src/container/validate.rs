@@ -34,6 +34,9 @@ pub(crate) fn create(config: &Config, host: &HostConfig, cpus: usize) -> Result<
     capabilities("CapAdd", &host.cap_add)?;
     capabilities("CapDrop", &host.cap_drop)?;
     resources(&host.resources, cpus)?;
+    if host.annotations.contains_key("") {
+        return Err(Error::invalid("invalid Annotations: the empty string is not permitted as an annotation key"));
+    }
     unsupported(host)
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod transfer;
 use std::path::Path;
 
 use tare_docker_api::container::Healthcheck;
+use tare_docker_api::oci::Descriptor;
 use tare_images::oci::{Config, Platform};
 use tare_images::{Image, ImageStore};
 use tare_reference::{Digest, Reference};
@@ -21,6 +22,8 @@ use crate::host;
 #[derive(Debug, Clone)]
 pub(crate) struct ContainerImage {
     pub(crate) id: String,
+    /// The manifest of its platform.
+    pub(crate) manifest: Descriptor,
     pub(crate) diff_ids: Vec<Digest>,
     pub(crate) os: String,
     pub(crate) defaults: ImageDefaults,
@@ -42,6 +45,17 @@ pub(crate) fn error(error: tare_images::Error) -> Error {
 /// Parses `linux/arm64/v8`, `linux/arm64` or `arm64`.
 pub(crate) fn platform(text: &str) -> Result<Platform> {
     Platform::parse(text).map_err(|error| Error::invalid(error.to_string()))
+}
+
+/// A platform as the API has it.
+pub(crate) fn shown_platform(platform: Platform) -> tare_docker_api::oci::Platform {
+    tare_docker_api::oci::Platform {
+        architecture: platform.architecture,
+        os: platform.os,
+        os_version: platform.os_version,
+        variant: platform.variant,
+        ..tare_docker_api::oci::Platform::default()
+    }
 }
 
 impl Engine {
@@ -70,6 +84,13 @@ impl Engine {
         }
         Ok(ContainerImage {
             id: image.id.to_string(),
+            manifest: Descriptor {
+                media_type: image.descriptor.media_type.clone(),
+                digest: image.descriptor.digest.to_string(),
+                size: i64::try_from(image.descriptor.size).unwrap_or(i64::MAX),
+                platform: Some(shown_platform(own)),
+                ..Descriptor::default()
+            },
             diff_ids: image.diff_ids().to_vec(),
             os: if image.config.os.is_empty() { "linux".to_owned() } else { image.config.os.clone() },
             defaults: defaults(&image.config.config),

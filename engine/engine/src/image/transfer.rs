@@ -10,7 +10,7 @@ use tare_docker_api::container::{Config, IdResponse};
 use tare_docker_api::filters::Filters;
 use tare_docker_api::go::List;
 use tare_docker_api::image::{DeleteItem, DistributionInspect, ImagePruneReport, SearchResult};
-use tare_docker_api::oci::{Descriptor, Platform};
+use tare_docker_api::oci::Descriptor;
 use tare_docker_api::stream::JsonMessage;
 use tare_images::oci::{Config as ImageConfig, Healthcheck};
 use tare_images::{Image, ImageStore};
@@ -377,13 +377,6 @@ impl Engine {
     pub async fn distribution_inspect(&self, name: &str, given: Option<Credentials>) -> Result<DistributionInspect> {
         let reference = reference(name)?.with_default_tag();
         let found = self.distribution.inspect(&reference, credentials(given)).await.map_err(failed)?;
-        let platform = |platform: tare_images::oci::Platform| Platform {
-            architecture: platform.architecture,
-            os: platform.os,
-            os_version: platform.os_version,
-            variant: platform.variant,
-            ..Platform::default()
-        };
         Ok(DistributionInspect {
             descriptor: Descriptor {
                 media_type: found.descriptor.media_type,
@@ -391,7 +384,7 @@ impl Engine {
                 size: i64::try_from(found.descriptor.size).unwrap_or(i64::MAX),
                 ..Descriptor::default()
             },
-            platforms: found.platforms.into_iter().map(platform).collect::<Vec<_>>().into(),
+            platforms: found.platforms.into_iter().map(super::shown_platform).collect::<Vec<_>>().into(),
         })
     }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 
 /// Parses `80`, `80/tcp`, `53/udp`.
 pub(crate) fn parse(port: &str) -> Result<(u16, Protocol)> {
-    let invalid = || Error::invalid(format!("invalid port specification: {port:?}"));
+    let invalid = || Error::invalid(format!("invalid JSON: invalid port '{port}': invalid syntax"));
     let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
     let protocol = match protocol.to_ascii_lowercase().as_str() {
         "tcp" => Protocol::Tcp,

@@ -85,11 +85,8 @@ fn defaults(inputs: &Inputs<'_>) -> Vec<Mount> {
         _ => mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", sys]),
     });
     mounts.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &[cgroup, "nosuid", "noexec", "nodev"]));
-    if inputs.ipc == Place::Host {
-        mounts.push(mount("/dev/mqueue", "bind", "/dev/mqueue", &["rbind", "nosuid", "noexec", "nodev"]));
-    } else {
-        mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
-    }
+    // The queues of the IPC namespace, whosever it is.
+    mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
     mounts.extend(shm(inputs));
     mounts
 }

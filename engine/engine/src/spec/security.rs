@@ -41,7 +41,7 @@ pub(crate) struct Options {
     pub(crate) apparmor: String,
 }
 
-/// Masked by default; `thermal_throttle` is added for each processor.
+/// Masked by default; `thermal_throttle` is added for each processor that has it.
 const MASKED: &[&str] = &[
     "/proc/acpi",
     "/proc/asound",
@@ -66,6 +66,7 @@ pub(crate) fn default_paths(host: &mut HostConfig, cpus: usize) {
     }
     if host.masked_paths.is_nil() {
         let throttles = (0..cpus).map(|cpu| format!("/sys/devices/system/cpu/cpu{cpu}/thermal_throttle"));
+        let throttles = throttles.filter(|path| std::path::Path::new(path).exists());
         host.masked_paths = MASKED.iter().map(|path| (*path).to_owned()).chain(throttles).collect();
     }
     if host.readonly_paths.is_nil() {

@@ -36,7 +36,11 @@ pub async fn list(context: Context, request: Request) -> Result<Reply> {
 
 /// `POST /containers/create`
 pub async fn create(context: Context, mut request: Request) -> Result<Reply> {
-    let mut body: CreateRequest = request.required_json().await?;
+    let mut body: CreateRequest = request.required_json().await.map_err(|failure| match failure.message.as_str() {
+        // The one request that Docker decodes in another place.
+        "invalid JSON: got EOF while reading request body" => Failure::bad_request("invalid JSON: EOF"),
+        _ => failure,
+    })?;
     if body.config == Config::default() {
         return Err(Failure::bad_request("config cannot be empty in order to create a container"));
     }
