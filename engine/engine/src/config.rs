@@ -30,6 +30,8 @@ pub struct EngineConfig {
     pub dns_search: Vec<String>,
     /// Set Docker's legacy link variables in linked containers (see reference on `--link`).
     pub legacy_link_env: bool,
+    /// Let packets of containers through chains of other firewalls that drop by policy.
+    pub forward_accept: bool,
     /// Default log driver.
     pub log_driver: String,
     /// Default log options.

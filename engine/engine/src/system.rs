@@ -148,15 +148,9 @@ impl Engine {
                 warnings.push(format!("WARNING: {words}"));
             }
         }
-        match self.networks.mechanism.forward_conflicts() {
-            Ok(conflicts) => {
-                for conflict in conflicts {
-                    warnings
-                        .push(format!("WARNING: containers' traffic may be dropped by another firewall: {conflict}"));
-                }
-            }
-            Err(error) => tracing::warn!("looking for other firewalls: {error}"),
-        }
+        // Whoever looks finds it repaired.
+        self.networks.renew_passages();
+        warnings.extend(self.networks.firewall_warnings().map(|warning| format!("WARNING: {warning}")));
         warnings
     }
 

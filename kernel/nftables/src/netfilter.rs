@@ -4,7 +4,7 @@ use tare_sys::netlink::attribute::{Attributes, read_be32, text};
 use tare_sys::netlink::batch::DUMP;
 use tare_sys::netlink::{Batch, Error, Protocol, Result, Socket};
 
-use crate::transaction::{Transaction, message_type};
+use crate::transaction::{COMMENT, Transaction, message_type};
 use crate::value::{Family, Hook};
 
 /// `NFNL_SUBSYS_NFTABLES`.
@@ -20,6 +20,8 @@ const GETTABLE: u8 = 1;
 const NEWTABLE: u8 = 0;
 const GETCHAIN: u8 = 4;
 const NEWCHAIN: u8 = 3;
+const GETRULE: u8 = 7;
+const NEWRULE: u8 = 6;
 const GETSETELEM: u8 = 13;
 const NEWSETELEM: u8 = 12;
 const ENOENT: i32 = 2;
@@ -50,9 +52,17 @@ pub struct BaseChain {
 impl BaseChain {
     /// True when it is called at a hook of IPv4 or IPv6.
     pub fn is_at(&self, hook: Hook) -> bool {
-        let ip = [Family::Inet, Family::Ipv4, Family::Ipv6].iter().any(|family| family.number() == self.family);
-        ip && self.hook == hook as u32
+        Family::of_number(self.family).is_some() && self.hook == hook as u32
     }
+}
+
+/// A rule as listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedRule {
+    /// By which it can be deleted.
+    pub handle: u64,
+    /// Its comment; empty without one.
+    pub comment: String,
 }
 
 /// An element as listed.
@@ -105,6 +115,23 @@ impl Netfilter {
             .query(batch, |kind, payload| if kind == message_type(NEWCHAIN) { parse_chain(payload) } else { None })
     }
 
+    /// The rules of a chain in their order; none when there is no such chain.
+    pub fn rules(&mut self, family: Family, table: &str, chain: &str) -> Result<Vec<ListedRule>> {
+        let mut batch = Batch::new();
+        batch.request(message_type(GETRULE), DUMP, "list chain", chain, |message| {
+            message.raw(&[family.number(), 0, 0, 0]);
+            message.text(1, table);
+            message.text(2, chain);
+        });
+        let rules = self
+            .socket
+            .query(batch, |kind, payload| if kind == message_type(NEWRULE) { parse_rule(payload) } else { None });
+        match rules {
+            Err(Error::Refused { errno: ENOENT, .. }) => Ok(Vec::new()),
+            result => result,
+        }
+    }
+
     /// The names of all tables of a family.
     pub fn tables(&mut self, family: Family) -> Result<Vec<String>> {
         let mut batch = Batch::new();
@@ -137,6 +164,36 @@ fn parse_element(element: &[u8]) -> Option<ListedElement> {
     Some(ListedElement { key: value(1)?, last, ends_range: flags & 1 != 0, value: value(2).unwrap_or_default() })
 }
 
+fn parse_rule(payload: &[u8]) -> Option<ListedRule> {
+    let attributes = Attributes::after(payload, GENERIC_HEADER);
+    let handle = attributes.get(3)?.try_into().map(u64::from_be_bytes).ok()?;
+    let comment = attributes.get(7).and_then(comment).or_else(|| attributes.get(4).and_then(iptables_comment));
+    Some(ListedRule { handle, comment: comment.unwrap_or_default() })
+}
+
+/// The comment in a rule's user data, a list of type, length and value.
+fn comment(mut data: &[u8]) -> Option<String> {
+    loop {
+        let (&[kind, length], rest) = data.split_first_chunk()?;
+        let (value, rest) = rest.split_at_checked(length.into())?;
+        if kind == COMMENT {
+            return Some(text(value));
+        }
+        data = rest;
+    }
+}
+
+/// The comment in a rule that `iptables-restore` has written: an expression `match` with the name `comment`, whose data
+/// is the text.
+fn iptables_comment(expressions: &[u8]) -> Option<String> {
+    Attributes::new(expressions).find_map(|(_, expression)| {
+        let expression = Attributes::new(expression);
+        let data = Attributes::new(expression.get(2)?);
+        let is_comment = text(expression.get(1)?) == "match" && text(data.get(1)?) == "comment";
+        is_comment.then(|| data.get(3).map(text))?
+    })
+}
+
 fn parse_chain(payload: &[u8]) -> Option<BaseChain> {
     let attributes = Attributes::after(payload, GENERIC_HEADER);
     let hook = Attributes::new(attributes.get(4)?);
@@ -148,4 +205,47 @@ fn parse_chain(payload: &[u8]) -> Option<BaseChain> {
         kind: attributes.get(7).map(text).unwrap_or_default(),
         drops: attributes.get(5).and_then(|bytes| read_be32(bytes, 0)) == Some(0),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload(fill: impl FnOnce(&mut tare_sys::netlink::Message)) -> Vec<u8> {
+        let mut batch = Batch::new();
+        batch.request(0, 0, "", "", |message| {
+            message.raw(&[0; GENERIC_HEADER]);
+            message.be64(3, 7);
+            fill(message);
+        });
+        batch.bytes().get(NETLINK_HEADER..).unwrap().to_vec()
+    }
+
+    /// Bytes of `struct nlmsghdr`.
+    const NETLINK_HEADER: usize = 16;
+
+    #[test]
+    fn comments_of_nft_and_of_iptables() {
+        let rule = |comment: &str| Some(ListedRule { handle: 7, comment: comment.into() });
+        assert_eq!(parse_rule(&payload(|_| {})), rule(""));
+        // Something else comes first; and a length that is too long.
+        let nft = payload(|message| message.bytes(7, b"\x01\x01x\x00\x03hi\0"));
+        assert_eq!(parse_rule(&nft), rule("hi"));
+        assert_eq!(parse_rule(&payload(|message| message.bytes(7, b"\x00\x09hi\0"))), rule(""));
+        let iptables = payload(|message| {
+            message.nest(4, |list| {
+                for (name, info) in [("other", "no"), ("comment", "hi")] {
+                    list.nest(1, |expression| {
+                        expression.text(1, "match");
+                        expression.nest(2, |data| {
+                            data.text(1, name);
+                            data.be32(2, 0);
+                            data.bytes(3, &[info.as_bytes(), &[0; 254]].concat());
+                        });
+                    });
+                }
+            });
+        });
+        assert_eq!(parse_rule(&iptables), rule("hi"));
+    }
 }

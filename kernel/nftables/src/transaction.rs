@@ -25,6 +25,8 @@ const VERDICT_LENGTH: u32 = 16;
 /// Elements per message, so that the list stays below the 64 KiB of an attribute with the longest keys in use (about
 /// 130 bytes each).
 const ELEMENTS_PER_MESSAGE: usize = 400;
+/// `NFTNL_UDATA_RULE_COMMENT`.
+pub(crate) const COMMENT: u8 = 0;
 /// Comments of rules are cut here; the kernel takes 256 bytes of user data.
 const COMMENT_BYTES: usize = 128;
 
@@ -200,6 +202,15 @@ impl<'a> Transaction<'a> {
         });
     }
 
+    /// Deletes a rule by its handle; fails with `ENOENT` when it is not there.
+    pub fn delete_rule(&mut self, chain: &str, handle: u64) {
+        self.message(DELRULE, 0, "delete rule of chain", chain, |message, table| {
+            message.text(1, table);
+            message.text(2, chain);
+            message.be64(3, handle);
+        });
+    }
+
     /// Makes a set unless it exists; fails with `EEXIST` when it is of another kind.
     pub fn ensure_set(&mut self, set: &Set<'_>) {
         /// Identifies a set before it has a name in the kernel; nothing refers to it, but it is obligatory.
@@ -326,8 +337,6 @@ fn host_order_data() -> Vec<u8> {
 
 /// A comment in the form that `nft` keeps in a rule's user data: type, length, text with a zero.
 fn comment_data(comment: &str) -> Vec<u8> {
-    /// `NFTNL_UDATA_RULE_COMMENT`.
-    const COMMENT: u8 = 0;
     let text: Vec<u8> = comment.bytes().take(COMMENT_BYTES).chain([0]).collect();
     let length = u8::try_from(text.len()).unwrap_or(u8::MAX);
     [&[COMMENT, length][..], &text].concat()

@@ -23,6 +23,20 @@ impl Family {
             Self::Ipv6 => 10,
         }
     }
+
+    /// The family with a number of the kernel's; others (bridges, devices) have none here.
+    pub fn of_number(number: u8) -> Option<Self> {
+        [Self::Inet, Self::Ipv4, Self::Ipv6].into_iter().find(|family| family.number() == number)
+    }
+
+    /// Its name, as `nft` has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inet => "inet",
+            Self::Ipv4 => "ip",
+            Self::Ipv6 => "ip6",
+        }
+    }
 }
 
 /// Where a base chain is called (`NF_INET_*`).

@@ -88,6 +88,7 @@ impl Network {
         let forwarding_enabled = !spec.internal && enable_forwarding(spec)?;
         let bridge = Bridge { spec: spec.clone(), index, mtu };
         self.state().bridges.insert(spec.bridge.clone(), bridge);
+        self.open_passages(&spec.bridge);
         Ok(BridgeInfo { index, mtu, forwarding_enabled })
     }
 
@@ -95,6 +96,7 @@ impl Network {
     /// else's is left alone.
     pub fn remove_bridge(&self, bridge: &str) -> Result<()> {
         let known = self.state().bridges.remove(bridge);
+        self.close_passages_of(bridge);
         {
             let mut socket = self.teardown();
             if link::find(&mut socket, bridge)?.is_some_and(|link| link.alias == self.mark) {

@@ -2,11 +2,13 @@
 //!
 //! - [`rules`]: chains and rules. They never change: what networks and ports there are is in sets and maps only, so
 //!   that publishing a port is one element and costs the same with one port as with a thousand.
-//! - [`items`]: what bridges and published ports put into those sets.
+//! - [`items`]: what bridges and published ports put into those sets;
+//! - [`passages`]: rules in the tables of others, where those would drop what this one accepts.
 //!
 //! The chain `user` is for the machine's owner: it is called first for every forwarded packet, and never touched here.
 
 pub mod items;
+mod passages;
 pub mod rules;
 
 use tare_nftables::transaction::{Chain, Set, Value};

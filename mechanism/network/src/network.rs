@@ -6,7 +6,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tare_netlink::{Protocol, Socket};
 use tare_netlink::{address, link, path};
-use tare_nftables::value::Hook;
 use tare_nftables::{Netfilter, Transaction};
 
 use crate::bridge::Bridge;
@@ -31,6 +30,9 @@ const EEXIST: i32 = 17;
 pub struct Config {
     /// Tells engines on the same host apart: part of the names of everything made here. 8 hexadecimal digits.
     pub instance: String,
+    /// Packets of containers are let through other firewalls' chains that drop what nothing else decides about
+    /// ([`Network::renew_passages`]).
+    pub passages: bool,
     /// Network namespaces kept ready for [`Network::new_netns`]; with 0 they are made when asked for.
     pub ready_namespaces: usize,
 }
@@ -47,6 +49,7 @@ pub struct Network {
     /// Listing connections takes long where there are many.
     conntrack: Mutex<Netfilter>,
     state: Mutex<State>,
+    pub(crate) passages: bool,
     pub(crate) ready: Option<ReadyNamespaces>,
 }
 
@@ -68,6 +71,7 @@ impl Network {
             netfilter: Mutex::new(Netfilter::open()?),
             conntrack: Mutex::new(Netfilter::open()?),
             state: Mutex::default(),
+            passages: config.passages,
             ready: if config.ready_namespaces == 0 {
                 None
             } else {
@@ -82,11 +86,13 @@ impl Network {
     pub fn restore_rules(&self) -> Result<()> {
         let desired = self.desired();
         self.netfilter().commit(firewall::rules::table(&self.mark))?;
-        self.sync(&desired).map(drop)
+        self.sync(&desired).map(drop)?;
+        self.renew_passages()
     }
 
-    /// Removes the table: for the end of an engine's life on this host.
+    /// Removes the table, and the rules in others' chains: for the end of an engine's life on this host.
     pub fn remove_rules(&self) -> Result<()> {
+        self.close_passages()?;
         let mut transaction = Transaction::new(FAMILY, &self.mark);
         transaction.delete_table();
         match self.netfilter().commit(transaction) {
@@ -131,23 +137,6 @@ impl Network {
             path::list(&mut socket)?.into_iter().find(|route| route.destination.is_none() && route.index.is_some());
         let Some(index) = default.and_then(|route| route.index) else { return Ok(USUAL) };
         Ok(link::list(&mut socket)?.into_iter().find(|link| link.index == index).map_or(USUAL, |link| link.mtu))
-    }
-
-    /// Chains of others that drop forwarded packets unless told otherwise (firewalls, other engines): what they drop
-    /// never arrives, whatever the rules here say.
-    pub fn forward_conflicts(&self) -> Result<Vec<String>> {
-        let chains = self.netfilter().base_chains()?;
-        let conflicts = chains.into_iter().filter(|chain| {
-            chain.drops && chain.kind == "filter" && chain.is_at(Hook::Forward) && chain.table != self.mark
-        });
-        let family = |number| match number {
-            2 => "ip",
-            10 => "ip6",
-            _ => "inet",
-        };
-        Ok(conflicts
-            .map(|chain| format!("table {} {} chain {}", family(chain.family), chain.table, chain.name))
-            .collect())
     }
 
     /// Everything that should be in the sets.

@@ -58,6 +58,7 @@ impl Network {
             doomed
         };
         let (removed_elements, added_elements) = self.sync(&self.desired())?;
+        self.renew_passages()?;
         Ok(Reconciled { removed_links, removed_elements, added_elements })
     }
 }

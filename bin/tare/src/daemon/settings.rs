@@ -79,6 +79,9 @@ struct Flags {
     /// Set the variables of legacy links (true or false)
     #[arg(long, value_name = "BOOL")]
     legacy_link_env: Option<bool>,
+    /// Let packets of containers through other firewalls that drop by policy (true or false)
+    #[arg(long, value_name = "BOOL")]
+    forward_accept: Option<bool>,
     /// Default log driver
     #[arg(long, value_name = "DRIVER")]
     log_driver: Option<String>,
@@ -131,6 +134,7 @@ struct File {
     dns_opts: Vec<String>,
     dns_search: Vec<String>,
     legacy_link_env: Option<bool>,
+    forward_accept: Option<bool>,
     log_driver: Option<String>,
     log_opts: BTreeMap<String, String>,
     default_stop_timeout: Option<i64>,
@@ -240,6 +244,7 @@ impl Settings {
             dns_options: list(&flags.dns_opts, &file.dns_opts),
             dns_search: list(&flags.dns_search, &file.dns_search),
             legacy_link_env: flags.legacy_link_env.or(file.legacy_link_env).unwrap_or(true),
+            forward_accept: flags.forward_accept.or(file.forward_accept).unwrap_or(true),
             log_driver: flags
                 .log_driver
                 .clone()

@@ -52,6 +52,9 @@ impl Engine {
         }
         self.check_modes(&host_config)?;
         advice(&config, &host_config, &mut warnings);
+        if !self.config.forward_accept {
+            warnings.extend(self.networks.firewall_warnings());
+        }
         let name = self.reserve_name(name, &id)?;
         let log = match self.log_config(&id, &name, &config, &host_config) {
             Ok(log) => log,

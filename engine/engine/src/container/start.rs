@@ -108,6 +108,9 @@ impl Engine {
         started: Started,
         sandbox: crate::network::sandbox::Sandbox,
     ) {
+        // Behind the answer: other firewalls come and go.
+        let engine = self.me.clone();
+        tokio::task::spawn_blocking(move || engine.upgrade().map(|engine| engine.networks.renew_passages()));
         let (snapshot, attributes) = {
             let mut inner = container.read();
             inner.shim = Some(Arc::clone(connection));

@@ -1,11 +1,12 @@
 //! Networks as users see them: the predefined three, those they create, and containers' endpoints on them.
 //!
 //! [`endpoint`] joins a running container to a network, [`ports`] publishes its ports, [`create`] makes and removes
-//! networks, [`sandbox`] is what a running container has of all that.
+//! networks, [`sandbox`] is what a running container has of all that, [`firewalls`] is about those of others.
 
 pub(crate) mod create;
 pub(crate) mod endpoint;
 pub(crate) mod files;
+mod firewalls;
 pub(crate) mod names;
 pub(crate) mod ports;
 pub(crate) mod sandbox;
@@ -97,8 +98,12 @@ pub(crate) struct Networks {
 impl Networks {
     /// Loads the stored networks, makes the predefined ones, and brings every bridge up.
     pub(crate) fn open(config: &EngineConfig, instance: &str, store: Arc<Store>) -> Result<Self> {
-        let mechanism = Mechanism::open(Config { instance: instance.to_owned(), ready_namespaces: NETNS_READY })
-            .map_err(network_error)?;
+        let mechanism = Mechanism::open(Config {
+            instance: instance.to_owned(),
+            passages: config.forward_accept,
+            ready_namespaces: NETNS_READY,
+        })
+        .map_err(network_error)?;
         let mut records = Vec::new();
         for (id, body) in store.load(Kind::Network)? {
             match serde_json::from_str::<Record>(&body) {

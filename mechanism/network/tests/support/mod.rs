@@ -47,7 +47,7 @@ pub fn machine(test: impl Fn(&Machine) + Sync) {
 }
 
 pub fn open() -> Network {
-    Network::open(Config { instance: INSTANCE.into(), ready_namespaces: 0 }).unwrap()
+    Network::open(Config { instance: INSTANCE.into(), passages: true, ready_namespaces: 0 }).unwrap()
 }
 
 fn cable() -> OwnedFd {
