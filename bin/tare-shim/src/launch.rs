@@ -189,7 +189,8 @@ impl Plan {
     fn create(&self, given: Given, spec: &Spec, terminal: bool, group: &Cgroup) -> Result<(Created, Ends), Failure> {
         let Self { config, bundle, .. } = self;
         let (stdio, ends) = if terminal {
-            (Stdio::Terminal { size: config.size }, Ends::default())
+            let size = spec.process.as_ref().and_then(|process| process.console_size.as_ref());
+            (Stdio::Terminal { size: size.map(|size| (size.height, size.width)) }, Ends::default())
         } else {
             ends::pipes(config.open_stdin).map_err(|error| failure::setup("pipe", &config.id, &error))?
         };

@@ -48,6 +48,11 @@ pub struct EngineConfig {
     pub no_new_privileges: bool,
     /// Default size of `/dev/shm` in bytes.
     pub shm_size: i64,
+    /// IPC mode of containers that do not say one: `private` or `shareable`.
+    pub ipc_mode: String,
+    /// Cgroup namespace of containers that do not say one, `private` or `host`; `None` is private where cgroups are
+    /// unified.
+    pub cgroupns_mode: Option<String>,
     /// Parent cgroup for containers; `None` uses the engine's own.
     pub cgroup_parent: Option<String>,
     /// Layers downloaded at once per pull.

@@ -19,9 +19,6 @@ pub struct ShimConfig {
     pub stdin_once: bool,
     /// The log.
     pub log: LogConfig,
-    /// Initial terminal size (rows, columns), with `process.terminal`.
-    #[serde(default)]
-    pub size: Option<(u16, u16)>,
     /// Directory with the answers of the embedded DNS server, when the container has one.
     #[serde(default)]
     pub dns: Option<PathBuf>,

@@ -74,7 +74,6 @@ pub fn command(args: &[&str]) -> Plan {
             compress: false,
             attrs: BTreeMap::new(),
         },
-        size: None,
         dns: None,
         labels: BTreeMap::new(),
     };
@@ -89,8 +88,8 @@ impl Plan {
     }
 
     pub fn terminal(mut self, rows: u16, cols: u16) -> Self {
-        self.config.size = Some((rows, cols));
         self.spec["process"]["terminal"] = true.into();
+        self.spec["process"]["consoleSize"] = serde_json::json!({"height": rows, "width": cols});
         self
     }
 

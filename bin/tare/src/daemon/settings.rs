@@ -91,9 +91,15 @@ struct Flags {
     /// Seconds a container has to stop
     #[arg(long, value_name = "SECONDS")]
     default_stop_timeout: Option<i64>,
-    /// Default size of /dev/shm in bytes
+    /// Default size of /dev/shm, in bytes or with a unit (64m)
     #[arg(long, value_name = "BYTES")]
-    default_shm_size: Option<i64>,
+    default_shm_size: Option<String>,
+    /// Default IPC mode of containers: private or shareable
+    #[arg(long, value_name = "MODE")]
+    default_ipc_mode: Option<String>,
+    /// Default cgroup namespace of containers: private or host
+    #[arg(long, value_name = "MODE")]
+    default_cgroupns_mode: Option<String>,
     /// Default limits (NAME=SOFT[:HARD])
     #[arg(long = "default-ulimit", value_name = "LIMIT")]
     default_ulimits: Vec<String>,
@@ -138,7 +144,9 @@ struct File {
     log_driver: Option<String>,
     log_opts: BTreeMap<String, String>,
     default_stop_timeout: Option<i64>,
-    default_shm_size: Option<i64>,
+    default_shm_size: Option<Size>,
+    default_ipc_mode: Option<String>,
+    default_cgroupns_mode: Option<String>,
     default_ulimits: BTreeMap<String, FileUlimit>,
     cgroup_parent: Option<String>,
     no_new_privileges: bool,
@@ -148,6 +156,14 @@ struct File {
     min_api_version: Option<String>,
     /// Containers always survive the daemon; the setting is accepted because it says so.
     live_restore: Option<bool>,
+}
+
+/// A size, in bytes or as people write it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum Size {
+    Bytes(i64),
+    Text(String),
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -256,7 +272,22 @@ impl Settings {
             default_ulimits: self.ulimits()?,
             default_bind_address: flags.ip.or(file.ip),
             no_new_privileges: flags.no_new_privileges || file.no_new_privileges,
-            shm_size: flags.default_shm_size.or(file.default_shm_size).unwrap_or(SHM_SIZE),
+            shm_size: match (&flags.default_shm_size, &file.default_shm_size) {
+                (Some(text), _) | (None, Some(Size::Text(text))) => size(text)?,
+                (None, Some(Size::Bytes(bytes))) => *bytes,
+                (None, None) => SHM_SIZE,
+            },
+            ipc_mode: one_of(
+                "IPC",
+                flags.default_ipc_mode.as_ref().or(file.default_ipc_mode.as_ref()),
+                &["private", "shareable"],
+            )?
+            .unwrap_or_else(|| "private".to_owned()),
+            cgroupns_mode: one_of(
+                "cgroup namespace",
+                flags.default_cgroupns_mode.as_ref().or(file.default_cgroupns_mode.as_ref()),
+                &["private", "host"],
+            )?,
             cgroup_parent: flags.cgroup_parent.clone().or_else(|| file.cgroup_parent.clone()),
             max_concurrent_downloads: flags
                 .max_concurrent_downloads
@@ -300,7 +331,24 @@ fn read_file(named: Option<&Path>) -> Result<File> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => return Ok(File::default()),
         text => text.with_context(|| format!("read {}", path.display()))?,
     };
+    if text.trim().is_empty() {
+        return Ok(File::default());
+    }
     serde_json::from_str(&text).with_context(|| format!("unable to configure the daemon with file {}", path.display()))
+}
+
+/// A mode that must be one of a few.
+fn one_of(what: &str, mode: Option<&String>, known: &[&str]) -> Result<Option<String>> {
+    match mode {
+        Some(mode) if !known.contains(&mode.as_str()) => {
+            bail!("default {what} mode ({mode}) is invalid. Use {}", known.join(" or "))
+        }
+        mode => Ok(mode.cloned()),
+    }
+}
+
+fn size(text: &str) -> Result<i64> {
+    tare_cli::values::parse_bytes(text).map_err(|error| anyhow::anyhow!("invalid --default-shm-size {text:?}: {error}"))
 }
 
 fn bridge_address(text: &str) -> Result<(Ipv4Addr, u8)> {

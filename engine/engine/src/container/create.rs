@@ -145,10 +145,11 @@ impl Engine {
             };
         }
         if host.ipc_mode.is_empty() {
-            "private".clone_into(&mut host.ipc_mode);
+            host.ipc_mode.clone_from(&self.config.ipc_mode);
         }
         if host.cgroupns_mode.is_empty() {
-            let mode = if self.facts.unified_cgroups && !host.privileged { "private" } else { "host" };
+            let usual = if self.facts.unified_cgroups { "private" } else { "host" };
+            let mode = if host.privileged { "host" } else { self.config.cgroupns_mode.as_deref().unwrap_or(usual) };
             mode.clone_into(&mut host.cgroupns_mode);
         }
         if host.shm_size == 0 {

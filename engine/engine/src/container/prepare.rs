@@ -232,7 +232,6 @@ impl Engine {
             open_stdin: record.config.open_stdin,
             stdin_once: record.config.stdin_once,
             log: record.log.clone(),
-            size: None,
             dns: has_names(sandbox).then(|| self.names_directory()),
             labels: std::collections::BTreeMap::new(),
         };

@@ -71,7 +71,7 @@ impl Engine {
         if container.read().state.is_alive() {
             let lifted = request.resources.pids_limit.is_some_and(|limit| limit <= 0);
             let mut applied = resources.clone();
-            applied.pids_limit = applied.pids_limit.or(lifted.then_some(-1));
+            applied.pids_limit = if lifted { Some(-1) } else { applied.pids_limit };
             let limits = spec::resources::of(&applied, Vec::new())?;
             let cgroup = self.cgroup(&container);
             let version = self.hierarchies.version();
@@ -146,7 +146,7 @@ fn merge(own: &mut Resources, new: &Resources) -> Result<()> {
         cpu_realtime_runtime
     );
     if let Some(limit) = new.pids_limit {
-        own.pids_limit = Some(limit.max(0)).filter(|limit| *limit > 0);
+        own.pids_limit = Some(limit.max(0));
     }
     Ok(())
 }
