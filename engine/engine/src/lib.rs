@@ -62,6 +62,7 @@ pub struct Engine {
     distribution: tare_distribution::Distribution,
     networks: network::Networks,
     volumes: volume::Volumes,
+    held: volume::held::Held,
     /// Held for as long as the engine uses its data root.
     _lock: std::fs::File,
 }
@@ -94,12 +95,14 @@ impl Engine {
         }
         make_directory(&config.exec_root.join("containers"), 0o711)?;
         make_directory(&config.exec_root.join("names"), 0o711)?;
+        make_directory(&config.exec_root.join(volume::sources::PLACES), 0o711)?;
         let store = Arc::new(Store::open(&config.data_root.join("state.db"))?);
         let hierarchies = Hierarchies::detect().map_err(|error| Error::internal(error.to_string()))?;
         let facts = host::facts(&config, hierarchies.version() == Version::V2)?;
         let images = ImageStore::open(&config.data_root.join("images")).map_err(image::error)?;
         let networks = network::Networks::open(&config, &instance, Arc::clone(&store))?;
         let volumes = volume::Volumes::open(config.data_root.join("volumes"), Arc::clone(&store))?;
+        let held = volume::held::Held::new(config.exec_root.join(volume::sources::PLACES));
         let id = host::engine_id(&store)?;
         let spares = shim::Spares::start(&config.shim, format!("/tare-{instance}"))
             .map_err(|error| Error::io("open", config.shim.display(), error))?;
@@ -117,6 +120,7 @@ impl Engine {
             images: Arc::new(images),
             networks,
             volumes,
+            held,
             instance,
             config,
             _lock: lock,

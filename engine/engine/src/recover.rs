@@ -194,7 +194,10 @@ impl Engine {
                 }
             }
         }
-        for id in self.images.rw_layers().into_iter().filter(|id| !known.contains(id)) {
+        self.sweep_mounts();
+        // A layer of an image that a container mounts has the container's ID and a name of its own.
+        let owner = |layer: &String| layer.split('-').next().unwrap_or_default().to_owned();
+        for id in self.images.rw_layers().into_iter().filter(|layer| !known.contains(&owner(layer))) {
             if let Err(error) = self.images.remove_rw_layer(&id) {
                 tracing::warn!("removing the file system of {id}, which is no container: {error}");
             }

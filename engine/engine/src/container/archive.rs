@@ -17,12 +17,13 @@ use tare_images::view::{self, Covering};
 use tokio::sync::mpsc;
 
 use super::Container;
-use super::record::{MountKind, Record};
+use super::record::{Mount, MountKind, Record};
 use crate::Engine;
 use crate::error::{Error, Result};
 use crate::host::stream::{self, ChannelWriter};
 use crate::network::files::Files;
 use crate::options::{ByteSource, ByteStream};
+use crate::volume::held::Visit;
 
 /// A directory tree and the path in it that is meant.
 struct Place {
@@ -30,6 +31,8 @@ struct Place {
     path: String,
     writable: bool,
     volume: bool,
+    /// What is mounted for it, and only for it.
+    _visit: Option<Visit>,
 }
 
 impl Engine {
@@ -131,13 +134,23 @@ impl Engine {
         let volume = mount.is_some();
         let tmpfs = record.host_config.tmpfs.keys().any(|destination| is_below(&clean, destination))
             || mount.is_some_and(|mount| mount.kind == MountKind::Tmpfs);
+        let mut visit = None;
         let root = if tmpfs && pid > 0 {
             let path = Path::new("/proc").join(pid.to_string()).join("root");
             RootDir::open(&path).map_err(|error| Error::io("open", path.display(), error))?
         } else {
-            self.covered_root(container, coverings(&record, &self.container_directory(&container.id))).await?
+            let (engine, record) = (Arc::clone(self), record.clone());
+            let held = crate::blocking(move || {
+                let visit = Visit::new(&engine);
+                let sources = engine.hold_sources(&record, &visit.user)?;
+                let coverings = coverings(&record, &sources, &engine.container_directory(&record.id));
+                Ok((visit, coverings))
+            });
+            let (seen, coverings) = held.await?;
+            visit = Some(seen);
+            self.covered_root(container, coverings).await?
         };
-        Ok(Place { root, path: path.to_owned(), writable, volume })
+        Ok(Place { root, path: path.to_owned(), writable, volume, _visit: visit })
     }
 
     /// The root of a container's file system, with something over it.
@@ -154,8 +167,8 @@ impl Engine {
 }
 
 /// Volumes, host directories, and the files of the network.
-fn coverings(record: &Record, directory: &Path) -> Vec<Covering> {
-    let mounts = record.mounts.iter().filter(|mount| matches!(mount.kind, MountKind::Bind | MountKind::Volume));
+fn coverings(record: &Record, mounts: &[Mount], directory: &Path) -> Vec<Covering> {
+    let mounts = mounts.iter().filter(|mount| mount.kind != MountKind::Tmpfs);
     let mounts = mounts.map(|mount| (PathBuf::from(&mount.source), mount.destination.as_str()));
     let files = Files::in_directory(directory).mounts().into_iter().filter(|(source, destination)| {
         source.exists() && !record.mounts.iter().any(|mount| mount.destination == *destination)

@@ -221,7 +221,10 @@ impl Engine {
         let cleaned = crate::blocking(move || {
             // Nothing may exist yet; what does is removed again at the daemon's start if it cannot be now.
             let _ = std::fs::remove_dir_all(&directory);
-            images.remove_rw_layer(&id).map_err(crate::image::error)
+            for layer in images.rw_layers().iter().filter(|layer| layer.starts_with(&id)) {
+                images.remove_rw_layer(layer).map_err(crate::image::error)?;
+            }
+            Ok(())
         })
         .await;
         if let Err(error) = cleaned {

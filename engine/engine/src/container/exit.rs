@@ -40,6 +40,7 @@ impl Engine {
             std::mem::take(&mut inner.sandbox)
         };
         self.drop_sandbox(&container.id, &sandbox);
+        self.release_mounts(&container.id).await;
         self.refresh_names(&sandbox);
         self.execs.container_exited(&container.id);
         let (snapshot, attributes, outcome) = settle(container, &exit);

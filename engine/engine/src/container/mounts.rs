@@ -6,6 +6,7 @@ use tare_docker_api::container::{Config, HostConfig, Mount as MountRequest};
 
 use super::record::{Mount, MountKind};
 use crate::error::{Error, Result};
+use crate::volume::sources::is_local;
 
 /// Mount modes that say something about propagation.
 const PROPAGATIONS: &[&str] = &["private", "rprivate", "shared", "rshared", "slave", "rslave"];
@@ -222,6 +223,9 @@ fn volume_request(request: &MountRequest, mut mount: Mount) -> Result<Mount, Str
     if request.source.is_empty() && !options.subpath.is_empty() {
         return Err("must not set Subpath when using anonymous volumes".into());
     }
+    if !is_local(&options.subpath) {
+        return Err("subpath must be a relative path within the volume".into());
+    }
     mount.kind = MountKind::Volume;
     mount.name.clone_from(&request.source);
     mount.driver = "local".to_owned();
@@ -270,6 +274,9 @@ fn image_request(request: &MountRequest, mut mount: Mount) -> Result<Mount, Stri
     // The name until the image is looked up.
     mount.name.clone_from(&request.source);
     mount.subpath = request.image_options.clone().unwrap_or_default().subpath;
+    if !is_local(&mount.subpath) {
+        return Err("subpath must be a relative path within the image".into());
+    }
     // Changes go to a layer of the container's own, so writing is allowed unless it was asked not to.
     Ok(mount)
 }

@@ -46,6 +46,7 @@ impl Engine {
                 Ok((bundle, fds)) => Ok(Prepared { bundle, fds, sandbox }),
                 Err(error) => {
                     engine.drop_sandbox(&record.id, &sandbox);
+                    engine.held.release(&record.id);
                     crate::remove_tree(&engine.bundle(&record.id));
                     Err(error)
                 }
@@ -60,6 +61,7 @@ impl Engine {
             }
             (Ok(prepared), Err(error)) => {
                 self.drop_sandbox(&container.id, &prepared.sandbox);
+                self.release_mounts(&container.id).await;
                 crate::remove_tree(&prepared.bundle);
                 Err(error)
             }
@@ -128,8 +130,9 @@ impl Engine {
         let names = Files::in_directory(&self.container_directory(&record.id));
         let shared_files = self.prepare_files(record, &names, sandbox, links)?;
         self.check_mount_sources(record)?;
+        let found = Record { mounts: self.hold_sources(record, &record.id)?, ..record.clone() };
         let spec = spec::build(&Inputs {
-            record,
+            record: &found,
             facts: &self.facts,
             pid: places.pid.clone(),
             ipc: places.ipc.clone(),

@@ -7,10 +7,12 @@ use tare_docker_api::filters::Filters;
 use tare_state::{Change, Kind};
 
 use super::Container;
+use super::record::MountKind;
 use super::state::Status;
 use crate::Engine;
 use crate::error::{Error, Result};
 use crate::options::RemoveOptions;
+use crate::volume::sources::image_layer;
 
 impl Engine {
     /// Removes a container, or with `link` only a link's name.
@@ -84,12 +86,19 @@ impl Engine {
             progress.removed = true;
         });
         let engine = Arc::clone(self);
-        tokio::task::spawn_blocking(move || engine.remove_traces(&record.id));
+        tokio::task::spawn_blocking(move || engine.remove_traces(&record));
         Ok(())
     }
 
     /// Removes what a container has on disk. Failures are logged: the next start of the engine tries again.
-    pub(crate) fn remove_traces(&self, id: &str) {
+    pub(crate) fn remove_traces(&self, record: &super::record::Record) {
+        let id = record.id.as_str();
+        for mount in record.mounts.iter().filter(|mount| mount.kind == MountKind::Image) {
+            let layer = image_layer(id, &mount.destination);
+            if let Err(error) = self.images.remove_rw_layer(&layer) {
+                tracing::warn!("removing what container {id} changed in an image: {error}");
+            }
+        }
         if let Err(error) = self.images.remove_rw_layer(id) {
             tracing::warn!("removing the file system of container {id}: {error}");
         }

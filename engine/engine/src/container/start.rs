@@ -74,6 +74,7 @@ impl Engine {
             }
             Err(error) => {
                 self.drop_sandbox(&container.id, &sandbox);
+                self.release_mounts(&container.id).await;
                 crate::remove_tree(&self.bundle(&container.id));
                 Err(self.failed_to_start(container, error))
             }

@@ -22,6 +22,7 @@ use super::{defaults, platform};
 use crate::Engine;
 use crate::config::EngineConfig;
 use crate::container::merge;
+use crate::container::record::{MountKind, Record};
 use crate::container::state::Status;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter;
@@ -336,7 +337,10 @@ impl Engine {
     fn image_uses(&self, id: &Digest) -> Vec<Use> {
         let id = id.to_string();
         let containers = self.all_containers();
-        let using = containers.iter().filter(|container| container.read().record.image_id == id);
+        let uses = |record: &Record| {
+            record.image_id == id || record.mounts.iter().any(|m| m.kind == MountKind::Image && m.source == id)
+        };
+        let using = containers.iter().filter(|container| uses(&container.read().record));
         using.map(|c| Use { container: c.id.clone(), running: c.read().state.counts_as_running() }).collect()
     }
 

@@ -112,15 +112,13 @@ fn of(own: &record::Mount) -> Mount {
             Mount { options: own.tmpfs_options.clone(), ..mount(&own.destination, "tmpfs", "tmpfs", &[]) }
         }
         MountKind::Bind | MountKind::Volume | MountKind::Image => {
-            let mut source = PathBuf::from(&own.source);
-            if !own.subpath.is_empty() {
-                source.push(own.subpath.trim_start_matches('/'));
-            }
+            let source = PathBuf::from(&own.source);
             let bind = if own.non_recursive { "bind" } else { "rbind" };
             let propagation = if own.propagation.is_empty() { "rprivate" } else { &own.propagation };
             let mut options = vec![bind, propagation];
             match (own.writable, own.read_only_non_recursive) {
-                (true, _) => options.push("rw"),
+                // Not `rw`: what the host has mounted read-only stays so.
+                (true, _) => {}
                 (false, true) => options.push("ro"),
                 (false, false) => options.extend(["ro", "rro"]),
             }

@@ -1,7 +1,11 @@
-//! Volumes: named directories that outlive containers. [`provide`] fills and mounts them.
+//! Volumes: named directories that outlive containers. [`provide`] makes and fills them, [`sources`] finds them when a
+//! container starts, [`local`] mounts those that have options, [`held`] says for how long.
 
 pub(crate) mod api;
+pub(crate) mod held;
+pub(crate) mod local;
 pub(crate) mod provide;
+pub(crate) mod sources;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -105,6 +109,10 @@ impl Volumes {
     /// Removes a volume; the caller has checked that nobody uses it.
     pub(crate) fn remove(&self, name: &str) -> Result<()> {
         let mut volumes = self.volumes();
+        // Whatever is mounted there is not the volume's, and must not be deleted with it.
+        if volumes.contains_key(name) && held::is_mount_point(&self.content(name)) {
+            return Err(Error::conflict(format!("remove {name}: something is mounted at its content")));
+        }
         if volumes.remove(name).is_none() {
             return Err(no_such(name));
         }

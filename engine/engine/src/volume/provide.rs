@@ -1,10 +1,13 @@
 //! Giving a container its mounts: volumes are made and filled, sources of binds are checked or made.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use tare_docker_api::container::HostConfig;
 
-use super::{ANONYMOUS_LABEL, no_such};
+use super::ANONYMOUS_LABEL;
+use super::held::Visit;
+use super::sources::image_layer;
 use crate::Engine;
 use crate::container::record::{Mount, MountKind, Record};
 use crate::error::{Error, Result};
@@ -41,7 +44,7 @@ impl Engine {
     }
 
     /// Makes what a new container's mounts need. Blocking.
-    pub(crate) fn provide_mounts(&self, record: &mut Record, image: &ContainerImage) -> Result<()> {
+    pub(crate) fn provide_mounts(self: &Arc<Self>, record: &mut Record, image: &ContainerImage) -> Result<()> {
         let labels = volume_labels(&record.host_config);
         let options = volume_options(&record.host_config);
         for mount in &mut record.mounts {
@@ -56,15 +59,16 @@ impl Engine {
                     if new {
                         self.volume_event("create", &volume.name, &[]);
                     }
-                    if !mount.no_copy && volume.options.is_empty() {
-                        self.copy_up(image, &mount.destination, Path::new(&mount.source))?;
+                    if !mount.no_copy && mount.subpath.is_empty() {
+                        self.fill(&volume, image, mount)?;
                     }
                 }
                 MountKind::Image => {
-                    return Err(Error::not_implemented(format!(
-                        "mounts of type image are not supported yet (target {})",
-                        mount.destination
-                    )));
+                    // Of another platform's image it is not said twice.
+                    let mounted = self.image_for_container(&mount.name, None, &mut Vec::new())?;
+                    let layer = image_layer(&record.id, &mount.destination);
+                    self.images.create_rw_layer(&layer, &mounted.diff_ids).map_err(crate::image::error)?;
+                    mount.source = mounted.id;
                 }
                 _ => {}
             }
@@ -77,19 +81,17 @@ impl Engine {
         for mount in &record.mounts {
             match mount.kind {
                 MountKind::Bind => bind_source(mount)?,
-                MountKind::Volume => {
-                    let volume = self.volumes.get(&mount.name).ok_or_else(|| no_such(&mount.name))?;
-                    if !volume.options.is_empty() {
-                        return Err(Error::not_implemented(format!(
-                            "volume {}: mount options of the local driver are not supported yet",
-                            volume.name
-                        )));
-                    }
-                }
-                MountKind::Tmpfs | MountKind::Image => {}
+                MountKind::Volume | MountKind::Tmpfs | MountKind::Image => {}
             }
         }
         Ok(())
+    }
+
+    /// Copies what the image has at a volume's place into an empty volume. Blocking.
+    fn fill(self: &Arc<Self>, volume: &super::Volume, image: &ContainerImage, mount: &Mount) -> Result<()> {
+        let visit = Visit::new(self);
+        self.hold_volume(volume, &visit.user).map_err(|error| error.context("failed to populate volume: "))?;
+        self.copy_up(image, &mount.destination, Path::new(&mount.source))
     }
 
     /// Containers, by ID, that use a volume.
