@@ -6,8 +6,8 @@
 //! takes nothing else from its arguments or environment. One thread and epoll; a second thread only until the container
 //! is started ([`launcher`]).
 //!
-//! Read in this order: [`shim`] (its life), [`request`], [`launch`], [`exec`], [`session`] with [`client`], [`container`],
-//! [`control`], [`relay`], [`names`]; the rest are tools.
+//! Read in this order: [`shim`] (its life), [`request`], [`launch`], [`exec`], [`session`] with [`client`] and [`pace`],
+//! [`container`], [`control`], [`relay`], [`names`]; the rest are tools.
 #![forbid(unsafe_code)]
 
 mod client;
@@ -22,6 +22,7 @@ mod launch;
 mod launcher;
 mod memory;
 mod names;
+mod pace;
 mod place;
 mod poll;
 mod process;

@@ -13,6 +13,7 @@ use tare_logs::{Stream, Writer};
 
 use crate::client::{self, Client, Input};
 use crate::clock;
+use crate::pace::Pace;
 use crate::poll::{Interest, Poller, Ready, Token, Watch};
 use crate::queue::Queue;
 
@@ -22,7 +23,7 @@ pub(crate) const READ_BYTES: usize = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// How long a client has to take the rest of the output after the process has ended.
 const CLIENT_TIME: Duration = Duration::from_secs(30);
-/// Reads in a row from one descriptor while draining, so that a process that keeps writing does not keep us.
+/// Reads in a row from one descriptor, so that a process that keeps writing does not keep us.
 const DRAIN_READS: usize = 64;
 
 /// The process behind a session.
@@ -72,6 +73,7 @@ struct Output {
     watch: Watch,
     /// The other side of a terminal, opened by us while nobody in the container has it.
     slave: Option<OwnedFd>,
+    pace: Pace,
 }
 
 #[derive(Debug, Default)]
@@ -129,7 +131,7 @@ impl Session {
         for fd in [&ends.stdin, &ends.stdout, &ends.stderr].into_iter().flatten() {
             rustix::io::ioctl_fionbio(fd, true)?;
         }
-        let output = |fd, stream| Output { fd, stream, watch: Watch::default(), slave: None };
+        let output = |fd, stream| Output { fd, stream, watch: Watch::default(), slave: None, pace: Pace::default() };
         self.outputs =
             [ends.stdout.map(|fd| output(fd, Stream::Stdout)), ends.stderr.map(|fd| output(fd, Stream::Stderr))];
         self.stdin.state = match ends.stdin {
@@ -192,19 +194,27 @@ impl Session {
 
     /// An event on one of the outputs.
     pub(crate) fn output_ready(&mut self, stream: Stream, buffer: &mut [u8]) {
-        if self.is_paused() {
-            return;
+        // What rests was written first.
+        let rests = |output: &&Output| output.stream != stream && output.pace.rests_until().is_some();
+        if let Some(other) = self.outputs.iter().flatten().find(rests).map(|output| output.stream) {
+            self.read_outputs(other, buffer);
         }
-        self.read_output(stream, buffer);
+        if !self.is_paused() {
+            self.read_output(stream, buffer);
+        }
     }
 
     /// Reads once; false when there is nothing (now, or for ever).
     fn read_output(&mut self, stream: Stream, buffer: &mut [u8]) -> bool {
+        let mixed = self.outputs.iter().flatten().any(|other| other.stream != stream && other.pace.is_lively());
         let Some(place) = self.outputs.get_mut(stream as usize - 1) else { return false };
         let Some(output) = place else { return false };
         let bytes = match rustix::io::read(&output.fd, &mut *buffer) {
             Ok(0) => None,
-            Ok(bytes) => buffer.get(..bytes),
+            Ok(bytes) => {
+                output.pace.has_read(&output.fd, bytes == buffer.len(), mixed, Instant::now());
+                buffer.get(..bytes)
+            }
             Err(Errno::AGAIN | Errno::INTR) => return false,
             // Nobody has the terminal open. The container may open it again, so we keep it from reporting this: by
             // having it open ourselves. Without a process it is the end.
@@ -234,6 +244,16 @@ impl Session {
             client.output(stream, bytes);
         }
         true
+    }
+
+    /// Gives back what is only needed while there is output.
+    pub(crate) fn relax(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.relax();
+        }
+        for output in self.outputs.iter_mut().flatten() {
+            output.pace.relax(&output.fd);
+        }
     }
 
     /// An event on the standard input: room, or nobody there to read it.
@@ -345,11 +365,15 @@ impl Session {
             output.slave = None;
         }
         self.stdin.shut();
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            for _ in 0..DRAIN_READS {
-                if self.is_paused() || !self.read_output(stream, buffer) {
-                    break;
-                }
+        self.read_outputs(Stream::Stdout, buffer);
+        self.read_outputs(Stream::Stderr, buffer);
+    }
+
+    /// Reads until there is nothing more for now, within limits.
+    fn read_outputs(&mut self, stream: Stream, buffer: &mut [u8]) {
+        for _ in 0..DRAIN_READS {
+            if self.is_paused() || !self.read_output(stream, buffer) {
+                break;
             }
         }
     }
@@ -383,11 +407,13 @@ impl Session {
     /// The next time at which something is to be done without an event.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let draining = self.drain_until.filter(|_| !self.is_drained());
-        self.clients.iter().filter_map(Client::close_at).chain(draining).min()
+        let resting = self.outputs.iter().flatten().filter_map(|output| output.pace.rests_until());
+        self.clients.iter().filter_map(Client::close_at).chain(draining).chain(resting).min()
     }
 
-    /// Waits no longer for output when its time is over.
+    /// Waits no longer for output when its time is over, and for a writer that has had its rest.
     pub(crate) fn expire(&mut self, now: Instant) {
+        self.outputs.iter_mut().flatten().for_each(|output| output.pace.expire(now));
         if self.drain_until.is_some_and(|deadline| deadline <= now) && !self.is_drained() {
             self.outputs = [None, None];
             for stream in [Stream::Stdout, Stream::Stderr] {
@@ -416,7 +442,8 @@ impl Session {
                 Stream::Stdout => Token::Stdout(self.key),
                 Stream::Stderr => Token::Stderr(self.key),
             };
-            poller.set(&output.fd, token, &mut output.watch, Interest::of(!paused, false))?;
+            let reads = !paused && output.pace.rests_until().is_none();
+            poller.set(&output.fd, token, &mut output.watch, Interest::of(reads, false))?;
         }
         let interest = match &self.stdin.state {
             StdinState::Open(_) => Interest::of(false, !takes_input),

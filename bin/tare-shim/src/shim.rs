@@ -19,6 +19,9 @@ use crate::session::{Process, READ_BYTES, Session};
 
 /// How long after the last event memory is given back that is only used while there is something to do.
 const RELAX_TIME: Duration = Duration::from_secs(1);
+/// How long a rotated log waits for a pause in what happens before it is compressed; after that, each moment without an
+/// event will do.
+const LOG_PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes of the buffer for everything that is read.
 const BUFFER_BYTES: usize = if READ_BYTES > PACKET_BYTES_MAX { READ_BYTES } else { PACKET_BYTES_MAX };
 /// 128 + signal number: Docker's way to tell of a death by a signal.
@@ -52,8 +55,8 @@ pub(crate) struct Shim {
     buffer: Vec<u8>,
     /// Memory is given back at this time.
     relax_at: Option<Instant>,
-    /// A rotated log may wait to be compressed.
-    log_has_work: bool,
+    /// A rotated log may wait to be compressed, since then.
+    log_work: Option<Instant>,
 }
 
 impl Shim {
@@ -77,7 +80,7 @@ impl Shim {
             buffer: Vec::new(),
             // The first rest comes after the start of the process itself.
             relax_at: Some(Instant::now()),
-            log_has_work: false,
+            log_work: None,
         })
     }
 
@@ -85,7 +88,7 @@ impl Shim {
     pub(crate) fn run(mut self) -> io::Result<()> {
         while !self.is_over() {
             let ready = self.poller.wait(self.timeout())?;
-            if ready.is_empty() && self.log_has_work {
+            if ready.is_empty() && self.log_work_is_due() {
                 self.work_on_log();
             }
             if !ready.is_empty() {
@@ -119,7 +122,7 @@ impl Shim {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if self.log_has_work {
+        if self.log_work_is_due() {
             return Some(Duration::ZERO);
         }
         let sessions = self.sessions.iter().filter_map(Session::next_deadline);
@@ -164,14 +167,24 @@ impl Shim {
     fn output(&mut self, key: u64, stream: Stream, buffer: &mut [u8]) {
         if let Some(session) = self.sessions.iter_mut().find(|session| session.key == key) {
             session.output_ready(stream, buffer);
-            self.log_has_work = session.log.as_ref().map_or(self.log_has_work, Writer::has_background);
+            if self.log_work.is_none() && session.log.as_ref().is_some_and(Writer::has_background) {
+                self.log_work = Some(Instant::now());
+            }
         }
+    }
+
+    /// In the middle of a burst of output the processor belongs to whoever writes it.
+    fn log_work_is_due(&self) -> bool {
+        self.log_work.is_some_and(|since| self.relax_at.is_none() || since.elapsed() >= LOG_PATIENCE)
     }
 
     fn work_on_log(&mut self) {
         let log = self.sessions.first_mut().and_then(|session| session.log.as_mut());
         // What cannot be compressed stays as it is.
-        self.log_has_work = log.is_some_and(|log| log.background().unwrap_or(false));
+        if !log.is_some_and(|log| log.background().unwrap_or(false)) {
+            self.log_work = None;
+            self.relax_at = Some(Instant::now() + RELAX_TIME);
+        }
     }
 
     fn accept(&mut self) {
@@ -298,11 +311,7 @@ impl Shim {
     fn relax(&mut self) {
         self.relax_at = None;
         self.buffer = Vec::new();
-        for session in &mut self.sessions {
-            if let Some(log) = &mut session.log {
-                log.relax();
-            }
-        }
+        self.sessions.iter_mut().for_each(Session::relax);
         if let Some(names) = &mut self.names {
             names.relax();
         }

@@ -73,31 +73,56 @@ impl Format {
 #[derive(Debug)]
 pub(crate) struct Encoder {
     pub(crate) format: Format,
-    /// `json-file`: what stands between text and time, by stream.
-    middles: [Vec<u8>; 2],
+    /// `json-file`: what follows the text, by stream.
+    tails: [Tail; 2],
     /// `local`: the attributes.
     attributes: Vec<u8>,
-    time: (i64, time::Text),
+}
+
+/// What follows the text of a `json-file` record. It changes with the time, which all records of a read share.
+#[derive(Debug, Default)]
+struct Tail {
+    bytes: Vec<u8>,
+    /// Bytes before the time.
+    middle: usize,
+    /// The time that `bytes` has; `None` before the first.
+    time_ns: Option<i64>,
+}
+
+impl Tail {
+    fn new(middle: Vec<u8>) -> Self {
+        Self { middle: middle.len(), bytes: middle, time_ns: None }
+    }
+
+    fn at(&mut self, time_ns: i64) -> &[u8] {
+        if self.time_ns != Some(time_ns) {
+            self.time_ns = Some(time_ns);
+            self.bytes.truncate(self.middle);
+            self.bytes.extend_from_slice(time::format(time_ns).as_bytes());
+            self.bytes.extend_from_slice(json_file::END);
+        }
+        &self.bytes
+    }
 }
 
 impl Encoder {
     pub(crate) fn new(format: Format, attrs: &BTreeMap<String, String>) -> Self {
-        let (middles, attributes) = match format {
-            Format::JsonFile => ([Stream::Stdout, Stream::Stderr].map(|s| json_file::middle(s, attrs)), Vec::new()),
+        let (tails, attributes) = match format {
+            Format::JsonFile => {
+                let tail = |stream| Tail::new(json_file::middle(stream, attrs));
+                ([Stream::Stdout, Stream::Stderr].map(tail), Vec::new())
+            }
             Format::Local => (Default::default(), local::attributes(attrs)),
         };
-        Self { format, middles, attributes, time: (0, time::format(0)) }
+        Self { format, tails, attributes }
     }
 
     /// Appends one record for `piece`.
     pub(crate) fn append(&mut self, buffer: &mut Vec<u8>, stream: Stream, piece: &[u8], ends_line: bool, time_ns: i64) {
         match self.format {
             Format::JsonFile => {
-                if self.time.0 != time_ns {
-                    self.time = (time_ns, time::format(time_ns));
-                }
-                let middle = self.middles.get(stream.index()).map_or(&[][..], Vec::as_slice);
-                json_file::append(buffer, piece, ends_line, middle, self.time.1.as_bytes());
+                let tail = self.tails.get_mut(stream.index()).map_or(&[][..], |tail| tail.at(time_ns));
+                json_file::append(buffer, piece, ends_line, tail);
             }
             Format::Local => local::append(buffer, piece, ends_line, stream, time_ns, &self.attributes),
         }

@@ -37,6 +37,8 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .thread_keep_alive(IDLE_THREAD)
+        // What a burst (a pull, a build) has needed is free by then, but the allocator would keep it.
+        .on_thread_stop(tare_sys::memory::trim_heap)
         .enable_all()
         .build();
     let result = match runtime {
