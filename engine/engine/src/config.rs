@@ -48,6 +48,8 @@ pub struct EngineConfig {
     pub no_new_privileges: bool,
     /// Default size of `/dev/shm` in bytes.
     pub shm_size: i64,
+    /// What networks' subnets are chosen from; `None` is Docker's pools.
+    pub address_pools: Option<tare_network::Pools>,
     /// IPC mode of containers that do not say one: `private` or `shareable`.
     pub ipc_mode: String,
     /// Cgroup namespace of containers that do not say one, `private` or `host`; `None` is private where cgroups are

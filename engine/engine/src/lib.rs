@@ -34,6 +34,7 @@ pub use container::attach::AttachTicket;
 pub use container::exec::ExecTicket;
 pub use error::{Error, ErrorKind, Result};
 pub use options::*;
+pub use tare_network::{Cidr, Pools};
 
 use container::Container;
 use container::index::Index;

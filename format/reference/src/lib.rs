@@ -188,9 +188,14 @@ impl Reference {
         Reference { tag: None, digest: None, ..self.clone() }
     }
 
-    /// Whether `pattern` matches the familiar form or the familiar name (`--filter reference=`).
-    pub fn familiar_matches(&self, pattern: &str) -> Result<bool, BadPattern> {
-        Ok(glob::path_match(pattern, &self.familiar())? || glob::path_match(pattern, &self.familiar_name())?)
+    /// Whether `pattern` matches the reference or its name, familiar or in full (`--filter reference=`).
+    pub fn matches(&self, pattern: &str) -> Result<bool, BadPattern> {
+        for text in [self.familiar(), self.familiar_name(), self.to_string(), self.name()] {
+            if glob::path_match(pattern, &text)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn push_suffix(&self, s: &mut String) {

@@ -188,7 +188,7 @@ fn patterns_match_like_go() {
         assert!(path_match(bad, "a").is_err(), "{bad}");
     }
     let busybox = Reference::parse_normalized("busybox:1").unwrap();
-    assert!(busybox.familiar_matches("busybox").unwrap() && busybox.familiar_matches("b*:1").unwrap());
+    assert!(busybox.matches("busybox").unwrap() && busybox.matches("b*:1").unwrap());
 }
 
 proptest! {

@@ -11,7 +11,7 @@ use clap::Parser;
 use serde::Deserialize;
 use tare_docker_api::container::Ulimit;
 use tare_docker_api::versions::{self, ApiVersion};
-use tare_engine::EngineConfig;
+use tare_engine::{Cidr, EngineConfig, Pools};
 
 const CONFIG_FILE: &str = "/etc/tare/daemon.json";
 const HOST: &str = "unix:///run/tare.sock";
@@ -94,6 +94,9 @@ struct Flags {
     /// Default size of /dev/shm, in bytes or with a unit (64m)
     #[arg(long, value_name = "BYTES")]
     default_shm_size: Option<String>,
+    /// Subnets of new networks (base=CIDR,size=PREFIX)
+    #[arg(long = "default-address-pool", value_name = "POOL")]
+    default_address_pools: Vec<String>,
     /// Default IPC mode of containers: private or shareable
     #[arg(long, value_name = "MODE")]
     default_ipc_mode: Option<String>,
@@ -145,6 +148,7 @@ struct File {
     log_opts: BTreeMap<String, String>,
     default_stop_timeout: Option<i64>,
     default_shm_size: Option<Size>,
+    default_address_pools: Vec<FilePool>,
     default_ipc_mode: Option<String>,
     default_cgroupns_mode: Option<String>,
     default_ulimits: BTreeMap<String, FileUlimit>,
@@ -156,6 +160,13 @@ struct File {
     min_api_version: Option<String>,
     /// Containers always survive the daemon; the setting is accepted because it says so.
     live_restore: Option<bool>,
+}
+
+/// A pool of addresses and the prefix length of the subnets cut from it.
+#[derive(Debug, Clone, Deserialize)]
+struct FilePool {
+    base: String,
+    size: u8,
 }
 
 /// A size, in bytes or as people write it.
@@ -277,6 +288,7 @@ impl Settings {
                 (None, Some(Size::Bytes(bytes))) => *bytes,
                 (None, None) => SHM_SIZE,
             },
+            address_pools: self.address_pools()?,
             ipc_mode: one_of(
                 "IPC",
                 flags.default_ipc_mode.as_ref().or(file.default_ipc_mode.as_ref()),
@@ -299,6 +311,20 @@ impl Settings {
         })
     }
 
+    fn address_pools(&self) -> Result<Option<Pools>> {
+        let flags = self.flags.default_address_pools.iter().map(|text| pool(text)).collect::<Result<Vec<_>>>()?;
+        let pools = if flags.is_empty() { self.file.default_address_pools.clone() } else { flags };
+        if pools.is_empty() {
+            return Ok(None);
+        }
+        let cidr = |pool: &FilePool| {
+            let base: Cidr = pool.base.parse().ok().with_context(|| format!("invalid address pool {:?}", pool.base))?;
+            Ok((base, pool.size))
+        };
+        let pools = pools.iter().map(cidr).collect::<Result<Vec<_>>>()?;
+        Pools::new(&pools).map(Some).context("invalid default address pools: a subnet is larger than its pool")
+    }
+
     fn ulimits(&self) -> Result<Vec<Ulimit>> {
         let mut limits: BTreeMap<String, Ulimit> = BTreeMap::new();
         for (name, limit) in &self.file.default_ulimits {
@@ -318,6 +344,20 @@ impl Settings {
         }
         Ok(limits.into_values().collect())
     }
+}
+
+/// `base=CIDR,size=PREFIX`
+fn pool(text: &str) -> Result<FilePool> {
+    let invalid = || format!("invalid --default-address-pool {text:?}: expected base=CIDR,size=PREFIX");
+    let (mut base, mut size) = (None, None);
+    for field in text.split(',') {
+        match field.trim().split_once('=') {
+            Some(("base", value)) => base = Some(value.to_owned()),
+            Some(("size", value)) => size = Some(value.parse().with_context(invalid)?),
+            _ => bail!(invalid()),
+        }
+    }
+    Ok(FilePool { base: base.with_context(invalid)?, size: size.with_context(invalid)? })
 }
 
 /// Flags win over the file.

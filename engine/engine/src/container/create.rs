@@ -44,6 +44,9 @@ impl Engine {
         let id = random::id();
         self.fill_defaults(&id, &mut config, &mut host_config);
         let networks = endpoints(&mut config, &host_config, networking_config.endpoints_config.into_inner())?;
+        // Networks may be called by ID; one that does not exist yet keeps what it is called.
+        let networks: BTreeMap<_, _> =
+            networks.into_iter().map(|(name, settings)| (self.networks.name_of(&name), settings)).collect();
         for (name, settings) in &networks {
             // A network that does not exist is an error of the start.
             if let Ok(net) = self.networks.find(name) {
@@ -307,7 +310,7 @@ impl Engine {
         }
         if record.host_config.network_mode != "bridge" {
             // On a user-defined network a link is an alias for one's own eyes: resolved by name when it is used.
-            if let Some(settings) = record.networks.get_mut(&record.host_config.network_mode) {
+            if let Some(settings) = record.networks.get_mut(&self.networks.name_of(&record.host_config.network_mode)) {
                 settings.links = record.host_config.links.clone();
             }
             record.host_config.links = tare_docker_api::go::List::default();

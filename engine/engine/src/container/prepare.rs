@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tare_docker_api::network::EndpointSettings;
 use tare_shim_protocol::{CONFIG_NAME, FdRole, HeldSocket, Protocol, SPEC_NAME, ShimConfig};
 
 use super::Container;
@@ -160,7 +161,7 @@ impl Engine {
             return Ok(fds);
         }
         let netns = self.networks.mechanism.new_netns().map_err(crate::network::network_error)?;
-        for (index, (name, settings)) in ordered_networks(record).into_iter().enumerate() {
+        for (index, (name, settings)) in self.ordered_networks(record).into_iter().enumerate() {
             let failed = |error: Error| error.context("failed to set up container networking: ");
             let net = self.networks.find(name).map_err(failed)?;
             if net.driver() != "bridge" {
@@ -192,6 +193,14 @@ impl Engine {
         }
         fds.push((FdRole::NetNs, netns.into_fd()));
         Ok(fds)
+    }
+
+    /// The network of the network mode first: it gives the default route, unless another has a higher priority.
+    fn ordered_networks<'r>(&self, record: &'r Record) -> Vec<(&'r String, &'r EndpointSettings)> {
+        let first = self.networks.name_of(&record.host_config.network_mode);
+        let mut networks: Vec<_> = record.networks.iter().collect();
+        networks.sort_by_key(|(name, settings)| (std::cmp::Reverse(settings.gw_priority), **name != first));
+        networks
     }
 
     /// Writes hosts, resolv.conf and hostname; a container in another's network gets that one's.
@@ -257,15 +266,6 @@ pub(crate) struct Places {
     ipc: Place,
     uts: Place,
     network: Place,
-}
-
-/// The network of the network mode first: it gives the default route, unless another has a higher priority.
-fn ordered_networks(record: &Record) -> Vec<(&String, &tare_docker_api::network::EndpointSettings)> {
-    let mut networks: Vec<_> = record.networks.iter().collect();
-    networks.sort_by_key(|(name, settings)| {
-        (std::cmp::Reverse(settings.gw_priority), **name != record.host_config.network_mode)
-    });
-    networks
 }
 
 /// Writes a value as JSON.

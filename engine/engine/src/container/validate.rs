@@ -149,7 +149,7 @@ fn modes(config: &Config, host: &HostConfig) -> Result<()> {
         return Err(Error::invalid(format!("invalid IPC mode: {ipc}")));
     }
     if !matches!(host.cgroupns_mode.as_str(), "" | "private" | "host") {
-        return Err(Error::invalid(format!("invalid CGROUP mode: {}", host.cgroupns_mode)));
+        return Err(Error::invalid(format!("invalid cgroup namespace mode: {}", host.cgroupns_mode)));
     }
     if network == "host" && !host.links.is_empty() {
         return Err(Error::invalid(

@@ -39,12 +39,15 @@ impl Engine {
                     && before.is_none_or(|before| at < before)
                     && since.is_none_or(|since| at > since)
                     && until.is_none_or(|until| at < until)
-                    && (!filters.contains("reference")
-                        || filters
-                            .get("reference")
-                            .any(|pattern| image.names.iter().any(|name| matches(pattern, name))))
             })
             .collect();
+        if filters.contains("reference") {
+            // Only the names that match are shown.
+            for image in &mut images {
+                image.names.retain(|name| filters.get("reference").any(|pattern| matches(pattern, name)));
+            }
+            images.retain(|image| !image.names.is_empty());
+        }
         images.sort_by_key(|image| std::cmp::Reverse(created(image).unix_nanos()));
         Ok(images.iter().map(|image| self.image_summary(image)).collect())
     }
@@ -191,23 +194,7 @@ fn image_config(config: &Config) -> ImageConfig {
 
 /// The `reference` filter: a shell pattern for the familiar name, with or without the tag.
 fn matches(pattern: &str, name: &Reference) -> bool {
-    let familiar = name.familiar();
-    let bare = name.familiar_name();
-    glob(pattern.as_bytes(), familiar.as_bytes()) || glob(pattern.as_bytes(), bare.as_bytes())
-}
-
-/// Go's `path.Match` without classes: `*` and `?` do not cross slashes.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    match (pattern.split_first(), text.split_first()) {
-        (None, None) => true,
-        (Some((b'*', rest)), _) => {
-            let end = text.iter().position(|byte| *byte == b'/').unwrap_or(text.len());
-            (0..=end).any(|skip| text.get(skip..).is_some_and(|text| glob(rest, text)))
-        }
-        (Some((b'?', rest)), Some((byte, text))) => *byte != b'/' && glob(rest, text),
-        (Some((wanted, rest)), Some((byte, text))) => wanted == byte && glob(rest, text),
-        _ => false,
-    }
+    name.matches(pattern).unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -217,7 +204,9 @@ mod tests {
     #[test]
     fn reference_patterns() {
         let name = Reference::parse_normalized("busybox:1.29").unwrap();
-        for pattern in ["busybox", "busy*", "busybox:1.*", "b?sybox:1.29"] {
+        for pattern in
+            ["busybox", "busy*", "busybox:1.*", "b?sybox:1.29", "docker.io/library/busybox", "docker.io/library/*:1.29"]
+        {
             assert!(matches(pattern, &name), "{pattern}");
         }
         for pattern in ["busy", "busybox:2*", "*/busybox"] {

@@ -9,7 +9,7 @@ use tare_docker_api::network::{
     NetworkCreateRequest, NetworkCreateResponse, NetworkDisconnectRequest, NetworkInspect, NetworkPruneReport,
 };
 use tare_network::Cidr;
-use tare_network::{HostLock, Netns, Pools};
+use tare_network::{HostLock, Netns};
 use tare_state::{Change, Kind};
 
 use super::{Net, Networks, bridge_spec, network_error, pool};
@@ -35,9 +35,10 @@ impl Networks {
         let asked = record.ipam.config.iter().any(|config| !config.subnet.is_empty());
         let mut configs = record.ipam.config.to_vec();
         if !asked {
-            let subnet = self.mechanism.choose_subnet(&Pools::docker(), false, None, &self.subnets(), &lock).map_err(
-                |error| Error::invalid(format!("all predefined address pools have been fully subnetted: {error}")),
-            )?;
+            let subnet =
+                self.mechanism.choose_subnet(&self.pools, false, None, &self.subnets(), &lock).map_err(|error| {
+                    Error::invalid(format!("all predefined address pools have been fully subnetted: {error}"))
+                })?;
             configs = vec![IpamConfig { subnet: subnet.to_string(), ..configs.into_iter().next().unwrap_or_default() }];
         }
         let taken = self.subnets();

@@ -89,6 +89,8 @@ impl Net {
 pub(crate) struct Networks {
     pub(crate) mechanism: Mechanism,
     pub(crate) ports: Ports,
+    /// What subnets are chosen from.
+    pools: Pools,
     by_id: RwLock<BTreeMap<String, Arc<Net>>>,
     /// Serialises creation and removal.
     changing: tokio::sync::Mutex<()>,
@@ -114,6 +116,7 @@ impl Networks {
         let networks = Self {
             mechanism,
             ports: Ports::new(),
+            pools: config.address_pools.clone().unwrap_or_else(Pools::docker),
             by_id: RwLock::default(),
             changing: tokio::sync::Mutex::new(()),
             store,
@@ -193,7 +196,7 @@ impl Networks {
             None => {
                 let subnet = self
                     .mechanism
-                    .choose_subnet(&Pools::docker(), false, None, &self.subnets(), lock)
+                    .choose_subnet(&self.pools, false, None, &self.subnets(), lock)
                     .map_err(network_error)?;
                 (subnet, None)
             }
@@ -239,6 +242,11 @@ impl Networks {
 
     fn by_name(&self, name: &str) -> Option<Arc<Net>> {
         self.all().into_iter().find(|net| net.name == name)
+    }
+
+    /// The name of a network that is called by name or ID; what it is called, when there is none.
+    pub(crate) fn name_of(&self, reference: &str) -> String {
+        self.find(reference).map_or_else(|_| reference.to_owned(), |net| net.name.clone())
     }
 
     /// By full ID, name, or unique ID prefix.
