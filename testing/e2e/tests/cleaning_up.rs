@@ -2,7 +2,7 @@
 
 use tare_testkit::{Console, with_both_clients};
 
-with_both_clients!(remove, volumes, stop, kill, automatic, everything);
+with_both_clients!(remove, volumes, stop, kill, automatic, connections, everything);
 
 fn remove(c: &Console) {
     c.ok("run --name gone busybox:1.29 true");
@@ -72,6 +72,19 @@ fn kill(c: &Console) {
 fn automatic(c: &Console) {
     assert_eq!(c.ok("run --rm --name auto-exit-test busybox:1.29 echo Hello World"), "Hello World");
     assert_eq!(c.ok("ps --all --quiet"), "");
+}
+
+/// A connection that can neither send what it has nor end keeps nothing on the host.
+fn connections(c: &Console) {
+    c.ok("run -d --name server busybox:1.29 nc -l -p 80 -e sleep 1000");
+    c.ok("run -d --name client --link server:server busybox:1.29 sh -c 'sleep 0.5; yes | nc server 80'");
+    // Established (01), with bytes waiting to be sent.
+    c.until("exec client cat /proc/net/tcp", |sockets| {
+        sockets.lines().any(|line| line.contains(":0050 01 ") && !line.contains(" 01 00000000:"))
+    });
+    c.ok("network disconnect bridge server");
+    c.ok("rm -f client server");
+    c.remove_all();
 }
 
 fn everything(c: &Console) {

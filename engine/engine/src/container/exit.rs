@@ -10,6 +10,7 @@ use super::Container;
 use super::state::Status;
 use crate::Engine;
 use crate::error::ErrorKind;
+use crate::network::sandbox::Sandbox;
 use crate::shim::Connection;
 
 /// Wait before the first restart; doubles with each.
@@ -18,6 +19,8 @@ const RESTART_DELAY_MIN: Duration = Duration::from_millis(100);
 const RESTART_DELAY_MAX: Duration = Duration::from_secs(60);
 /// Longest wait for a shim that was told it may end.
 const SHIM_END_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time that the kernel gets to remove the interfaces of a container that has ended.
+const INTERFACE_DELAY: Duration = Duration::from_secs(1);
 /// A run this long makes the next wait the shortest again.
 const RESTART_RESET: Duration = Duration::from_secs(10);
 
@@ -40,6 +43,7 @@ impl Engine {
             std::mem::take(&mut inner.sandbox)
         };
         self.drop_sandbox(&container.id, &sandbox);
+        self.end_interfaces(&sandbox);
         self.release_mounts(&container.id).await;
         self.refresh_names(&sandbox);
         self.execs.container_exited(&container.id);
@@ -71,6 +75,27 @@ impl Engine {
             Outcome::Restart(delay) => self.restart_later(container, delay),
             Outcome::Remove => self.remove_ended(container).await,
         }
+    }
+
+    /// Removes the interfaces of a container that has ended, should they still be there in a while. Mostly the kernel does
+    /// it with the network namespace, at no cost to anybody; but connections whose other end has gone keep the
+    /// namespace, and its interfaces, until they give up.
+    fn end_interfaces(self: &Arc<Self>, sandbox: &Sandbox) {
+        let ids: Vec<_> = sandbox.endpoints.iter().map(|endpoint| endpoint.endpoint_id.clone()).collect();
+        if ids.is_empty() {
+            return;
+        }
+        let engine = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(INTERFACE_DELAY).await;
+            let ended = crate::blocking(move || {
+                let detach = |id: &String| engine.networks.mechanism.detach(id).map_err(crate::network::network_error);
+                ids.iter().try_for_each(detach)
+            });
+            if let Err(error) = ended.await {
+                tracing::warn!("removing interfaces of a container that has ended: {error}");
+            }
+        });
     }
 
     fn restart_later(self: &Arc<Self>, container: &Arc<Container>, delay: Duration) {
