@@ -116,10 +116,12 @@ fn merge(own: &mut Resources, new: &Resources) -> Result<()> {
             "Conflicting options: Nano CPUs cannot be updated as CPU Quota has already been set",
         ));
     }
-    if (new.cpu_quota != 0 || new.cpu_period != 0) && own.nano_cpus > 0 {
-        return Err(Error::conflict(
-            "Conflicting options: CPU Quota cannot be updated as NanoCPUs has already been set",
-        ));
+    for (given, name) in [(new.cpu_period, "CPU Period"), (new.cpu_quota, "CPU Quota")] {
+        if given != 0 && own.nano_cpus > 0 {
+            return Err(Error::conflict(format!(
+                "Conflicting options: {name} cannot be updated as NanoCPUs has already been set"
+            )));
+        }
     }
     if new.memory > 0 && new.memory_swap == 0 && own.memory_swap > 0 && new.memory > own.memory_swap {
         return Err(Error::invalid(
