@@ -42,9 +42,14 @@ pub(crate) fn exec(
     launch::connect(init, ends, input, session)
 }
 
+/// Whether a name is that of a file in the directory it is looked up in.
+pub(crate) fn is_file_name(name: &str) -> bool {
+    !(name.is_empty() || name.contains('/') || name == "." || name == "..")
+}
+
 /// Reads the process of a request from its file, and removes that.
 pub(crate) fn load(bundle: &Path, name: &str) -> Result<Process, Failure> {
-    if name.is_empty() || name.contains('/') || name == "." || name == ".." {
+    if !is_file_name(name) {
         return Err(failure::state(format!("`{name}` is no file of the bundle")));
     }
     let path = bundle.join(name);

@@ -45,6 +45,8 @@ pub(crate) struct Started {
     pub container: Container,
     pub pid: i32,
     pub start_time: u64,
+    /// Nanoseconds since the epoch, as in its state record.
+    pub started_at: i64,
     /// Where its name server's answers are.
     pub names: Option<PathBuf>,
 }
@@ -121,7 +123,8 @@ pub(crate) fn launch(
         exit: None,
         announced: false,
     };
-    Ok(Started { container, pid: init.pid, start_time: init.start_time, names: config.dns })
+    let (pid, start_time, started_at) = (state.pid, state.start_time, state.started_at);
+    Ok(Started { container, pid, start_time, started_at, names: config.dns })
 }
 
 /// The part of the bundle that is ours, and the log, which is the likeliest to fail.

@@ -7,14 +7,14 @@ use tare_shim_protocol::{Attach, Event, Exec, Failure, FdRole, HeldSocket, Launc
 
 use crate::client::Client;
 use crate::control::Incoming;
-use crate::launch::{Given, launch};
+use crate::launch::{Given, Started, launch};
 use crate::names::{Names, Sockets};
 use crate::process;
 use crate::session::{Detached, Process, Session};
 use crate::shim::{Phase, Shim};
 use crate::{exec, failure};
 
-const DONE: Outcome = Outcome::Ok { pid: 0, start_time: 0, log_end: 0, log_file: 0 };
+const DONE: Outcome = Outcome::Ok { pid: 0, start_time: 0, log_end: 0, log_file: 0, started_at: 0 };
 
 /// The descriptors of a request by their roles.
 #[derive(Debug, Default)]
@@ -51,9 +51,22 @@ impl Shim {
     /// Carries out a request and answers it.
     pub(crate) fn request(&mut self, incoming: Incoming) {
         let Incoming { daemon, request, fds } = incoming;
+        let launches = matches!(request.op, Op::Launch(_));
         let outcome = Fds::sort(request.fds, fds).and_then(|fds| self.carry_out(request.op, fds));
         let outcome = outcome.unwrap_or_else(Outcome::Failed);
         self.controls.reply(daemon, Reply { seq: request.seq, outcome });
+        if launches && !self.controls.is_connected() {
+            self.abandon_launch();
+        }
+    }
+
+    /// The daemon died while its container was being launched. Nobody was told that it runs, and the next daemon may have
+    /// looked before its state was there, and taken its directory away: it must not run on with nobody to know.
+    fn abandon_launch(&mut self) {
+        if let Phase::Running(container) = &self.phase {
+            // What is still there is found by the daemon, by its name.
+            let _ = container.group.kill_all(rustix::process::Signal::KILL.as_raw());
+        }
     }
 
     fn carry_out(&mut self, op: Op, fds: Fds) -> Result<Outcome, Failure> {
@@ -118,8 +131,9 @@ impl Shim {
             // A container whose names are not served is better than none.
             self.names = Names::new(&self.poller, sockets, directory, &started.container.id).ok().map(Box::new);
         }
-        self.phase = Phase::Running(Box::new(started.container));
-        Ok(Outcome::Ok { pid: started.pid, start_time: started.start_time, log_end: 0, log_file: 0 })
+        let Started { container, pid, start_time, started_at, .. } = started;
+        self.phase = Phase::Running(Box::new(container));
+        Ok(Outcome::Ok { pid, start_time, log_end: 0, log_file: 0, started_at })
     }
 
     fn take_sockets(&mut self, held: Vec<(HeldSocket, OwnedFd)>) -> Result<(), Failure> {
@@ -142,7 +156,7 @@ impl Shim {
         };
         let detached = add_client(session, key, socket, request);
         self.tell_detached(detached, None);
-        Ok(Outcome::Ok { pid: 0, start_time: 0, log_end, log_file })
+        Ok(Outcome::Ok { pid: 0, start_time: 0, log_end, log_file, started_at: 0 })
     }
 
     fn resize(&mut self, exec: Option<&str>, rows: u16, cols: u16) -> Result<Outcome, Failure> {
@@ -177,14 +191,18 @@ impl Shim {
         if request.attach.is_some() != fds.client.is_some() {
             return Err(failure::state("exec: a client and its descriptor belong together"));
         }
+        if !exec::is_file_name(&request.exit_file) && !request.exit_file.is_empty() {
+            return Err(failure::state(format!("`{}` is no file of the bundle", request.exit_file)));
+        }
         let mut session = Session::new(self.poller.key(), Some(request.id.clone()));
+        session.exit_file = std::mem::take(&mut request.exit_file);
         let init = exec::exec(container, process, &request, &mut session)?;
         if let (Some(socket), Some(attach)) = (fds.client, request.attach.take()) {
             let detached = add_client(&mut session, self.poller.key(), socket, attach);
             self.tell_detached(detached, Some(request.id));
         }
         self.sessions.push(session);
-        Ok(Outcome::Ok { pid: init.pid, start_time: init.start_time, log_end: 0, log_file: 0 })
+        Ok(Outcome::Ok { pid: init.pid, start_time: init.start_time, log_end: 0, log_file: 0, started_at: 0 })
     }
 
     fn acknowledge(&mut self) -> Result<Outcome, Failure> {

@@ -44,6 +44,8 @@ pub(crate) struct Session {
     pub key: u64,
     /// The exec's ID; `None` for the container.
     pub exec: Option<String>,
+    /// File in the bundle for the exec's exit code; empty for none.
+    pub exit_file: String,
     pub process: Process,
     pub terminal: bool,
     /// The end of one client's input is the end of the process's.
@@ -114,6 +116,7 @@ impl Session {
         Self {
             key,
             exec,
+            exit_file: String::new(),
             process: Process::Waiting,
             terminal: false,
             stdin_once: false,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{WaitOptions, WaitStatus, wait};
 use tare_logs::{Stream, Writer};
-use tare_shim_protocol::{Event, PACKET_BYTES_MAX};
+use tare_shim_protocol::{Event, ExecRecord, PACKET_BYTES_MAX};
 
 use crate::container::Container;
 use crate::control::Controls;
@@ -14,6 +14,7 @@ use crate::launch::Host;
 use crate::names::Names;
 use crate::place::Place;
 use crate::poll::{Interest, Poller, Ready, Token, Watch};
+use crate::record;
 use crate::relay::Relays;
 use crate::session::{Process, READ_BYTES, Session};
 
@@ -253,6 +254,7 @@ impl Shim {
             if let Some(id) = session.exec.clone()
                 && session.is_delivered(now)
             {
+                leave_exec_record(&self.phase, session, code);
                 // Before the client's connection is closed, so that whoever sees that finds the exit code.
                 self.controls.event(Event::ExecExit { id, code });
                 session.reported = true;
@@ -318,6 +320,16 @@ impl Shim {
         // In this order: looking for the stack takes some heap.
         tare_sys::memory::trim_stack();
         tare_sys::memory::trim_heap();
+    }
+}
+
+/// Leaves an exec's exit code for a daemon that is not there to be told.
+fn leave_exec_record(phase: &Phase, session: &Session, code: i32) {
+    if let Phase::Running(container) = phase
+        && !session.exit_file.is_empty()
+    {
+        // If it cannot be written, the event still tells a daemon that is there.
+        let _ = record::write(&container.bundle, &session.exit_file, &ExecRecord { code });
     }
 }
 

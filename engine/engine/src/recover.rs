@@ -58,15 +58,25 @@ impl Engine {
         let known: BTreeSet<String> = self.all_containers().iter().map(|container| container.id.clone()).collect();
         for id in names_in(&self.config.exec_root.join("containers")) {
             let bundle = self.bundle(&id);
-            if known.contains(&id) || dial(&bundle.join(SOCKET_NAME)).is_err() {
+            if known.contains(&id) {
                 continue;
             }
+            let runs = dial(&bundle.join(SOCKET_NAME)).is_ok();
             let body = std::fs::read(bundle.join(prepare::RECORD_NAME)).ok();
             let Some(record) = body.and_then(|body| serde_json::from_slice::<Record>(&body).ok()) else {
-                tracing::error!("container {id} runs, but its record cannot be read");
+                if runs {
+                    tracing::error!("container {id} runs, but its record cannot be read");
+                }
                 continue;
             };
             if record.id != id {
+                continue;
+            }
+            if !runs {
+                // One with `--rm` that has ended meanwhile is removed as at its end, with what was made for it.
+                if record.host_config.auto_remove && read_run(&bundle).is_some() {
+                    self.restore(record)?;
+                }
                 continue;
             }
             tracing::warn!("container {id} runs and was not in the state database: it is taken back");
@@ -106,6 +116,7 @@ impl Engine {
             if !known {
                 self.kill_rest(container).await;
             }
+            self.restore_execs(container, &bundle, None).await;
             self.forget_run(container, &exit);
         } else if container.read().state.counts_as_running() {
             // The machine went down, or the exec root was emptied, with the container running.
@@ -134,11 +145,12 @@ impl Engine {
             self.networks.remember(endpoint);
         }
         self.networks.ports.reserve(&container.id, &sandbox.mappings);
+        let frozen = self.is_frozen(container).await;
+        self.restore_execs(container, bundle, Some(&connection)).await;
         {
             let mut inner = container.read();
             inner.shim = Some(Arc::clone(&connection));
             inner.sandbox = sandbox;
-            let frozen = inner.state.status == Status::Paused;
             inner.state.status = if frozen { Status::Paused } else { Status::Running };
             inner.state.pid = shim.pid;
             inner.state.start_time = shim.start_time;
@@ -148,6 +160,26 @@ impl Engine {
         self.start_health(container);
         tokio::spawn(supervise::run(Arc::clone(self), Arc::clone(container), connection, events));
         Ok(())
+    }
+
+    /// Whether a container stands still, as its cgroup has it. One that was on its way there goes on: nobody was told.
+    async fn is_frozen(&self, container: &Container) -> bool {
+        let recorded = container.read().state.status == Status::Paused;
+        let cgroup = self.cgroup(container);
+        let frozen = crate::blocking(move || {
+            Ok(match cgroup.frozen() {
+                Ok(true) => true,
+                Ok(false) => {
+                    if let Err(error) = cgroup.thaw() {
+                        tracing::warn!("letting {} go on: {error}", cgroup.path());
+                    }
+                    false
+                }
+                // No freezer, so never paused; or it is just being removed.
+                Err(_) => recorded,
+            })
+        });
+        frozen.await.unwrap_or(recorded)
     }
 
     /// Records the end of a run that this daemon did not see.
@@ -202,6 +234,7 @@ impl Engine {
                 tracing::warn!("removing the file system of {id}, which is no container: {error}");
             }
         }
+        self.remove_ownerless_volumes(|owner| known.contains(owner));
         let mut expected = Expected::default();
         for net in self.networks.all() {
             if net.driver() == "bridge" {

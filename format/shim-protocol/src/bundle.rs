@@ -80,3 +80,11 @@ pub struct ExitRecord {
     #[serde(default)]
     pub error: String,
 }
+
+/// How an exec's process ended; in the file that [`crate::Exec::exit_file`] names. A daemon that was not there when it
+/// was told finds it here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecRecord {
+    /// Exit code, or 128 + signal number.
+    pub code: i32,
+}

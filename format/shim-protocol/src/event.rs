@@ -41,6 +41,9 @@ pub enum Outcome {
         /// Attach: inode of that log file.
         #[serde(default)]
         log_file: u64,
+        /// Launch: [`crate::ShimState::started_at`]; else, and from older shims, 0.
+        #[serde(default)]
+        started_at: i64,
     },
     /// Not done.
     Failed(Failure),

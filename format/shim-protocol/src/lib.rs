@@ -16,7 +16,7 @@ pub mod bundle;
 pub mod event;
 pub mod request;
 
-pub use bundle::{ExitRecord, LogConfig, ShimConfig, ShimState};
+pub use bundle::{ExecRecord, ExitRecord, LogConfig, ShimConfig, ShimState};
 pub use event::{Event, Failure, FailureKind, Message, Outcome, Reply};
 pub use request::{Attach, Exec, FdRole, HeldSocket, Launch, Op, Protocol, Request};
 
@@ -90,7 +90,10 @@ mod tests {
         let reply: Message = decode(br#"{"reply":{"seq":1,"outcome":{"ok":{"pid":5,"later":true}}}}"#).unwrap();
         assert_eq!(
             reply,
-            Message::Reply(Reply { seq: 1, outcome: Outcome::Ok { pid: 5, start_time: 0, log_end: 0, log_file: 0 } })
+            Message::Reply(Reply {
+                seq: 1,
+                outcome: Outcome::Ok { pid: 5, start_time: 0, log_end: 0, log_file: 0, started_at: 0 }
+            })
         );
     }
 

@@ -152,4 +152,8 @@ pub struct Exec {
     /// Initial terminal size (rows, columns), when the process has a terminal.
     #[serde(default)]
     pub size: Option<(u16, u16)>,
+    /// File in the bundle directory that gets the [`crate::ExecRecord`] when the process has ended, before that is told;
+    /// empty for none. The daemon deletes it.
+    #[serde(default)]
+    pub exit_file: String,
 }

@@ -1,14 +1,12 @@
 //! A person who types commands.
 
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
 
 use crate::leftovers::Traces;
-use crate::{Engine, Output, PATIENCE, PAUSE, Terminal, install, words};
+use crate::{Engine, Output, PATIENCE, PAUSE, Terminal, api, install, words};
 
 /// Which program is typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,20 +166,8 @@ impl Console {
     /// # Panics
     /// When there is no answer.
     pub fn request(&self, line: &str, head: &str, body: &str) -> (u16, String) {
-        let mut stream = UnixStream::connect(self.host.trim_start_matches("unix://")).expect("connect to the daemon");
-        stream.set_read_timeout(Some(PATIENCE)).expect("time limit");
-        let request = format!("{line} HTTP/1.0\r\nHost: d\r\nContent-Length: {}\r\n{head}\r\n{body}", body.len());
-        // The daemon may refuse, and close, before it has read everything; what it answers is read all the same.
-        let _ = stream.write_all(request.as_bytes());
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
-        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.trim_end().to_owned());
-        match (status, body) {
-            (Some(status), Some(body)) => (status, body),
-            _ => panic!("{line}: answered {answer:?}"),
-        }
+        let socket = self.host.trim_start_matches("unix://");
+        api::ask(Path::new(socket), line, head, body).unwrap_or_else(|error| panic!("{line}: {error}"))
     }
 
     /// Program and address, for a shell's lines with pipes.

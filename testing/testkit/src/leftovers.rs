@@ -1,6 +1,6 @@
 //! What an engine has on the machine: every mount, link, table, cgroup and process that carries its name.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -87,6 +87,15 @@ impl Names {
     pub fn kill_processes(&self) -> bool {
         crate::within_patience(|| {
             let processes = self.processes();
+            for cgroup in self.cgroups() {
+                // A paused process does not die; most groups have no such file.
+                for (file, value) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+                    let _ = File::options()
+                        .write(true)
+                        .open(format!("{cgroup}/{file}"))
+                        .and_then(|mut file| std::io::Write::write_all(&mut file, value.as_bytes()));
+                }
+            }
             for process in &processes {
                 if let Some(pid) = process.split(' ').next().and_then(|pid| pid.parse().ok())
                     && let Some(pid) = rustix::process::Pid::from_raw(pid)
@@ -153,6 +162,58 @@ impl Names {
         };
         command.contains("tare-shim --spare") && !names(Path::new(&directory)).iter().any(is_file_of_ours)
     }
+}
+
+/// What belongs to nothing while some containers are there: neither to one of them nor to the engine itself. The
+/// containers are given by their full IDs.
+pub fn strays(engine: &crate::Engine, containers: &[String]) -> Vec<String> {
+    let names = engine.names();
+    let found = names.traces();
+    let belongs = |text: &str| containers.iter().any(|id| text.contains(id));
+    let daemon = format!("{} ", engine.pid());
+    let own_cgroup = |cgroup: &str| {
+        cgroup.ends_with(&names.mark) || cgroup.contains(&format!("/spare-{}-", engine.pid())) || belongs(cgroup)
+    };
+    let own_process = |process: &str| {
+        let pid = process.split(' ').next().unwrap_or_default();
+        let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        // A shim has its container's log open.
+        let descriptors = PathBuf::from(format!("/proc/{pid}/fd"));
+        let mut files = self::names(&descriptors).into_iter().filter_map(|fd| fs::read_link(descriptors.join(fd)).ok());
+        process.starts_with(&daemon)
+            || cgroup.lines().any(own_cgroup)
+            || files.any(|file| belongs(&file.to_string_lossy()))
+    };
+    let alive = |id: &&String| found.cgroups.iter().any(|cgroup| cgroup.contains(*id));
+    let running = containers.iter().filter(alive).count();
+    let mut strays: Vec<String> = found.mounts.iter().filter(|mount| !belongs(mount)).cloned().collect();
+    // A network the engine has itself is a bridge; a container has one link for each of its networks.
+    if found.links.len() > running {
+        strays.extend(found.links.iter().cloned());
+    }
+    strays.extend(found.cgroups.iter().filter(|cgroup| !own_cgroup(cgroup)).cloned());
+    strays.extend(found.processes.iter().filter(|process| !own_process(process)).cloned());
+    let directories =
+        ["containers", "images/snapshots", "images/trash"].map(|directory| engine.data_root().join(directory));
+    for directory in directories.into_iter().chain([engine.exec_root().join("containers")]) {
+        let entries = self::names(&directory).into_iter().filter(|name| !belongs(name));
+        strays.extend(entries.map(|name| directory.join(name).display().to_string()));
+    }
+    strays
+}
+
+/// The rules of an engine's tables as text, without counters.
+pub fn rules(names: &Names) -> String {
+    let text = |table: String| {
+        let output = Command::new("nft").args(["--stateless", "list", "table"]).args(table.split(' ')).output();
+        let mut text = String::from_utf8_lossy(&output.expect("nft").stdout).into_owned();
+        // Elements are in no order.
+        text = text.replace(", ", "\n");
+        let mut lines: Vec<&str> = text.lines().map(|line| line.trim().trim_end_matches(',')).collect();
+        lines.sort_unstable();
+        lines.join("\n")
+    };
+    names.tables().into_iter().map(text).collect()
 }
 
 fn innermost_first(path: &Path, found: &mut Vec<String>) {

@@ -8,6 +8,7 @@
 //! Everything here is for tests: what goes wrong panics, and says what was typed and what was seen.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod console;
 pub mod engine;
 pub mod http;

@@ -303,7 +303,13 @@ impl Shim {
             fds.push((FdRole::Client, theirs.into()));
             stream = Some(ours);
         }
-        let exec = Exec { id: id.to_owned(), process_file: file.clone(), attach, size: Some((33, 44)) };
+        let exec = Exec {
+            id: id.to_owned(),
+            process_file: file.clone(),
+            attach,
+            size: Some((33, 44)),
+            exit_file: format!("exec-{id}.exit"),
+        };
         let outcome = self.daemon.call(Op::Exec(exec), fds);
         assert!(!self.path().join(file).exists());
         (stream, outcome)

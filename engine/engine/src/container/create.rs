@@ -216,12 +216,14 @@ impl Engine {
     }
 
     /// Undoes a creation that failed.
-    async fn abandon(&self, id: &str) {
+    async fn abandon(self: &Arc<Self>, id: &str) {
         self.index.write().unwrap_or_else(PoisonError::into_inner).remove(id);
         let directory = self.container_directory(id);
         let images = Arc::clone(&self.images);
         let id = id.to_owned();
+        let engine = Arc::clone(self);
         let cleaned = crate::blocking(move || {
+            engine.remove_ownerless_volumes(|owner| owner != id);
             // Nothing may exist yet; what does is removed again at the daemon's start if it cannot be now.
             let _ = std::fs::remove_dir_all(&directory);
             for layer in images.rw_layers().iter().filter(|layer| layer.starts_with(&id)) {

@@ -10,7 +10,7 @@ use tare_oci_runtime::{ConsoleSize, Process};
 use tare_shim_protocol::{Attach, Exec as ExecRequest, FailureKind, FdRole, Op};
 
 use super::state::Status;
-use super::{Container, signal};
+use super::{Container, exec_record, signal};
 use crate::Engine;
 use crate::error::{Error, Result};
 use crate::host::random;
@@ -33,6 +33,8 @@ pub(crate) struct Exec {
     pub(crate) container: Arc<Container>,
     pub(crate) config: ExecConfig,
     detach_keys: Vec<u8>,
+    /// Where it is described for the next daemon.
+    pub(super) record: Option<exec_record::Place>,
     progress: Mutex<Progress>,
     /// The shim has said whether it started.
     launched: tokio::sync::watch::Sender<bool>,
@@ -40,16 +42,34 @@ pub(crate) struct Exec {
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Progress {
-    started: bool,
-    running: bool,
-    exit_code: Option<i32>,
-    pid: i32,
+pub(super) struct Progress {
+    pub(super) started: bool,
+    pub(super) running: bool,
+    pub(super) exit_code: Option<i32>,
+    pub(super) pid: i32,
     finished: Option<Instant>,
 }
 
 impl Exec {
-    fn progress(&self) -> MutexGuard<'_, Progress> {
+    pub(super) fn new(
+        id: String,
+        container: Arc<Container>,
+        config: ExecConfig,
+        record: Option<exec_record::Place>,
+    ) -> Result<Self> {
+        Ok(Self {
+            id,
+            container,
+            detach_keys: super::attach::detach_keys(Some(config.detach_keys.as_str()))?,
+            config,
+            record,
+            progress: Mutex::default(),
+            launched: tokio::sync::watch::Sender::new(false),
+            ended: tokio::sync::watch::Sender::new(None),
+        })
+    }
+
+    pub(super) fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -71,7 +91,12 @@ impl Exec {
         ended.wait_for(Option::is_some).await.map_or(None, |code| *code).unwrap_or(-1)
     }
 
-    fn finish(&self, code: i32) {
+    /// It is known that its process runs, or has run.
+    pub(super) fn set_launched(&self) {
+        self.launched.send_replace(true);
+    }
+
+    pub(super) fn finish(&self, code: i32) {
         let mut progress = self.progress();
         if progress.exit_code.is_none() {
             *progress =
@@ -95,9 +120,15 @@ impl Execs {
         self.all().get(id).cloned().ok_or_else(|| Error::not_found(format!("No such exec instance: {id}")))
     }
 
-    fn insert(&self, exec: Arc<Exec>) {
+    pub(super) fn insert(&self, exec: Arc<Exec>) {
         let mut all = self.all();
-        all.retain(|_, old| old.progress().finished.is_none_or(|finished| finished.elapsed() < FINISHED_KEPT));
+        all.retain(|_, old| {
+            let kept = old.progress().finished.is_none_or(|finished| finished.elapsed() < FINISHED_KEPT);
+            if !kept && let Some(record) = &old.record {
+                record.remove();
+            }
+            kept
+        });
         all.insert(exec.id.clone(), exec);
     }
 
@@ -142,7 +173,8 @@ struct Client {
 impl Engine {
     /// Prepares a command to run in a running container.
     pub async fn exec_create(self: &Arc<Self>, name: &str, config: ExecConfig) -> Result<IdResponse> {
-        let exec = self.new_exec(name, config)?;
+        let exec = self.new_exec(name, config, true)?;
+        exec.save()?;
         let mut attributes = super::attributes(&exec.container.read().record);
         attributes.insert("execID".to_owned(), exec.id.clone());
         let command = exec.config.cmd.clone().unwrap_or_default().join(" ");
@@ -151,7 +183,8 @@ impl Engine {
         Ok(IdResponse { id: exec.id.clone() })
     }
 
-    fn new_exec(&self, name: &str, config: ExecConfig) -> Result<Arc<Exec>> {
+    /// An exec, to be remembered beyond the daemon's life or not.
+    fn new_exec(&self, name: &str, config: ExecConfig, remembered: bool) -> Result<Arc<Exec>> {
         let container = self.find(name)?;
         runs(&container, name)?;
         if config.cmd.as_ref().is_none_or(Vec::is_empty) {
@@ -160,16 +193,9 @@ impl Engine {
         if let Some(bad) = config.env.iter().find(|variable| variable.is_empty() || variable.starts_with('=')) {
             return Err(Error::invalid(format!("invalid environment variable: {bad}")));
         }
-        let detach_keys = super::attach::detach_keys(Some(config.detach_keys.as_str()))?;
-        Ok(Arc::new(Exec {
-            id: random::id(),
-            container,
-            config,
-            detach_keys,
-            progress: Mutex::default(),
-            launched: tokio::sync::watch::Sender::new(false),
-            ended: tokio::sync::watch::Sender::new(None),
-        }))
+        let id = random::id();
+        let record = remembered.then(|| exec_record::Place::new(self.bundle(&container.id), &id));
+        Ok(Arc::new(Exec::new(id, container, config, record)?))
     }
 
     /// Starts an exec nobody is attached to.
@@ -253,7 +279,8 @@ impl Engine {
         attributes.insert("execID".to_owned(), exec.id.clone());
         let command = config.cmd.clone().unwrap_or_default().join(" ");
         exec.progress().running = true;
-        let request = ExecRequest { id: exec.id.clone(), process_file, attach, size };
+        let exit_file = exec.record.as_ref().map(exec_record::Place::exit_file).unwrap_or_default();
+        let request = ExecRequest { id: exec.id.clone(), process_file, attach, size, exit_file };
         let started = shim.call(Op::Exec(request), fds).await.map_err(|error| {
             // The shim deletes the file when it reads it; a lost one did not.
             let _ = std::fs::remove_file(&path);
@@ -266,6 +293,10 @@ impl Engine {
             if progress.exit_code.is_none() {
                 progress.pid = started.pid;
             }
+        }
+        if let Err(error) = exec.save() {
+            // It runs; only a daemon to come will know less of it.
+            tracing::warn!("exec {}: {error}", exec.id);
         }
         self.events.publish("container", format!("exec_start: {command}"), &exec.container.id, attributes);
         Ok(())
@@ -366,7 +397,7 @@ impl Engine {
         config: ExecConfig,
         stream: OwnedFd,
     ) -> Result<Arc<Exec>> {
-        let exec = self.new_exec(&container.id, config)?;
+        let exec = self.new_exec(&container.id, config, false)?;
         exec.progress().started = true;
         self.execs.insert(Arc::clone(&exec));
         let client = Client { stream, input: Vec::new(), raw: exec.config.tty };

@@ -163,7 +163,7 @@ fn settle(
     state.health = None;
     let ran = Duration::from_nanos(u64::try_from(state.finished_at - state.started_at).unwrap_or(0));
     let host = &inner.record.host_config;
-    let outcome = if host.auto_remove {
+    let outcome = if host.auto_remove && !inner.kept {
         Outcome::Remove
     } else if state.status != Status::Removing && wants_restart(&host.restart_policy, state) {
         inner.restart_delay = next_delay(inner.restart_delay, ran);

@@ -5,6 +5,7 @@ pub(crate) mod archive;
 pub(crate) mod attach;
 pub(crate) mod create;
 pub(crate) mod exec;
+pub(crate) mod exec_record;
 pub(crate) mod exit;
 pub(crate) mod health;
 pub(crate) mod index;
@@ -69,6 +70,8 @@ pub(crate) struct Inner {
     pub(crate) sandbox: crate::network::sandbox::Sandbox,
     /// Wait before the last restart by policy.
     pub(crate) restart_delay: std::time::Duration,
+    /// It is being restarted by hand: one that removes itself when it ends does not do so between the two.
+    pub(crate) kept: bool,
     /// Health checks, restarts and the like that end with this run.
     pub(crate) tasks: Vec<tokio::task::AbortHandle>,
 }
@@ -102,6 +105,7 @@ impl Container {
                 last_client: 0,
                 sandbox: crate::network::sandbox::Sandbox::default(),
                 restart_delay: std::time::Duration::ZERO,
+                kept: false,
                 tasks: Vec::new(),
             }),
             progress: watch::Sender::new(progress),

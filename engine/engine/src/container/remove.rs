@@ -7,7 +7,7 @@ use tare_docker_api::filters::Filters;
 use tare_state::{Change, Kind};
 
 use super::Container;
-use super::record::MountKind;
+use super::record::{MountKind, Record};
 use super::state::Status;
 use crate::Engine;
 use crate::error::{Error, Result};
@@ -58,28 +58,23 @@ impl Engine {
     /// Removes a container that does not run. Answers when its record is gone; what the kernel takes longer for goes on
     /// behind it.
     pub(crate) async fn remove_container(self: &Arc<Self>, container: &Arc<Container>, volumes: bool) -> Result<()> {
-        {
+        let before = {
             let mut inner = container.read();
             if inner.state.status == Status::Removing {
                 return Err(Error::no_such_container(&container.id));
             }
-            inner.state.status = Status::Removing;
-            inner.waiting_clients.clear();
             inner.tasks.drain(..).for_each(|task| task.abort());
-        }
+            std::mem::replace(&mut inner.state.status, Status::Removing)
+        };
         let record = container.read().record.clone();
-        let delete = vec![Change::Delete(Kind::Container, container.id.clone())];
-        if record.host_config.auto_remove {
-            // Should the deletion be lost, the next start of the engine makes up for it.
-            self.write_later(delete, &container.id);
-        } else {
-            self.write(delete).await?;
+        if let Err(error) = self.delete_record(&record, volumes).await {
+            // It stays, and can be tried again.
+            container.read().state.status = before;
+            return Err(error);
         }
+        container.read().waiting_clients.clear();
         self.index.write().unwrap_or_else(PoisonError::into_inner).remove(&container.id);
         self.execs.container_removed(&container.id);
-        if volumes {
-            self.release_volumes(&record);
-        }
         self.events.publish("container", "destroy", &container.id, super::attributes(&record));
         container.announce(|progress| {
             progress.running = false;
@@ -87,6 +82,23 @@ impl Engine {
         });
         let engine = Arc::clone(self);
         tokio::task::spawn_blocking(move || engine.remove_traces(&record));
+        Ok(())
+    }
+
+    /// Deletes a container's record, with its anonymous volumes or without, all in one commit.
+    async fn delete_record(&self, record: &Record, volumes: bool) -> Result<()> {
+        let release = self.release_volumes(record, volumes);
+        let mut changes = release.changes()?;
+        changes.push(Change::Delete(Kind::Container, record.id.clone()));
+        if record.host_config.auto_remove {
+            // Should the deletion be lost, the next start of the engine makes up for it.
+            self.write_later(changes, &record.id);
+        } else {
+            self.write(changes).await?;
+        }
+        for name in release.finish() {
+            self.volume_event("destroy", &name, &[]);
+        }
         Ok(())
     }
 

@@ -52,7 +52,11 @@ impl Engine {
             inner.restart_delay = std::time::Duration::ZERO;
         }
         let result = self.launch(container).await;
-        if result.is_err() && container.read().record.host_config.auto_remove {
+        let removed = {
+            let inner = container.read();
+            inner.record.host_config.auto_remove && !inner.kept
+        };
+        if result.is_err() && removed {
             self.remove_failed(container).await;
         }
         result
@@ -120,7 +124,8 @@ impl Engine {
             state.status = Status::Running;
             state.pid = started.pid;
             state.start_time = started.start_time;
-            state.started_at = clock::now_ns();
+            // The shim's time, which the next daemon finds, too.
+            state.started_at = if started.started_at == 0 { clock::now_ns() } else { started.started_at };
             state.finished_at = 0;
             state.exit_code = 0;
             state.error.clear();

@@ -34,10 +34,9 @@ impl Engine {
         let container = self.find(name)?;
         let _operation = container.operation.lock().await;
         let failed = |error: Error| error.context(format!("Cannot restart container {name}: "));
-        // A container that removes itself when it ends must not do so between the two.
-        let auto_remove = std::mem::take(&mut container.read().record.host_config.auto_remove);
+        container.read().kept = true;
         let result = self.restart_locked(&container, &options).await;
-        container.read().record.host_config.auto_remove = auto_remove;
+        container.read().kept = false;
         result.map_err(failed)?;
         self.container_event(&container, "restart");
         Ok(())

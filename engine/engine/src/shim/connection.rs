@@ -16,6 +16,7 @@ pub(crate) struct Started {
     pub start_time: u64,
     pub log_end: u64,
     pub log_file: u64,
+    pub started_at: i64,
 }
 
 /// Why a request was not carried out.
@@ -95,8 +96,8 @@ impl Connection {
         }
         Ok(async move {
             match answer.await {
-                Ok(Outcome::Ok { pid, start_time, log_end, log_file }) => {
-                    Ok(Started { pid, start_time, log_end, log_file })
+                Ok(Outcome::Ok { pid, start_time, log_end, log_file, started_at }) => {
+                    Ok(Started { pid, start_time, log_end, log_file, started_at })
                 }
                 Ok(Outcome::Failed(failure)) => Err(CallError::Failed(failure)),
                 Err(_) => Err(CallError::Lost(io::ErrorKind::UnexpectedEof.into())),

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -65,10 +66,13 @@ impl Spares {
     /// A shim, from the pool or started now. The pool is filled again by [`Spares::replenish`], when the start that took
     /// one is over and the processors are free.
     pub(crate) fn take(&self) -> io::Result<Spare> {
-        let ready = self.ready().spares.pop_front();
-        match ready {
-            Some(spare) => Ok(spare),
-            None => self.spawn(),
+        loop {
+            let ready = self.ready().spares.pop_front();
+            match ready {
+                Some(spare) if !is_alive(&spare) => tracing::warn!("the waiting shim {} was killed", spare.pid),
+                Some(spare) => return Ok(spare),
+                None => return self.spawn(),
+            }
         }
     }
 
@@ -99,6 +103,13 @@ impl Spares {
         }
         self.ready().spares.drain(..).collect()
     }
+}
+
+/// Whether a shim still waits: somebody may have killed it, or the kernel for want of memory.
+fn is_alive(spare: &Spare) -> bool {
+    let mut fds = [PollFd::new(&spare.socket, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    !matches!(poll(&mut fds, Some(&now)), Ok(1..))
 }
 
 async fn refill(spares: Arc<Spares>) {

@@ -45,7 +45,7 @@ impl Engine {
         }
         let (volume, new) = self
             .volumes
-            .create(&request.name, request.labels.into_inner(), request.driver_opts.into_inner())
+            .create(&request.name, "", request.labels.into_inner(), request.driver_opts.into_inner())
             .map_err(|error| {
                 if error.message.starts_with("create ") {
                     error

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tare_docker_api::container::HostConfig;
 
-use super::ANONYMOUS_LABEL;
 use super::held::Visit;
 use super::sources::image_layer;
+use super::{ANONYMOUS_LABEL, Release};
 use crate::Engine;
 use crate::container::record::{Mount, MountKind, Record};
 use crate::error::{Error, Result};
@@ -52,7 +52,7 @@ impl Engine {
                 MountKind::Volume if mount.source.is_empty() => {
                     let labels = labels(&mount.destination);
                     let options = options(&mount.destination);
-                    let (volume, new) = self.volumes.create(&mount.name, labels, options)?;
+                    let (volume, new) = self.volumes.create(&mount.name, &record.id, labels, options)?;
                     mount.anonymous = mount.name.is_empty();
                     mount.name.clone_from(&volume.name);
                     mount.source = self.volumes.content(&volume.name).to_string_lossy().into_owned();
@@ -101,14 +101,22 @@ impl Engine {
         containers.iter().filter(|container| uses(&container.read().record)).map(|c| c.id.clone()).collect()
     }
 
-    /// Removes the anonymous volumes of a container that was removed, as far as nobody else uses them.
-    pub(crate) fn release_volumes(&self, record: &Record) {
-        for mount in &record.mounts {
-            if mount.kind == MountKind::Volume && mount.anonymous && self.volume_users(&mount.name).is_empty() {
-                match self.volumes.remove(&mount.name) {
-                    Ok(()) => self.volume_event("destroy", &mount.name, &[]),
-                    Err(error) => tracing::warn!("removing the volume {}: {error}", mount.name),
-                }
+    /// What becomes of a container's anonymous volumes when it is removed, with its volumes or without: those that another
+    /// one uses stay.
+    pub(crate) fn release_volumes(&self, record: &Record, with_volumes: bool) -> Release<'_> {
+        let anonymous = record.mounts.iter().filter(|mount| mount.kind == MountKind::Volume && mount.anonymous);
+        let names = anonymous.map(|mount| mount.name.clone()).filter(|name| self.volumes.get(name).is_some());
+        let unused = |name: &String| with_volumes && self.volume_users(name).iter().all(|user| *user == record.id);
+        let (unused, kept) = names.partition(unused);
+        self.volumes.release(unused, kept)
+    }
+
+    /// Removes the anonymous volumes of containers that are not there.
+    pub(crate) fn remove_ownerless_volumes(&self, known: impl Fn(&str) -> bool) {
+        for name in self.volumes.ownerless(known) {
+            match self.volumes.remove(&name) {
+                Ok(()) => self.volume_event("destroy", &name, &[]),
+                Err(error) => tracing::warn!("removing the volume {name}, whose container is gone: {error}"),
             }
         }
     }
