@@ -38,8 +38,8 @@ pub struct Import {
 /// What `docker commit` is told.
 #[derive(Debug, Clone, Default)]
 pub struct Commit {
-    /// The container's changes: its overlay's upper directory.
-    pub upper: PathBuf,
+    /// The container's changes: its overlay's upper directory. `None` changes the configuration alone.
+    pub upper: Option<PathBuf>,
     /// The container's image, if it has one.
     pub parent: Option<Arc<ImageContent>>,
     /// The new image's configuration, before [`Self::changes`].
@@ -95,15 +95,25 @@ impl Distribution {
 
 fn commit_now(store: &ImageStore, mut commit: Commit) -> Result<Digest> {
     changes::apply(&commit.changes, &mut commit.config)?;
+    let name = commit.name.take();
+    let (image, layers) = assemble(store, commit)?;
+    publish(store, &image, layers, name)
+}
+
+/// The configuration and the layers of an image with what changed on top of its parent.
+pub(crate) fn assemble(store: &ImageStore, commit: Commit) -> Result<(ImageConfig, Vec<Descriptor>)> {
     let parent = commit.parent.as_deref();
     let mut layers = parent.map(|p| p.manifest.layers.clone()).unwrap_or_default();
     if let Some(gone) = layers.iter().find(|layer| !store.has_blob(&layer.digest)) {
         return Err(Error::NotFound(format!("layer {} of the container's image is gone", gone.digest)));
     }
     let mut image = parent.map(|p| p.config.clone()).unwrap_or_default();
-    let (layer, descriptor) = pack_changes(store, &commit.upper)?;
-    let empty = layer.entries == 0;
-    if !empty {
+    let changed = match &commit.upper {
+        Some(upper) => Some(pack_changes(store, upper)?).filter(|(layer, _)| layer.entries > 0),
+        None => None,
+    };
+    let empty = changed.is_none();
+    if let Some((layer, descriptor)) = changed {
         image.rootfs.diff_ids.push(layer.diff_id.clone());
         layers.push(descriptor);
     }
@@ -126,7 +136,7 @@ fn commit_now(store: &ImageStore, mut commit: Commit) -> Result<Digest> {
         comment: commit.comment,
         empty_layer: empty,
     });
-    publish(store, &image, layers, commit.name)
+    Ok((image, layers))
 }
 
 /// The archive of an upper directory goes through the same hands as an imported one.
@@ -268,6 +278,14 @@ fn publish(
     layers: Vec<Descriptor>,
     name: Option<Reference>,
 ) -> Result<Digest> {
+    let target = write_image(store, image, layers)?;
+    let names: Vec<Reference> = name.map(Reference::with_default_tag).into_iter().collect();
+    store.publish(&target, &names)?;
+    Ok(target.digest)
+}
+
+/// Writes configuration and manifest.
+pub(crate) fn write_image(store: &ImageStore, image: &ImageConfig, layers: Vec<Descriptor>) -> Result<Descriptor> {
     let config = store.write_blob(media::OCI_CONFIG, &to_json(image)?)?;
     let manifest = Manifest {
         schema_version: 2,
@@ -276,10 +294,7 @@ fn publish(
         layers,
         annotations: Default::default(),
     };
-    let target = store.write_blob(media::OCI_MANIFEST, &to_json(&manifest)?)?;
-    let names: Vec<Reference> = name.map(Reference::with_default_tag).into_iter().collect();
-    store.publish(&target, &names)?;
-    Ok(target.digest)
+    Ok(store.write_blob(media::OCI_MANIFEST, &to_json(&manifest)?)?)
 }
 
 pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {

@@ -7,6 +7,7 @@
 //! * [`push`]
 //! * [`load`], [`save`]: archives of images
 //! * [`create`]: images from a file tree or a container's changes, with [`changes`] to their configuration
+//! * [`steps`]: the images of a build's steps
 //! * [`remove`]: images and what keeps them; [`inspect`]: what a registry has
 //! * [`progress`], [`error`]
 //!
@@ -24,6 +25,7 @@ pub mod pull;
 pub mod push;
 pub mod remove;
 pub mod save;
+pub mod steps;
 mod transfer;
 
 use std::sync::Arc;
@@ -39,6 +41,7 @@ pub use inspect::Inspected;
 pub use load::Loaded;
 pub use pull::Pulled;
 pub use remove::{Pruned, Removal, Use};
+pub use steps::BuildHold;
 pub use transfer::BodyReader;
 
 /// Takes progress messages. Called from several threads, never for long.
@@ -67,6 +70,8 @@ pub struct Distribution {
     pub(crate) registry: Registry,
     pub(crate) settings: Settings,
     pub(crate) locks: Arc<locks::Locks>,
+    /// What builds in progress need.
+    pub(crate) building: Arc<steps::Building>,
     /// Threads that unpack: more than processors would only fight for them.
     pub(crate) unpackers: Arc<Semaphore>,
 }
@@ -80,6 +85,7 @@ impl Distribution {
             registry,
             settings,
             locks: Arc::default(),
+            building: Arc::default(),
             unpackers: Arc::new(Semaphore::new(processors.max(2))),
         }
     }

@@ -45,8 +45,15 @@ struct Check {
 impl Distribution {
     /// Removes a name, or with its last name or by its ID the image, as Docker does: a running container always
     /// keeps its image, a stopped one and further names keep it unless forced.
-    pub async fn remove(&self, reference: &str, force: bool, uses: &dyn Uses) -> Result<Removal> {
-        let items = self.remove_records(reference, force, uses)?;
+    ///
+    /// With `prune` the steps of the build that made it go, too, as far as no other image is made of them.
+    pub async fn remove(&self, reference: &str, force: bool, prune: bool, uses: &dyn Uses) -> Result<Removal> {
+        let mut items = self.remove_records(reference, force, uses)?;
+        for id in items.iter().filter_map(|item| Digest::parse(&item.deleted).ok()).collect::<Vec<_>>() {
+            if prune {
+                items.extend(self.forget_ancestry(&id, uses)?);
+            }
+        }
         self.collect_later();
         Ok(Removal { items })
     }
@@ -70,6 +77,7 @@ impl Distribution {
                 Err(e) => tracing::debug!(image = %image.id, error = %e, "image not pruned"),
             }
         }
+        items.extend(self.forget_loose_steps(wanted, uses)?);
         let store = self.store.clone();
         let reclaimed = blocking(move || Ok(store.collect()?)).await?;
         Ok(Pruned { items, reclaimed })
@@ -131,6 +139,9 @@ impl Distribution {
             return conflict(false, "image is referenced in multiple repositories".to_owned());
         }
         self.store.remove(id)?;
+        if all.is_empty() {
+            self.store.forget_steps(|step| step.target.digest == *id)?;
+        }
         let names = all.iter().filter_map(|r| r.name.as_ref());
         let mut items: Vec<DeleteItem> = names.map(|name| untagged(&name.familiar())).collect();
         items.push(DeleteItem { deleted: id.to_string(), ..DeleteItem::default() });

@@ -178,7 +178,7 @@ async fn a_containers_changes_become_an_image() {
     let layer = f.store.create_rw_layer("c", image.diff_ids()).unwrap();
     std::fs::write(layer.upper.join("new"), "new").unwrap();
     let commit = |name: &str| Commit {
-        upper: layer.upper.clone(),
+        upper: Some(layer.upper.clone()),
         parent: Some(image.content().clone()),
         config: Config { user: "nobody".to_owned(), ..Config::default() },
         changes: vec!["LABEL a=b".to_owned()],

@@ -27,7 +27,7 @@ async fn remove(
     force: bool,
     uses: &(impl Fn(&Digest) -> Vec<Use> + Send + Sync),
 ) -> Vec<String> {
-    match f.distribution.remove(reference, force, uses).await {
+    match f.distribution.remove(reference, force, true, uses).await {
         Ok(removal) => {
             let line = |i: &tare_docker_api::image::DeleteItem| match i.untagged.as_str() {
                 "" => format!("Deleted {}", i.deleted),
@@ -134,5 +134,5 @@ async fn prune_takes_what_nobody_uses() {
     let pruned = f.distribution.prune(true, &|_| true, &uses).await.unwrap();
     assert_eq!((pruned.items[0].untagged.as_str(), pruned.items[1].deleted.as_str()), ("named:1", named.as_str()));
     assert_eq!(f.store.list().len(), 1);
-    assert_eq!(f.distribution.remove("nope", false, &unused).await.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(f.distribution.remove("nope", false, true, &unused).await.unwrap_err().kind(), Kind::NotFound);
 }

@@ -3,7 +3,7 @@
 //!
 //! In reading order: [`config`] and [`options`] (what callers say), [`error`], [`events`], `container` (the heart),
 //! `spec` (a container's record becomes its runtime specification), `shim` (the process beside each container),
-//! `network`, `volume`, `image`, `recover` (after a restart of the daemon), `system` (info, version, disk usage).
+//! `network`, `volume`, `image`, `build` (what a builder needs), `recover` (after a restart of the daemon), `system` (info, version, disk usage).
 #![forbid(unsafe_code)]
 
 pub mod config;
@@ -11,6 +11,7 @@ pub mod error;
 pub mod events;
 pub mod options;
 
+mod build;
 mod container;
 mod filter;
 mod host;

@@ -48,6 +48,7 @@ impl Engine {
             Ok(())
         })
         .await?;
+        self.remove_unfinished_builds().await;
         self.start_by_policy();
         Ok(())
     }

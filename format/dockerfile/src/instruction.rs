@@ -197,6 +197,13 @@ pub struct Probe {
     pub retries: i64,
 }
 
+impl Dockerfile {
+    /// One that says nothing.
+    pub fn empty() -> Dockerfile {
+        Dockerfile { escape: '\\', arguments: Vec::new(), stages: Vec::new(), warnings: Vec::new() }
+    }
+}
+
 impl std::fmt::Display for Pair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}={}", self.key, self.value)

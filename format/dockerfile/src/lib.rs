@@ -11,6 +11,7 @@
 
 pub mod expand;
 mod flags;
+pub mod ignore;
 pub mod instruction;
 mod lines;
 mod parse;

@@ -152,7 +152,8 @@ impl Directives {
             return Ok(());
         }
         let directive = line.strip_prefix('#').and_then(|comment| comment.split_once('='));
-        let Some((name, value)) = directive.map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim())) else {
+        let Some((name, value)) = directive.map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim()))
+        else {
             self.done = true;
             return Ok(());
         };

@@ -113,58 +113,31 @@ fn stage(line: &Line) -> Result<Stage, String> {
 fn kind(line: &Line, escape: char) -> Result<Kind, Problem> {
     let name = line.name.to_ascii_uppercase();
     let rest = line.rest.as_str();
-    let no_flags = || Flags::read(&line.flags, &[]).map(drop);
     Ok(match name.as_str() {
-        "ENV" | "LABEL" => {
-            let pairs = pairs(&name, rest, escape).map_err(Problem::Syntax)?;
-            no_flags()?;
-            at_least_one(&name, pairs.is_empty())?;
-            if pairs.iter().any(|pair| pair.key.is_empty()) {
-                return Err(Problem::Meaning(format!("{name} names can not be blank")));
-            }
-            if name == "ENV" { Kind::Env(pairs) } else { Kind::Label(pairs) }
-        }
+        "ENV" | "LABEL" => variables(&name, line, escape)?,
         "ARG" => Kind::Arg(arguments(rest, escape)?),
         "COPY" | "ADD" => copy(&name, line)?,
         "RUN" => Kind::Run(run(line)?),
         "CMD" | "ENTRYPOINT" => {
             let command = command(rest).map_err(Problem::Syntax)?;
-            no_flags()?;
+            no_flags(line)?;
             if name == "CMD" { Kind::Cmd(command) } else { Kind::Entrypoint(command) }
         }
         "EXPOSE" => {
             let mut ports = plain_words(rest);
             at_least_one(&name, ports.is_empty())?;
-            no_flags()?;
+            no_flags(line)?;
             ports.sort();
             Kind::Expose(ports)
         }
-        "VOLUME" => {
-            let paths = json_list(rest).map_err(Problem::Syntax)?.unwrap_or_else(|| plain_words(rest));
-            at_least_one(&name, paths.is_empty())?;
-            no_flags()?;
-            let paths: Vec<String> = paths.iter().map(|path| path.trim().to_owned()).collect();
-            if paths.iter().any(String::is_empty) {
-                return Err(Problem::Meaning("VOLUME specified can not be an empty string".to_owned()));
-            }
-            Kind::Volume(paths)
-        }
-        "USER" | "WORKDIR" | "STOPSIGNAL" | "MAINTAINER" => {
-            if rest.is_empty() {
-                return Err(Problem::Meaning(format!("{name} requires exactly one argument")));
-            }
-            no_flags()?;
-            let text = rest.to_owned();
-            match name.as_str() {
-                "USER" => Kind::User(text),
-                "WORKDIR" => Kind::Workdir(text),
-                "STOPSIGNAL" => Kind::StopSignal(text),
-                _ => Kind::Maintainer(text),
-            }
-        }
+        "VOLUME" => Kind::Volume(volumes(line)?),
+        "USER" => Kind::User(one_text(&name, line)?),
+        "WORKDIR" => Kind::Workdir(one_text(&name, line)?),
+        "STOPSIGNAL" => Kind::StopSignal(one_text(&name, line)?),
+        "MAINTAINER" => Kind::Maintainer(one_text(&name, line)?),
         "SHELL" => {
             let words = json_list(rest).map_err(Problem::Syntax)?;
-            no_flags()?;
+            no_flags(line)?;
             at_least_one(&name, rest.is_empty() || words.as_ref().is_some_and(Vec::is_empty))?;
             Kind::Shell(words.ok_or_else(|| "SHELL requires the arguments to be in JSON form".to_owned())?)
         }
@@ -175,6 +148,39 @@ fn kind(line: &Line, escape: char) -> Result<Kind, Problem> {
             return Err(Problem::Meaning(format!("unknown instruction: {}{hint}", line.name)));
         }
     })
+}
+
+fn no_flags(line: &Line) -> Result<(), String> {
+    Flags::read(&line.flags, &[]).map(drop)
+}
+
+fn one_text(name: &str, line: &Line) -> Result<String, String> {
+    if line.rest.is_empty() {
+        return Err(format!("{name} requires exactly one argument"));
+    }
+    no_flags(line)?;
+    Ok(line.rest.clone())
+}
+
+fn variables(name: &str, line: &Line, escape: char) -> Result<Kind, Problem> {
+    let pairs = pairs(name, &line.rest, escape).map_err(Problem::Syntax)?;
+    no_flags(line)?;
+    at_least_one(name, pairs.is_empty())?;
+    if pairs.iter().any(|pair| pair.key.is_empty()) {
+        return Err(Problem::Meaning(format!("{name} names can not be blank")));
+    }
+    Ok(if name == "ENV" { Kind::Env(pairs) } else { Kind::Label(pairs) })
+}
+
+fn volumes(line: &Line) -> Result<Vec<String>, Problem> {
+    let paths = json_list(&line.rest).map_err(Problem::Syntax)?.unwrap_or_else(|| plain_words(&line.rest));
+    at_least_one("VOLUME", paths.is_empty())?;
+    no_flags(line)?;
+    let paths: Vec<String> = paths.iter().map(|path| path.trim().to_owned()).collect();
+    if paths.iter().any(String::is_empty) {
+        return Err(Problem::Meaning("VOLUME specified can not be an empty string".to_owned()));
+    }
+    Ok(paths)
 }
 
 fn at_least_one(name: &str, none: bool) -> Result<(), String> {
@@ -219,7 +225,9 @@ fn copy(name: &str, line: &Line) -> Result<Kind, Problem> {
     let mut words =
         json_list(&line.rest).map_err(Problem::Syntax)?.unwrap_or_else(|| plain_words(&join_marks(&line.rest)));
     let destination = words.pop().filter(|_| !words.is_empty()).ok_or_else(|| {
-        format!("{name} requires at least two arguments, but only one was provided. Destination could not be determined")
+        format!(
+            "{name} requires at least two arguments, but only one was provided. Destination could not be determined"
+        )
     })?;
     let mut known = vec![("chown", Takes::Text), ("chmod", Takes::Text), ("link", Takes::Flag)];
     known.push(("exclude", Takes::Texts));
@@ -333,7 +341,7 @@ fn mount(text: &str) -> Result<Mount, String> {
 
 fn trigger(line: &Line) -> Result<String, String> {
     at_least_one("ONBUILD", line.rest.is_empty())?;
-    Flags::read(&line.flags, &[])?;
+    no_flags(line)?;
     let name = line.rest.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
     match name.as_str() {
         "ONBUILD" => return Err("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed".to_owned()),
@@ -379,9 +387,7 @@ fn probe(line: &Line) -> Result<Probe, Problem> {
     let text = flags.text("retries");
     let retries: i64 = match text.as_str() {
         "" => 0,
-        text => i32::from_str_radix(text, 10)
-            .map_err(|_| format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))?
-            .into(),
+        text => text.parse::<i32>().map_err(|_| format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))?.into(),
     };
     if retries < 0 {
         return Err(Problem::Meaning(format!("--retries cannot be negative ({retries})")));

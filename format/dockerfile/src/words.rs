@@ -89,9 +89,7 @@ pub(crate) fn json_list(text: &str) -> Result<Option<Vec<String>>, String> {
     }
     let Ok(list) = serde_json::from_str::<Vec<serde_json::Value>>(text) else { return Ok(None) };
     let texts: Option<Vec<String>> = list.into_iter().map(|v| v.as_str().map(str::to_owned)).collect();
-    texts
-        .map(Some)
-        .ok_or_else(|| "when using JSON array syntax, arrays must be comprised of strings only".to_owned())
+    texts.map(Some).ok_or_else(|| "when using JSON array syntax, arrays must be comprised of strings only".to_owned())
 }
 
 /// The here-documents that a line announces.

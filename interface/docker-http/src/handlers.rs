@@ -2,6 +2,7 @@
 //!
 //! [`routes`] is the table of all of them.
 
+pub mod build;
 pub mod containers;
 pub mod exec;
 pub mod images;

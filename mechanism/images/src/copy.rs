@@ -83,6 +83,7 @@ pub fn put<R: BufRead + Send + 'static>(root: RootDir, path: &str, archive: R, o
     let options = Options {
         layer: false,
         owner: options.owner,
+        mode: None,
         no_overwrite_dir_non_dir: options.no_overwrite_dir_non_dir,
         base,
     };

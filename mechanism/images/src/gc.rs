@@ -30,7 +30,8 @@ impl ImageStore {
         for _ in 0..COLLECT_ATTEMPTS {
             let (generation, targets) = {
                 let state = self.state();
-                let targets: Vec<Descriptor> = state.records.iter().map(|r| r.target.clone()).collect();
+                let records = state.records.iter().map(|r| r.target.clone());
+                let targets: Vec<Descriptor> = records.chain(state.steps.iter().map(|s| s.target.clone())).collect();
                 (state.generation, targets)
             };
             let (mut blobs, mut layers) = (HashSet::new(), HashSet::new());
@@ -61,7 +62,7 @@ impl ImageStore {
 
     /// Bytes that [`Self::collect`] would free if these images were gone, for `system df`.
     pub fn reclaimable(&self, without: &[Digest]) -> Result<u64> {
-        let records = self.records();
+        let records = self.all_records();
         let (mut all, mut kept) = ((HashSet::new(), HashSet::new()), (HashSet::new(), HashSet::new()));
         for record in &records {
             self.reach(&record.target, &mut all.0, &mut all.1)?;

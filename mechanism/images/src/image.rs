@@ -129,14 +129,14 @@ impl ImageStore {
 
     /// The same with the manifest for `platform`.
     pub fn resolve_platform(&self, reference: &str, platform: Option<&Platform>) -> Result<Image> {
-        let records = self.records();
+        let records = self.all_records();
         let record = find(&records, reference)?;
         self.image_of(&records, record, platform, reference)
     }
 
     /// Finds only the name's record; what it points at need not be complete.
     pub fn resolve_record(&self, reference: &str) -> Result<ImageRecord> {
-        find(&self.records(), reference).cloned()
+        find(&self.all_records(), reference).cloned()
     }
 
     /// The image with this full ID.

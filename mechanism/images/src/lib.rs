@@ -3,6 +3,7 @@
 //! In reading order:
 //! * [`oci`], [`platform`]: images as data
 //! * [`store`]: [`ImageStore`], names and what they point at; [`image`]: [`Image`], one of them
+//! * [`steps`]: images between two instructions of a build
 //! * [`blobs`]: content by digest; [`layers`]: each unpacked once, by diffID; [`gc`]: what nothing needs any more
 //! * [`unpack`]: extraction of hostile archives below [`rootdir`]; [`compression`]
 //! * [`settle`]: layers of our own between an image's and a container's
@@ -14,6 +15,7 @@
 //! # On disk
 //! ```text
 //! oci-layout, index.json     an OCI image layout; index.json holds the names
+//! steps.json                 what builds made on their way
 //! blobs/sha256/<hex>         content
 //! ingest/<hex>               content on its way in; survives for resumption
 //! layers/<short>/diff        a layer in overlay form (whiteouts 0:0, trusted.overlay.opaque); layer.json marks it whole
@@ -43,6 +45,7 @@ pub mod platform;
 pub mod rootdir;
 pub mod settle;
 pub mod snapshots;
+pub mod steps;
 pub mod store;
 pub mod unpack;
 pub mod view;
@@ -56,4 +59,5 @@ pub use layers::Layer;
 pub use names::ImageRecord;
 pub use platform::BadPlatform;
 pub use snapshots::RwLayer;
+pub use steps::Step;
 pub use store::{ImageStore, Lease};

@@ -18,6 +18,7 @@ use crate::image::ImageContent;
 use crate::layers::Layer;
 use crate::names::{self, ImageRecord, MAX_INDEX};
 use crate::oci::Descriptor;
+use crate::steps::{self, Step};
 use crate::{Error, Result, files, gc, layers, snapshots};
 
 const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -43,6 +44,8 @@ pub(crate) struct Inner {
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) records: Vec<ImageRecord>,
+    /// What builds keep, older ones first.
+    pub(crate) steps: Vec<Step>,
     /// Layers that are whole, by diffID.
     pub(crate) layers: HashMap<Digest, Arc<Layer>>,
     /// Blobs that are whole but still in `ingest/`.
@@ -93,6 +96,7 @@ impl ImageStore {
         };
         let state = State {
             records,
+            steps: steps::load(root),
             layers: layers::load(root)?,
             snapshots: snapshots::load(root)?,
             unsynced,
@@ -121,6 +125,14 @@ impl ImageStore {
     /// All names and what they point at, in the order they were given.
     pub fn records(&self) -> Vec<ImageRecord> {
         self.state().records.clone()
+    }
+
+    /// The records, and the images of builds without a record as nameless ones: what can be found, not what is listed.
+    pub(crate) fn all_records(&self) -> Vec<ImageRecord> {
+        let state = self.state();
+        let hidden =
+            state.steps.iter().filter(|step| !state.records.iter().any(|r| r.target.digest == step.target.digest));
+        state.records.iter().cloned().chain(hidden.map(Step::record)).collect()
     }
 
     /// Makes an image visible under some names; without names it is kept as a dangling image.
@@ -152,7 +164,7 @@ impl ImageStore {
 
     /// Gives the image with ID `id` one more name.
     pub fn tag(&self, id: &Digest, name: &Reference) -> Result<()> {
-        let target = self.state().records.iter().find(|r| r.target.digest == *id).map(|r| r.target.clone());
+        let target = self.all_records().into_iter().find(|r| r.target.digest == *id).map(|r| r.target);
         let target = target.ok_or_else(|| Error::NotFound(id.to_string()))?;
         self.publish(&target, std::slice::from_ref(name))
     }

@@ -34,6 +34,8 @@ pub struct Options {
     pub layer: bool,
     /// Everything gets this owner and group instead of the archive's.
     pub owner: Option<(u32, u32)>,
+    /// Files and directories get this mode instead of the archive's.
+    pub mode: Option<u32>,
     /// A directory may not replace something else, nor be replaced by it (`docker cp`).
     pub no_overwrite_dir_non_dir: bool,
     /// Where below the root entries go; a clean path, resolved inside.
@@ -93,7 +95,12 @@ impl Unpacker {
             EntryName::Path(path) if path.is_empty() => self.root_entry(entry),
             EntryName::Path(path) => {
                 let path = join_base(&self.options.base, &path);
-                self.place(&path, entry, archive)
+                match self.options.mode {
+                    Some(mode) if matches!(entry.kind, Kind::Directory | Kind::File) => {
+                        self.place(&path, &Entry { mode, ..entry.clone() }, archive)
+                    }
+                    _ => self.place(&path, entry, archive),
+                }
             }
         }
     }

@@ -185,7 +185,8 @@ impl Console {
         command
             .env("DOCKER_HOST", &self.host)
             .env("DOCKER_CONFIG", self.path("config"))
-            .env("DOCKER_CLI_HINTS", "false");
+            .env("DOCKER_CLI_HINTS", "false")
+            .env("DOCKER_BUILDKIT", "0");
         for variable in
             ["TARE_HOST", "DOCKER_CONTEXT", "DOCKER_API_VERSION", "DOCKER_DEFAULT_PLATFORM", "DOCKER_TLS_VERIFY"]
         {

@@ -29,6 +29,16 @@ impl Engine {
         platform: Option<&str>,
         request: CreateRequest,
     ) -> Result<CreateResponse> {
+        self.create_as(name, platform, request, false).await
+    }
+
+    pub(crate) async fn create_as(
+        self: &Arc<Self>,
+        name: Option<&str>,
+        platform: Option<&str>,
+        request: CreateRequest,
+        for_build: bool,
+    ) -> Result<CreateResponse> {
         let CreateRequest { mut config, mut host_config, networking_config } = request;
         let mut warnings = Vec::new();
         validate::create(&config, &host_config, self.facts.cpus)?;
@@ -79,6 +89,7 @@ impl Engine {
             networks,
             mounts: Vec::new(),
             links: Vec::new(),
+            for_build,
             state: State::default(),
             config,
             host_config,

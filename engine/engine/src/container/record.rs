@@ -40,6 +40,9 @@ pub(crate) struct Record {
     /// Legacy links: (ID of the linked container, alias).
     #[serde(default)]
     pub(crate) links: Vec<(String, String)>,
+    /// Made for a step of a build, and of no use without it.
+    #[serde(default)]
+    pub(crate) for_build: bool,
     /// The log driver decided at creation.
     pub(crate) log: tare_shim_protocol::LogConfig,
     /// State as of the last write.

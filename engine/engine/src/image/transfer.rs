@@ -9,11 +9,12 @@ use tare_docker_api::auth::{AuthConfig, AuthResponse};
 use tare_docker_api::container::{Config, IdResponse};
 use tare_docker_api::filters::Filters;
 use tare_docker_api::go::List;
-use tare_docker_api::image::{DeleteItem, DistributionInspect, ImagePruneReport, SearchResult};
+use tare_docker_api::image::{BuildPruneReport, DeleteItem, DistributionInspect, ImagePruneReport, SearchResult};
 use tare_docker_api::oci::Descriptor;
 use tare_docker_api::stream::JsonMessage;
+use tare_docker_api::time::Time;
 use tare_images::oci::{Config as ImageConfig, Healthcheck};
-use tare_images::{Image, ImageStore};
+use tare_images::{Image, ImageStore, Step};
 use tare_reference::{Digest, Reference};
 use tare_registry::{Proxies, Registry};
 use tokio::sync::mpsc;
@@ -267,7 +268,7 @@ impl Engine {
         let mut command = vec![record.path.clone()];
         command.extend(record.args.iter().cloned());
         let commit = Commit {
-            upper: self.images.rw_layer(&container.id).upper,
+            upper: Some(self.images.rw_layer(&container.id).upper),
             parent: self.images.resolve(&record.image_id).ok().map(|image| Arc::clone(image.content())),
             config: image_config(&merged),
             changes,
@@ -300,11 +301,11 @@ impl Engine {
         Ok(IdResponse { id })
     }
 
-    /// Removes an image or one of its names. Images have no parents here, so there is nothing that `no_prune` keeps.
-    pub async fn image_remove(self: &Arc<Self>, name: &str, force: bool, _no_prune: bool) -> Result<Vec<DeleteItem>> {
+    /// Removes an image or one of its names, and unless `no_prune` what its build made on the way.
+    pub async fn image_remove(self: &Arc<Self>, name: &str, force: bool, no_prune: bool) -> Result<Vec<DeleteItem>> {
         let engine = Arc::clone(self);
         let uses = move |id: &Digest| engine.image_uses(id);
-        let removal = self.distribution.remove(name, force, &uses).await.map_err(failed)?;
+        let removal = self.distribution.remove(name, force, !no_prune, &uses).await.map_err(failed)?;
         for item in &removal.items {
             if !item.untagged.is_empty() {
                 self.image_event("untag", &item.untagged, &item.untagged);
@@ -331,6 +332,23 @@ impl Engine {
         self.events.publish("image", "prune", "", attributes);
         let images_deleted = if pruned.items.is_empty() { List::default() } else { pruned.items.into() };
         Ok(ImagePruneReport { images_deleted, space_reclaimed: pruned.reclaimed })
+    }
+
+    /// Drops the cache of builds.
+    pub async fn build_prune(self: &Arc<Self>, filters: Filters) -> Result<BuildPruneReport> {
+        let until = filter::prune_until(&filters, &["until"])?;
+        let wanted = move |step: &Step| {
+            let at = step.updated.parse::<Time>().unwrap_or_default().unix_nanos();
+            until.is_none_or(|until| at < until)
+        };
+        let engine = Arc::clone(self);
+        let uses = move |id: &Digest| engine.image_uses(id);
+        let pruned = self.distribution.prune_steps(&wanted, &uses).await.map_err(failed)?;
+        let attributes = std::collections::BTreeMap::from([("reclaimed".to_owned(), pruned.reclaimed.to_string())]);
+        self.events.publish("builder", "prune", "", attributes);
+        let caches: Vec<String> = pruned.items.into_iter().map(|item| item.deleted).collect();
+        let caches_deleted = if caches.is_empty() { List::default() } else { caches.into() };
+        Ok(BuildPruneReport { caches_deleted, space_reclaimed: pruned.reclaimed })
     }
 
     /// Containers that keep an image.

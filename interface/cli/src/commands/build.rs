@@ -14,7 +14,6 @@ use tare_reference::Reference;
 use super::pull::{NO_TRUST, platform_flag};
 use crate::cli::{Cli, Output};
 use crate::command::{Arity, Command};
-use crate::copy::ignore::{self, Ignore};
 use crate::copy::pack::{PackError, in_background, pack_context};
 use crate::error::CliError;
 use crate::flags::{Flag, Matches};
@@ -22,6 +21,7 @@ use crate::opts::surroundings::{absolute, path_error};
 use crate::opts::{env, platform, text, ulimit};
 use crate::progress;
 use crate::streams::transfer;
+use tare_dockerfile::ignore::{self, Ignore};
 
 /// `build`
 pub static COMMAND: Command = Command {

@@ -4,6 +4,7 @@ use crate::command::{Command, Group};
 
 pub mod attach;
 pub mod build;
+mod builder_prune;
 pub mod commit;
 pub mod cp;
 pub mod create;
@@ -56,6 +57,7 @@ pub mod wait;
 
 /// Groups of commands.
 pub static GROUPS: &[Group] = &[
+    Group { name: "builder", about: "Manage builds" },
     Group { name: "container", about: "Manage containers" },
     Group { name: "context", about: "Manage contexts" },
     Group { name: "image", about: "Manage images" },
@@ -85,6 +87,7 @@ pub static TABLE: &[&Command] = &[
     // Containers: looking, stopping, removing.
     &container_prune::COMMAND,
     // Images.
+    &builder_prune::COMMAND,
     &history::COMMAND,
     &image_prune::COMMAND,
     &images::COMMAND,

@@ -5,7 +5,6 @@
 //! * [`pack`]: a local tree into an archive, for a build without what [`ignore`] says; [`unpack`]: an archive into a local directory and nowhere else
 //! * [`progress`]: how much has been copied
 
-pub mod ignore;
 pub mod local;
 pub mod pack;
 pub mod paths;

@@ -13,8 +13,8 @@ use tare_archive::{Entry, Kind, Time, Writer};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinHandle;
 
-use super::ignore::Ignore;
 use crate::opts::surroundings::path_error;
+use tare_dockerfile::ignore::Ignore;
 
 /// Bytes sent at once.
 const CHUNK: usize = 64 << 10;

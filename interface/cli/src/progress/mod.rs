@@ -31,7 +31,10 @@ pub async fn show(response: Response, out: Option<&Output>, mut aux: impl FnMut(
             renderer.width = usize::from(columns);
         }
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let text = renderer.render(&message, now).map_err(CliError::new)?;
+        // The code of a build's command becomes the client's.
+        let code = message.error_detail.as_ref().and_then(|detail| i32::try_from(detail.code).ok());
+        let code = code.filter(|code| *code != 0).unwrap_or(1);
+        let text = renderer.render(&message, now).map_err(|text| CliError::with_code(text, code))?;
         if let Some(out) = out
             && !text.is_empty()
         {

@@ -3,7 +3,7 @@
 use http::Method;
 use tare_docker_api::versions::ApiVersion;
 
-use super::{Context, containers, exec, images, networks, system, unsupported, volumes};
+use super::{Context, build, containers, exec, images, networks, system, unsupported, volumes};
 use crate::router::Route;
 
 macro_rules! routes {
@@ -79,8 +79,8 @@ pub static ROUTES: &[Route<Context>] = routes! {
     DELETE "/images/{name}" ImageDelete => images::remove;
     POST "/commit" ImageCommit => images::commit;
     GET "/distribution/{name}/json" DistributionInspect => images::distribution;
-    POST "/build" ImageBuild => unsupported::build;
-    POST "/build/prune" BuildPrune => unsupported::build_prune;
+    POST "/build" ImageBuild => build::build;
+    POST "/build/prune" BuildPrune => build::prune;
     POST "/build/cancel" BuildCancel => unsupported::build_cancel;
     POST "/session" Session => unsupported::session;
     POST "/grpc" Grpc => unsupported::grpc;

@@ -1,7 +1,6 @@
 //! What this engine does not have, answered as a Docker without it would answer.
 
 use http::StatusCode;
-use tare_docker_api::image::BuildPruneReport;
 
 use super::Context;
 use crate::error::{Failure, Result};
@@ -54,20 +53,9 @@ pub async fn plugin_install(_: Context, _: Request) -> Result<Reply> {
     Err(Failure::not_implemented("plugins are not supported by this engine"))
 }
 
-/// `POST /build`
-pub async fn build(_: Context, _: Request) -> Result<Reply> {
-    Err(Failure::not_implemented("building images is not supported by this engine"))
-}
-
 /// `POST /build/cancel`
 pub async fn build_cancel(_: Context, _: Request) -> Result<Reply> {
-    Err(Failure::not_implemented("cancelling builds is not supported by this engine"))
-}
-
-/// `POST /build/prune`: there is no build cache, so nothing is left of it.
-pub async fn build_prune(_: Context, request: Request) -> Result<Reply> {
-    request.query.filters()?;
-    Ok(Reply::json(&BuildPruneReport::default()))
+    Err(Failure::not_implemented("cancelling builds by ID is not supported by this engine: close the connection"))
 }
 
 /// `POST /session`

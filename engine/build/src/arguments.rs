@@ -1,0 +1,117 @@
+//! `ARG`s: what the caller gave, what the file declares, and which of it an instruction sees.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Arguments that need no declaration.
+const BUILT_IN: [&str; 10] = [
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "FTP_PROXY",
+    "ftp_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+];
+
+type Values = BTreeMap<String, Option<String>>;
+
+/// Arguments at one point of a file.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Arguments {
+    given: Values,
+    /// Declared before the first stage.
+    global: Values,
+    /// Declared in this stage.
+    declared: Values,
+    referenced: BTreeSet<String>,
+}
+
+impl Arguments {
+    pub(crate) fn new(given: Values) -> Arguments {
+        Arguments { given, ..Arguments::default() }
+    }
+
+    /// The same at the beginning of a stage.
+    pub(crate) fn for_stage(&self) -> Arguments {
+        Arguments { declared: Values::new(), ..self.clone() }
+    }
+
+    /// `ARG` in a stage.
+    pub(crate) fn declare(&mut self, name: &str, default: Option<String>) {
+        self.declared.insert(name.to_owned(), default);
+        self.referenced.insert(name.to_owned());
+    }
+
+    /// `ARG` before the first stage.
+    pub(crate) fn declare_global(&mut self, name: &str, default: Option<String>) {
+        self.global.insert(name.to_owned(), default.clone());
+        self.declare(name, default);
+    }
+
+    /// Takes over what a stage has used.
+    pub(crate) fn merge(&mut self, stage: &Arguments) {
+        self.referenced.extend(stage.referenced.iter().cloned());
+    }
+
+    /// What `FROM` sees, as `NAME=value`.
+    pub(crate) fn globals(&self) -> Vec<String> {
+        self.values(&self.global)
+    }
+
+    /// What instructions see that the environment does not have, as `NAME=value`.
+    pub(crate) fn visible(&self, environment: &[String]) -> Vec<String> {
+        let name = |variable: &String| variable.split('=').next().unwrap_or_default().to_owned();
+        let set: BTreeSet<String> = environment.iter().map(name).collect();
+        self.values(&self.declared).into_iter().filter(|variable| !set.contains(&name(variable))).collect()
+    }
+
+    /// Whether an argument is part of what a command does: those that need no declaration are not, unless declared.
+    pub(crate) fn counts(&self, name: &str) -> bool {
+        self.declared.contains_key(name) || !BUILT_IN.contains(&name)
+    }
+
+    /// What the caller gave and nobody wanted.
+    pub(crate) fn unused(&self) -> Vec<&str> {
+        let unused = |name: &&String| !self.referenced.contains(*name) && !BUILT_IN.contains(&name.as_str());
+        self.given.keys().filter(unused).map(String::as_str).collect()
+    }
+
+    fn values(&self, declared: &Values) -> Vec<String> {
+        let names: BTreeSet<&str> = declared.keys().map(String::as_str).chain(BUILT_IN).collect();
+        names.into_iter().filter_map(|name| Some(format!("{name}={}", self.value(name, declared)?))).collect()
+    }
+
+    fn value<'a>(&'a self, name: &str, declared: &'a Values) -> Option<&'a String> {
+        let given = self.given.get(name).and_then(Option::as_ref);
+        let default = || declared.get(name).and_then(Option::as_ref);
+        let global = || self.global.get(name).and_then(Option::as_ref).filter(|_| declared.contains_key(name));
+        given.or_else(default).or_else(global)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes() {
+        let text = |text: &str| Some(text.to_owned());
+        let given = [("A".to_owned(), text("given")), ("X".to_owned(), text("x")), ("NO_PROXY".to_owned(), text("p"))];
+        let mut arguments = Arguments::new(given.into());
+        arguments.declare_global("A", text("default"));
+        arguments.declare_global("B", text("b"));
+        assert_eq!(arguments.globals(), ["A=given", "B=b", "NO_PROXY=p"]);
+        let mut stage = arguments.for_stage();
+        assert_eq!(stage.visible(&[]), ["NO_PROXY=p"]);
+        stage.declare("B", None);
+        stage.declare("C", text("c"));
+        stage.declare("D", None);
+        assert_eq!(stage.visible(&["C=env".to_owned()]), ["B=b", "NO_PROXY=p"]);
+        assert!(stage.counts("B") && !stage.counts("NO_PROXY"));
+        arguments.merge(&stage);
+        assert_eq!(arguments.unused(), ["X"]);
+    }
+}

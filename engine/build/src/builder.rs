@@ -1,0 +1,344 @@
+//! Stages and steps, and the cache between them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use tare_distribution::{BuildHold, Commit};
+use tare_docker_api::auth::AuthConfig;
+use tare_docker_api::stream::JsonMessage;
+use tare_dockerfile::{Dockerfile, Expander, Instruction, Kind, Pair, Stage, parse_trigger};
+use tare_engine::{ByteSource, Engine, Error, Result};
+use tare_images::oci::Platform;
+use tare_images::{Image, ImageContent};
+use tare_reference::{Digest, Reference};
+use tokio::sync::mpsc;
+
+use crate::arguments::Arguments;
+use crate::context::{Context, receive};
+use crate::options::Checked;
+use crate::output::{Failure, Output};
+use crate::stage::State;
+
+/// The image that is none.
+const SCRATCH: &str = "scratch";
+/// The registry's name in clients' credentials.
+const HUB: &str = "https://index.docker.io/v1/";
+
+/// A stage that is done.
+#[derive(Debug)]
+struct Done {
+    name: String,
+    /// Empty where nothing was made.
+    id: String,
+}
+
+/// A build in progress.
+pub(crate) struct Builder {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) options: Checked,
+    pub(crate) context: Context,
+    pub(crate) output: Output,
+    pub(crate) escape: char,
+    hold: BuildHold,
+    done: Vec<Done>,
+}
+
+/// Builds; gives the image's ID.
+pub(crate) async fn build(
+    engine: Arc<Engine>,
+    options: Checked,
+    source: ByteSource,
+    output: Output,
+) -> Result<String, Failure> {
+    let mut context = receive(&engine, source, &options.given.dockerfile).await?;
+    let file = std::mem::replace(&mut context.dockerfile, Dockerfile::empty());
+    let hold = engine.distribution().hold_steps();
+    let escape = file.escape;
+    let mut builder = Builder { engine, options, context, output, escape, hold, done: Vec::new() };
+    let stages = builder.stages(&file)?;
+    builder.all(&file, stages).await
+}
+
+impl Builder {
+    /// The stages up to the wanted one, with the caller's labels.
+    fn stages(&self, file: &Dockerfile) -> Result<Vec<Stage>> {
+        let mut stages = file.stages.clone();
+        let target = &self.options.given.target;
+        if !target.is_empty() {
+            let at = stages.iter().position(|stage| stage.name.eq_ignore_ascii_case(target));
+            let at = at.ok_or_else(|| Error::invalid(format!("target stage {target:?} could not be found")))?;
+            stages.truncate(at + 1);
+        }
+        if let Some(last) = stages.last_mut() {
+            for (key, value) in &self.options.given.labels {
+                let pair = Pair { key: key.clone(), value: value.clone() };
+                let source = format!("LABEL {pair}");
+                last.instructions.push(Instruction { line: 0, source, kind: Kind::Labelled(pair) });
+            }
+        }
+        Ok(stages)
+    }
+
+    async fn all(&mut self, file: &Dockerfile, stages: Vec<Stage>) -> Result<String, Failure> {
+        for warning in &file.warnings {
+            self.output.say(format!("\u{1b}[91m[WARNING]: {warning}\n\u{1b}[0m")).await;
+        }
+        if !file.warnings.is_empty() {
+            let text = "[WARNING]: Empty continuation lines will become errors in a future release.";
+            self.output.say(format!("\u{1b}[91m{text}\n\u{1b}[0m")).await;
+        }
+        let mut arguments = Arguments::new(self.options.given.arguments.clone());
+        let own = stages.iter().map(|stage| 1 + stage.instructions.len()).sum::<usize>();
+        let total = own + file.arguments.len();
+        let mut number = 0;
+        for argument in &file.arguments {
+            number += 1;
+            self.output.say(format!("Step {number}/{total} : {}\n", argument.source)).await;
+            let expander = Expander::new(self.escape, &arguments.visible(&[]));
+            let Kind::Arg(declared) = &argument.kind else { continue };
+            for (name, default) in declared {
+                let default = default.as_ref().map(|text| expander.word(text)).transpose().map_err(Error::invalid)?;
+                arguments.declare_global(&expander.word(name).map_err(Error::invalid)?, default);
+            }
+        }
+        let mut last = String::new();
+        for stage in stages {
+            let taken = |done: &Done| !stage.name.is_empty() && done.name == stage.name;
+            if self.done.iter().any(taken) {
+                return Err(Error::internal(format!("{} stage name already used", stage.name)).into());
+            }
+            number += 1;
+            self.output.say(format!("Step {number}/{total} : {}\n", stage.source)).await;
+            let mut state = self.begin(&stage, &arguments).await?;
+            self.arrow(&state).await;
+            for instruction in &stage.instructions {
+                number += 1;
+                self.output.say(format!("Step {number}/{total} : {}\n", instruction.source)).await;
+                self.follow(&mut state, &instruction.kind).await?;
+                self.arrow(&state).await;
+            }
+            if !state.id.is_empty() {
+                let aux = serde_json::json!({ "ID": state.id });
+                self.output.message(JsonMessage { aux: Some(aux), ..JsonMessage::default() }).await;
+            }
+            arguments.merge(&state.arguments);
+            last.clone_from(&state.id);
+            self.done.push(Done { name: stage.name, id: state.id });
+        }
+        let unused = arguments.unused();
+        if !unused.is_empty() {
+            let text = format!("[Warning] One or more build-args [{}] were not consumed\n", unused.join(" "));
+            self.output.say(text).await;
+        }
+        if last.is_empty() {
+            return Err(Error::internal("No image was generated. Is your Dockerfile empty?").into());
+        }
+        self.publish(&last).await?;
+        Ok(last)
+    }
+
+    async fn arrow(&self, state: &State) {
+        self.output.say(format!(" ---> {}\n", short(&state.id))).await;
+    }
+
+    /// `FROM`
+    async fn begin(&mut self, stage: &Stage, arguments: &Arguments) -> Result<State, Failure> {
+        let expander = Expander::new(self.escape, &arguments.globals());
+        let platform = match stage.platform.as_str() {
+            "" => self.options.platform.clone(),
+            text => {
+                let text = expander.word(text).map_err(|why| {
+                    Error::internal(format!("failed to process arguments for platform {text}: {why}"))
+                })?;
+                let parsed = Platform::parse(&text);
+                Some(parsed.map_err(|why| Error::invalid(format!("failed to parse platform {text}: {why}")))?)
+            }
+        };
+        let name = expander.word(&stage.base).map_err(Error::internal)?;
+        if name.is_empty() {
+            return Err(Error::internal(format!("base name ({}) should not be blank", stage.base)).into());
+        }
+        let arguments = arguments.for_stage();
+        if name == SCRATCH {
+            return Ok(State::new(String::new(), None, arguments));
+        }
+        let before = self.done.iter().find(|done| done.name == name.to_lowercase() && !done.name.is_empty());
+        let image = match before.map(|done| done.id.clone()) {
+            Some(id) if id.is_empty() => return Ok(State::new(String::new(), None, arguments)),
+            Some(id) => self.local(&id, None)?,
+            None => self.image(&name, platform.as_ref()).await?,
+        };
+        self.hold.hold(&image.id);
+        let mut state = State::new(image.id.to_string(), Some(Arc::clone(image.content())), arguments);
+        let triggers = state.config.on_build.take().unwrap_or_default();
+        if !triggers.is_empty() {
+            let plural = if triggers.len() > 1 { "s" } else { "" };
+            self.output.say(format!("# Executing {} build trigger{plural}\n", triggers.len())).await;
+        }
+        for trigger in triggers {
+            let instruction = parse_trigger(&trigger).map_err(|error| Error::internal(error.to_string()))?;
+            self.follow(&mut state, &instruction.kind).await?;
+        }
+        Ok(state)
+    }
+
+    async fn follow(&mut self, state: &mut State, kind: &Kind) -> Result<(), Failure> {
+        match kind {
+            Kind::Run(run) => self.run(state, run).await,
+            Kind::Copy(copy) => self.copy(state, "COPY", copy).await.map_err(Failure::from),
+            Kind::Add(copy) => self.copy(state, "ADD", copy).await.map_err(Failure::from),
+            Kind::Workdir(path) => self.workdir(state, path).await.map_err(Failure::from),
+            other => self.metadata(state, other).await.map_err(Failure::from),
+        }
+    }
+
+    /// An image that is here.
+    pub(crate) fn local(&self, name: &str, platform: Option<&Platform>) -> Result<Image> {
+        let found = self.engine.image_store().resolve_platform(name, platform);
+        found.map_err(|error| Error::not_found(error.to_string()))
+    }
+
+    /// An image from here, or from its registry if it is not here or the caller wants the newest.
+    pub(crate) async fn image(&self, name: &str, platform: Option<&Platform>) -> Result<Image> {
+        if !self.options.given.pull
+            && let Ok(image) = self.local(name, platform)
+        {
+            return Ok(image);
+        }
+        let reference = Reference::parse_normalized(name)
+            .map_err(|error| Error::invalid(format!("failed to parse reference {name:?}: {error}")))?
+            .with_default_tag();
+        let (sender, mut messages) = mpsc::unbounded_channel();
+        let progress = move |message: JsonMessage| {
+            // Whoever listens is below.
+            let _ = sender.send(message);
+        };
+        let (engine, credentials) = (Arc::clone(&self.engine), self.credentials(&reference));
+        let (wanted, asked) = (platform.cloned(), reference.clone());
+        let pull = async move {
+            let pulled = engine.distribution().pull(&asked, wanted.as_ref(), credentials, &progress).await;
+            drop(progress);
+            pulled
+        };
+        let show = async {
+            while let Some(message) = messages.recv().await {
+                self.output.message(message).await;
+            }
+        };
+        let (pulled, ()) = tokio::join!(pull, show);
+        pulled.map_err(|error| Error::not_found(error.to_string()))?;
+        self.local(&reference.to_string(), platform)
+    }
+
+    fn credentials(&self, reference: &Reference) -> Option<tare_registry::Credentials> {
+        let domain = reference.domain();
+        let all = &self.options.given.credentials;
+        let keys = if domain == "docker.io" { [HUB, domain] } else { [domain, domain] };
+        let found: &AuthConfig = keys.iter().find_map(|key| all.get(*key))?;
+        Some(tare_registry::Credentials {
+            username: found.username.clone(),
+            password: found.password.clone(),
+            identity_token: found.identity_token.clone(),
+            registry_token: found.registry_token.clone(),
+        })
+    }
+
+    /// A stage before this one, by name or number, as its image's ID.
+    pub(crate) fn stage(&self, name: &str) -> Result<Option<&str>> {
+        if let Some(done) = self.done.iter().find(|done| !done.name.is_empty() && done.name == name.to_lowercase()) {
+            return Ok(Some(&done.id));
+        }
+        let Ok(number) = name.parse::<i64>() else { return Ok(None) };
+        match usize::try_from(number).ok().and_then(|number| self.done.get(number)) {
+            Some(done) => Ok(Some(&done.id)),
+            None if usize::try_from(number) == Ok(self.done.len()) => {
+                Err(Error::internal("refers to current build stage"))
+            }
+            None => Err(Error::internal("index out of bounds")),
+        }
+    }
+
+    /// What stands for a step: the image below, the instruction with all it brings, and what it makes of the configuration.
+    pub(crate) fn key(&self, state: &State, words: &[String]) -> Result<String> {
+        let parts = serde_json::to_vec(&(&state.id, words, &state.config, &state.author));
+        let parts = parts.map_err(|error| Error::internal(error.to_string()))?;
+        Ok(Sha256::digest(parts).iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Takes the image that an earlier build made of the same, if there is one.
+    pub(crate) async fn cached(&self, state: &mut State, key: &str) -> Result<bool> {
+        if self.options.given.no_cache || state.cache_missed {
+            return Ok(false);
+        }
+        let Some(target) = self.engine.image_store().find_step(key) else {
+            state.cache_missed = true;
+            return Ok(false);
+        };
+        self.hold.hold(&target.digest);
+        self.output.say(" ---> Using cache\n").await;
+        self.advance(state, &target.digest)?;
+        Ok(true)
+    }
+
+    /// Makes the step's image; `upper` has what changed in the file system.
+    pub(crate) async fn commit(
+        &self,
+        state: &mut State,
+        words: &[String],
+        key: String,
+        upper: Option<PathBuf>,
+    ) -> Result<()> {
+        let commit = Commit {
+            upper,
+            parent: state.image.clone().map(|image| with_id(&image, &state.id)),
+            config: state.config.clone(),
+            created_by: words.join(" "),
+            author: state.author.clone(),
+            ..Commit::default()
+        };
+        let made = self.engine.distribution().commit_step(commit, key).await;
+        let id = made.map_err(|error| Error::internal(error.to_string()))?;
+        self.hold.hold(&id);
+        self.advance(state, &id)
+    }
+
+    fn advance(&self, state: &mut State, id: &Digest) -> Result<()> {
+        let image = self.local(id.as_str(), None)?;
+        state.image = Some(Arc::clone(image.content()));
+        state.id = id.to_string();
+        Ok(())
+    }
+
+    /// Shows the image, with its names.
+    async fn publish(&self, id: &str) -> Result<()> {
+        let store = self.engine.image_store().clone();
+        let target = self.local(id, None)?.target;
+        let names = self.options.names.clone();
+        crate::blocking(move || store.publish(&target, &names).map_err(crate::stored)).await?;
+        self.output.say(format!("Successfully built {}\n", short(id))).await;
+        for name in &self.options.names {
+            self.engine.tagged_by_build(id, &name.familiar());
+            self.output.say(format!("Successfully tagged {}\n", name.familiar())).await;
+        }
+        Ok(())
+    }
+}
+
+/// The content of an image under the ID that it is known by, which is that of its index where it has one.
+fn with_id(image: &Arc<ImageContent>, id: &str) -> Arc<ImageContent> {
+    match Digest::parse(id) {
+        Ok(digest) if digest != image.descriptor.digest => {
+            let mut content = ImageContent::clone(image);
+            content.descriptor.digest = digest;
+            Arc::new(content)
+        }
+        _ => Arc::clone(image),
+    }
+}
+
+/// Twelve digits of an ID.
+pub(crate) fn short(id: &str) -> &str {
+    let hex = id.strip_prefix("sha256:").unwrap_or(id);
+    hex.get(..12).unwrap_or(hex)
+}

@@ -1,0 +1,189 @@
+//! The files that are built from: an archive that anybody may have made, extracted below a directory of the build's own.
+
+use std::io::{BufReader, Read as _};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
+use tare_archive::Reader;
+use tare_archive::path::{join, split};
+use tare_dockerfile::ignore::{Ignore, MAX_FILE};
+use tare_dockerfile::{Dockerfile, parse};
+use tare_engine::{ByteSource, Engine, Error, Result};
+use tare_images::compression::{buffered, decompress};
+use tare_images::rootdir::RootDir;
+use tare_images::unpack::{self, unpack};
+
+use crate::options::DOCKERFILE;
+use crate::{blocking, stored};
+
+/// Largest Dockerfile, bytes.
+const MAX_DOCKERFILE: u64 = 16 << 20;
+/// Says which files an instruction does not see.
+const IGNORE_FILE: &str = ".dockerignore";
+
+/// A directory that goes with the build.
+#[derive(Debug)]
+pub(crate) struct Workspace(PathBuf);
+
+impl Workspace {
+    fn make(engine: &Engine) -> Result<Workspace> {
+        let path = engine.build_directory().join(Engine::random_id());
+        let context = path.join("context");
+        std::fs::create_dir_all(&context).map_err(|error| Error::io("mkdir", context.display(), error))?;
+        Ok(Workspace(path))
+    }
+
+    fn context(&self) -> PathBuf {
+        self.0.join("context")
+    }
+
+    /// A new directory in it.
+    pub(crate) fn directory(&self) -> Result<PathBuf> {
+        let path = self.0.join(Engine::random_id());
+        std::fs::create_dir(&path).map_err(|error| Error::io("mkdir", path.display(), error))?;
+        Ok(path)
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        let path = std::mem::take(&mut self.0);
+        let remove = move || {
+            if let Err(error) = std::fs::remove_dir_all(&path) {
+                tracing::warn!("removing the files of a build, {}: {error}", path.display());
+            }
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+            Err(_) => remove(),
+        }
+    }
+}
+
+/// What a build has to do with.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) workspace: Arc<Workspace>,
+    pub(crate) root: Arc<RootDir>,
+    pub(crate) dockerfile: Dockerfile,
+}
+
+/// Receives an archive and finds the Dockerfile in it.
+pub(crate) async fn receive(engine: &Arc<Engine>, source: ByteSource, name: &str) -> Result<Context> {
+    let engine = Arc::clone(engine);
+    let name = name.to_owned();
+    blocking(move || {
+        let workspace = Workspace::make(&engine)?;
+        let path = workspace.context();
+        let archive = BufReader::new(tokio_util::io::SyncIoBridge::new(source));
+        let (_, plain) = decompress(archive).map_err(|error| Error::invalid(error.to_string()))?;
+        unpack(&mut Reader::new(buffered(plain)), open_root(&path)?, unpack::Options::default())
+            .map_err(|error| Error::internal(format!("error reading the build context: {error}")))?;
+        let root = Arc::new(open_root(&path)?);
+        let dockerfile = dockerfile(&root, &name)?;
+        Ok(Context { workspace: Arc::new(workspace), root, dockerfile })
+    })
+    .await
+}
+
+pub(crate) fn open_root(path: &Path) -> Result<RootDir> {
+    RootDir::open(path).map_err(|error| Error::io("open", path.display(), error))
+}
+
+fn dockerfile(root: &RootDir, name: &str) -> Result<Dockerfile> {
+    let mut name = name.to_owned();
+    let mut found = read(root, &name, MAX_DOCKERFILE)?;
+    if found.is_none() && name == DOCKERFILE {
+        let lower = name.to_lowercase();
+        found = read(root, &lower, MAX_DOCKERFILE)?;
+        if found.is_some() {
+            name = lower;
+        }
+    }
+    let text = found.ok_or_else(|| Error::internal(format!("Cannot locate specified Dockerfile: {name}")))?;
+    if text.is_empty() {
+        return Err(Error::invalid(format!("the Dockerfile ({name}) cannot be empty")));
+    }
+    let file = parse(&text).map_err(|error| match error {
+        tare_dockerfile::Error::Syntax { .. } => Error::invalid(format!("failed to parse {name}: {error}")),
+        other => Error::invalid(other.to_string()),
+    })?;
+    leave_out(root, &name)?;
+    Ok(file)
+}
+
+/// The client sends Dockerfile and ignore file in any case; instructions do not see them where patterns leave them out.
+fn leave_out(root: &RootDir, dockerfile: &str) -> Result<()> {
+    let Some(text) = read(root, IGNORE_FILE, MAX_FILE)? else { return Ok(()) };
+    let ignore = Ignore::parse(&text).map_err(|why| Error::internal(format!("error reading .dockerignore: {why}")))?;
+    for name in [IGNORE_FILE, dockerfile] {
+        let Some(path) = inside(name).filter(|path| ignore.ignores(&String::from_utf8_lossy(path))) else { continue };
+        let removed = root
+            .open_parent(&path)
+            .and_then(|(parent, name)| rustix::fs::unlinkat(parent, name, rustix::fs::AtFlags::empty()));
+        removed.map_err(|error| Error::io("unlink", name, error))?;
+    }
+    Ok(())
+}
+
+/// A file's text; `None` if there is none.
+fn read(root: &RootDir, name: &str, limit: u64) -> Result<Option<String>> {
+    let path = inside(name).ok_or_else(|| Error::internal(outside(name)))?;
+    let file: OwnedFd = match root.open_at(&path, OFlags::RDONLY | OFlags::NONBLOCK) {
+        Ok(file) => file,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        Err(error) => return Err(Error::io("open", name, error)),
+    };
+    let stat = rustix::fs::fstat(&file).map_err(|error| Error::io("stat", name, error))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(Error::internal(format!("read {name}: is not a regular file")));
+    }
+    let mut bytes = Vec::new();
+    let read = std::fs::File::from(file).take(limit + 1).read_to_end(&mut bytes);
+    read.map_err(|error| Error::io("read", name, error))?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::invalid(format!("{name} is larger than {limit} bytes")));
+    }
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// A path below a root, clean; `None` if it leads out of it.
+pub(crate) fn inside(path: &str) -> Option<Vec<u8>> {
+    let mut clean = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if clean.is_empty() => return None,
+            ".." => clean.truncate(split(&clean).0.len()),
+            part => clean = join(&clean, part.as_bytes()),
+        }
+    }
+    Some(clean)
+}
+
+/// Docker's sentence about a path that leads out of the context.
+pub(crate) fn outside(path: &str) -> String {
+    format!("forbidden path outside the build context: {path} ()")
+}
+
+/// An error that is only a sentence, from one of the store.
+pub(crate) fn sentence(error: tare_images::Error) -> String {
+    stored(error).message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_inside() {
+        for (path, clean) in
+            [("a/./b//c", Some("a/b/c")), ("a/../b", Some("b")), ("/a", Some("a")), ("..", None), ("a/../../b", None)]
+        {
+            assert_eq!(inside(path).map(|path| String::from_utf8(path).unwrap()).as_deref(), clean, "{path}");
+        }
+    }
+}

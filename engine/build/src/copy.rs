@@ -1,0 +1,274 @@
+//! `COPY`, `ADD` and `WORKDIR`: files written on top of the image so far, without a container.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tare_dockerfile::Copy;
+use tare_engine::{Engine, Error, Result};
+use tare_images::ImageStore;
+use tare_images::rootdir::RootDir;
+use tare_reference::Digest;
+
+use crate::builder::Builder;
+use crate::context::{Workspace, open_root};
+use crate::owner;
+use crate::place::{self, Destination};
+use crate::run::needs_buildkit;
+use crate::sources::{self, Source};
+use crate::stage::State;
+use crate::{blocking, stored};
+
+/// Flags that are followed; the rest is for another builder.
+const FLAGS: [&str; 4] = ["from", "chown", "chmod", "link"];
+
+impl Builder {
+    pub(crate) async fn copy(&mut self, state: &mut State, name: &'static str, copy: &Copy) -> Result<()> {
+        if let Some(flag) = copy.flags.iter().find(|flag| !FLAGS.contains(flag)) {
+            return Err(needs_buildkit(flag));
+        }
+        let expander = state.expander(self.escape);
+        let word = |text: &str| expander.word(text).map_err(Error::invalid);
+        let destination = word(&copy.destination)?;
+        let (chown, chmod) = (word(&copy.chown)?, word(&copy.chmod)?);
+        let mode = mode(&chmod)?;
+        let paths = copy.sources.iter().map(|path| word(path)).collect::<Result<Vec<_>>>()?;
+        let mut contents = Vec::new();
+        for content in &copy.contents {
+            let text = if content.expand {
+                expander.document(&content.text).map_err(Error::invalid)?
+            } else {
+                content.text.clone()
+            };
+            contents.push((content.name.clone(), text));
+        }
+        let from = self.source_root(&copy.from).await?;
+        let in_context = copy.from.is_empty();
+        let workspace = Arc::clone(&self.context.workspace);
+        let found = blocking(move || {
+            gather(name, &from, in_context, &paths, &contents, &workspace)
+                .map_err(|why| Error::internal(format!("{name} failed: {why}")))
+        });
+        let found = found.await?;
+        if found.len() > 1 && !destination.ends_with('/') {
+            return Err(Error::internal(format!(
+                "When using {name} with more than one source file, the destination must be a directory and end with a /"
+            )));
+        }
+        let flag =
+            |name: &str, value: &str| if value.is_empty() { String::new() } else { format!("--{name}={value} ") };
+        let flags = format!("{}{}", flag("chown", &chown), flag("chmod", &chmod));
+        let words = state.note(&format!("{name} {flags}{} in {destination} ", sources::hash(&found)), true);
+        let key = self.key(state, &words)?;
+        if self.cached(state, &key).await? {
+            return Ok(());
+        }
+        let target = Target {
+            path: absolute(&state.config.working_dir, &destination),
+            chown,
+            mode,
+            keep_owner: !in_context,
+            extract: name == "ADD",
+        };
+        let layer = self.changed(state, move |root| write(root, &found, &target)).await?;
+        self.commit(state, &words, key, Some(layer.upper())).await
+    }
+
+    pub(crate) async fn workdir(&mut self, state: &mut State, path: &str) -> Result<()> {
+        let path = state.expander(self.escape).word(path).map_err(Error::invalid)?;
+        if path.is_empty() {
+            return Err(Error::internal("cannot normalize nothing"));
+        }
+        state.config.working_dir = clean(&absolute(&state.config.working_dir, &path));
+        let words = state.note(&format!("WORKDIR {}", state.config.working_dir), true);
+        let key = self.key(state, &words)?;
+        if self.cached(state, &key).await? {
+            return Ok(());
+        }
+        let wanted = state.config.working_dir.clone();
+        let make = move |root: RootDir| {
+            let destination = Destination::new(root, &wanted).map_err(Error::internal)?;
+            destination.make_directory(Some((0, 0))).map_err(Error::internal)
+        };
+        let layer = self.changed(state, make).await?;
+        self.commit(state, &words, key, Some(layer.upper())).await
+    }
+
+    /// What files are copied from: the context, a stage, or an image.
+    async fn source_root(&self, from: &str) -> Result<Arc<RootDir>> {
+        if from.is_empty() {
+            return Ok(Arc::clone(&self.context.root));
+        }
+        let invalid = |error: Error| error.context(format!("invalid from flag value {from}: "));
+        let image = match self.stage(from).map_err(invalid)? {
+            Some("") => {
+                let empty = self.context.workspace.directory()?;
+                return Ok(Arc::new(open_root(&empty)?));
+            }
+            Some(id) => self.local(id, None).map_err(invalid)?,
+            None => self.image(from, self.options.platform.as_ref()).await.map_err(invalid)?,
+        };
+        let store = self.engine.image_store().clone();
+        let layers = image.diff_ids().to_vec();
+        let mounted = blocking(move || store.mount_image(&layers).map_err(stored)).await?;
+        Ok(Arc::new(RootDir::from_fd(mounted)))
+    }
+
+    /// Lets some work write on top of the image so far.
+    async fn changed(
+        &self,
+        state: &State,
+        work: impl FnOnce(RootDir) -> Result<()> + Send + 'static,
+    ) -> Result<TemporaryLayer> {
+        let store = self.engine.image_store().clone();
+        let below: Vec<Digest> = state.image.iter().flat_map(|image| image.config.rootfs.diff_ids.clone()).collect();
+        blocking(move || {
+            let layer = TemporaryLayer { store, name: Engine::random_id() };
+            layer.store.create_rw_layer(&layer.name, &below).map_err(stored)?;
+            let root = layer.store.mount_rw_layer(&layer.name).map_err(stored)?;
+            work(RootDir::from_fd(root))?;
+            Ok(layer)
+        })
+        .await
+    }
+}
+
+/// Finds what an instruction names; here-documents become files.
+fn gather(
+    name: &str,
+    from: &Arc<RootDir>,
+    in_context: bool,
+    paths: &[String],
+    contents: &[(String, String)],
+    workspace: &Workspace,
+) -> Result<Vec<Source>, String> {
+    let mut found = Vec::new();
+    for path in paths {
+        if is_url(path) && name == "COPY" {
+            return Err("source can't be a URL for COPY".to_owned());
+        }
+        if is_url(path) {
+            return Err(format!("{path}: URLs are not supported by this engine: download it into the context"));
+        }
+        found.extend(sources::find(from, path, in_context)?);
+    }
+    if !contents.is_empty() {
+        let directory = workspace.directory().map_err(|error| error.message)?;
+        let root = Arc::new(open_root(&directory).map_err(|error| error.message)?);
+        for (file, text) in contents {
+            if file.contains('/') || matches!(file.as_str(), "." | "..") {
+                return Err(format!("invalid name of a heredoc: {file}"));
+            }
+            let path = directory.join(file);
+            std::fs::write(&path, text).map_err(|error| format!("write {}: {error}", path.display()))?;
+            found.push(sources::one(&root, file, false)?);
+        }
+    }
+    if found.is_empty() {
+        return Err("no source files were specified".to_owned());
+    }
+    Ok(found)
+}
+
+/// Where files go, and how they look there.
+struct Target {
+    path: String,
+    chown: String,
+    mode: Option<u32>,
+    keep_owner: bool,
+    extract: bool,
+}
+
+fn write(root: RootDir, found: &[Source], target: &Target) -> Result<()> {
+    let owner = match (target.chown.as_str(), target.keep_owner) {
+        ("", true) => None,
+        ("", false) => Some((0, 0)),
+        (text, _) => Some(owner::lookup(&root, text).map_err(|why| {
+            Error::internal(format!("unable to convert uid/gid chown string to host mapping: {why}"))
+        })?),
+    };
+    let destination = Destination::new(root, &target.path).map_err(Error::internal)?;
+    for source in found {
+        let options = place::Options { owner, mode: target.mode, extract: target.extract };
+        destination.write(source, options).map_err(|why| Error::internal(format!("failed to copy files: {why}")))?;
+    }
+    Ok(())
+}
+
+/// A layer that is written without a container; it goes when it is dropped.
+struct TemporaryLayer {
+    store: ImageStore,
+    name: String,
+}
+
+impl TemporaryLayer {
+    fn upper(&self) -> PathBuf {
+        self.store.rw_layer(&self.name).upper
+    }
+}
+
+impl Drop for TemporaryLayer {
+    fn drop(&mut self) {
+        if let Err(error) = self.store.remove_rw_layer(&self.name) {
+            tracing::warn!("removing a layer of a build: {error}");
+        }
+    }
+}
+
+/// `--chmod`; octal, as only that means the same whatever the files' modes are.
+fn mode(text: &str) -> Result<Option<u32>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777);
+    let bad = || {
+        Error::invalid(format!("invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777"))
+    };
+    mode.map(Some).ok_or_else(bad)
+}
+
+fn is_url(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
+}
+
+/// A path from the root, by the working directory. A trailing slash stays.
+fn absolute(directory: &str, path: &str) -> String {
+    if path.starts_with('/') {
+        return path.to_owned();
+    }
+    let joined = clean(&format!("/{directory}/{path}"));
+    if path.ends_with('/') && joined != "/" { format!("{joined}/") } else { joined }
+}
+
+/// Go's `path.Clean` of an absolute path.
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_absolute() {
+        assert_eq!(absolute("/a", "b/"), "/a/b/");
+        assert_eq!(absolute("", "."), "/");
+        assert_eq!(absolute("/a/b", "../c"), "/a/c");
+        assert_eq!(absolute("/a", "/x/"), "/x/");
+        assert_eq!(clean("/../a/./b//"), "/a/b");
+    }
+
+    #[test]
+    fn modes_are_octal() {
+        assert_eq!(mode("755").unwrap(), Some(0o755));
+        assert_eq!(mode("").unwrap(), None);
+        assert!(mode("u+x").is_err() && mode("99").is_err() && mode("10000").is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! What a caller says about a build.
+
+use std::collections::{BTreeMap, HashSet};
+
+use tare_docker_api::auth::AuthConfigs;
+use tare_docker_api::container::{HostConfig, LogConfig, Resources};
+use tare_engine::{Error, Result};
+use tare_images::oci::Platform;
+use tare_reference::Reference;
+
+/// The Dockerfile's name where none is given.
+pub(crate) const DOCKERFILE: &str = "Dockerfile";
+
+/// The parameters of `POST /build`.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Names of the image (`t`).
+    pub tags: Vec<String>,
+    /// The Dockerfile's path in the context; empty for `Dockerfile`.
+    pub dockerfile: String,
+    /// Where the context is, if it is not in the body (`remote`).
+    pub remote: String,
+    /// Say only the image's ID.
+    pub quiet: bool,
+    /// Follow every instruction again.
+    pub no_cache: bool,
+    /// Ask the registry for newer images.
+    pub pull: bool,
+    /// Remove a step's container after success.
+    pub remove: bool,
+    /// Remove it in any case.
+    pub force_remove: bool,
+    /// The stage to build.
+    pub target: String,
+    /// Values of `ARG`s; `None` where the caller has named one without a value.
+    pub arguments: BTreeMap<String, Option<String>>,
+    /// Labels of the image.
+    pub labels: BTreeMap<String, String>,
+    /// `os/architecture`.
+    pub platform: String,
+    /// Limits of `RUN`.
+    pub resources: Resources,
+    /// Bytes of `/dev/shm`.
+    pub shm_size: i64,
+    /// Network of `RUN`.
+    pub network: String,
+    /// `name:address`.
+    pub extra_hosts: Vec<String>,
+    /// Credentials by registry.
+    pub credentials: AuthConfigs,
+}
+
+/// The same, looked at.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) given: Options,
+    pub(crate) names: Vec<Reference>,
+    pub(crate) platform: Option<Platform>,
+    pub(crate) quiet: bool,
+}
+
+impl Options {
+    pub(crate) fn checked(mut self) -> Result<Checked> {
+        let mut names = Vec::new();
+        let mut seen = HashSet::new();
+        for tag in self.tags.iter().filter(|tag| !tag.is_empty()) {
+            let name = Reference::parse_normalized(tag).map_err(|error| Error::invalid(error.to_string()))?;
+            if name.digest().is_some() {
+                return Err(Error::invalid("build tag cannot contain a digest"));
+            }
+            let name = name.with_default_tag();
+            if seen.insert(name.to_string()) {
+                names.push(name);
+            }
+        }
+        if self.dockerfile.is_empty() {
+            DOCKERFILE.clone_into(&mut self.dockerfile);
+        }
+        if !self.remote.is_empty() {
+            return Err(Error::not_implemented(format!(
+                "building from {:?} is not supported by this engine: send the context with the request",
+                self.remote
+            )));
+        }
+        let platform = match self.platform.as_str() {
+            "" => None,
+            text => Some(Platform::parse(text).map_err(|error| Error::invalid(error.to_string()))?),
+        };
+        Ok(Checked { names, platform, quiet: self.quiet, given: self })
+    }
+
+    /// How containers of `RUN` are made.
+    pub(crate) fn host_config(&self) -> HostConfig {
+        HostConfig {
+            network_mode: self.network.clone(),
+            extra_hosts: self.extra_hosts.clone().into(),
+            shm_size: self.shm_size,
+            resources: self.resources.clone(),
+            log_config: LogConfig { kind: "none".to_owned(), ..LogConfig::default() },
+            ..HostConfig::default()
+        }
+    }
+}

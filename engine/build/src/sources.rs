@@ -1,0 +1,165 @@
+//! The files that `COPY` and `ADD` name, and what stands for their content.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::sync::Arc;
+
+use rustix::fs::{Dir, FileType, OFlags, Stat};
+use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
+use tare_archive::path::{join, split};
+use tare_images::rootdir::RootDir;
+use tare_reference::glob::path_match;
+
+use crate::context::{inside, outside};
+
+/// Bytes read at once.
+const BUFFER: usize = 128 << 10;
+
+/// One thing to copy.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) root: Arc<RootDir>,
+    /// Without links.
+    pub(crate) path: Vec<u8>,
+    /// The last component as it was named.
+    pub(crate) name: Vec<u8>,
+    pub(crate) is_directory: bool,
+    hash: String,
+}
+
+/// Finds what a path or pattern names.
+pub(crate) fn find(root: &Arc<RootDir>, path: &str, in_context: bool) -> Result<Vec<Source>, String> {
+    let wanted = path.trim_start_matches('/');
+    let wanted = wanted.strip_prefix("./").unwrap_or(wanted);
+    if !has_wildcards(wanted) {
+        return Ok(vec![one(root, wanted, in_context)?]);
+    }
+    let mut found = Vec::new();
+    for name in walk(root, b"")? {
+        let name = String::from_utf8_lossy(&name);
+        if path_match(wanted, &name).unwrap_or(false) {
+            found.push(one(root, &name, in_context)?);
+        }
+    }
+    Ok(found)
+}
+
+/// What stands for all of them in the history and the cache.
+pub(crate) fn hash(sources: &[Source]) -> String {
+    match sources {
+        [one] => one.hash.clone(),
+        several => {
+            let all: Vec<&str> = several.iter().map(|source| source.hash.as_str()).collect();
+            format!("multi:{}", hex(&Sha256::digest(all.join(","))))
+        }
+    }
+}
+
+fn has_wildcards(name: &str) -> bool {
+    let mut chars = name.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => drop(chars.next()),
+            '*' | '?' | '[' => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Finds one path, whatever characters it has.
+pub(crate) fn one(root: &Arc<RootDir>, name: &str, in_context: bool) -> Result<Source, String> {
+    let clean = inside(name).ok_or_else(|| outside(name))?;
+    let path = match root.real_path(&clean, true) {
+        Ok(path) => path,
+        Err(Errno::NOENT | Errno::NOTDIR) if in_context => {
+            return Err(format!(
+                "file not found in build context or excluded by .dockerignore: stat {name}: file does not exist"
+            ));
+        }
+        Err(Errno::NOENT | Errno::NOTDIR) => return Err(format!("stat {name}: file does not exist")),
+        Err(Errno::LOOP) => return Err(outside(name)),
+        Err(error) => return Err(format!("stat {name}: {error}")),
+    };
+    let stat = root.lstat(&path).map_err(|error| format!("stat {name}: {error}"))?;
+    let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    let hash = if is_directory {
+        let mut all = Vec::new();
+        for entry in walk(root, &path)? {
+            all.push(hash_of(root, &entry)?);
+        }
+        all.sort();
+        format!("dir:{}", hex(&Sha256::digest(all.join(","))))
+    } else {
+        format!("file:{}", hash_of(root, &path)?)
+    };
+    Ok(Source { root: Arc::clone(root), name: split(&clean).1.to_vec(), path, is_directory, hash })
+}
+
+/// Everything below a directory, in the order of names; links are not followed.
+fn walk(root: &RootDir, base: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    let mut found = Vec::new();
+    let mut pending = vec![base.to_vec()];
+    while let Some(path) = pending.pop() {
+        let failed = |error: Errno| format!("read {}: {error}", String::from_utf8_lossy(&path));
+        let stat = root.lstat(&path).map_err(failed)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            let mut names = Vec::new();
+            let directory =
+                root.open_at(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW).map_err(failed)?;
+            for entry in Dir::new(directory).map_err(failed)? {
+                let name = entry.map_err(failed)?.file_name().to_bytes().to_vec();
+                if name != b"." && name != b".." {
+                    names.push(join(&path, &name));
+                }
+            }
+            names.sort_unstable();
+            pending.extend(names.into_iter().rev());
+        }
+        if !path.is_empty() {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// Stands for one file: name, kind, mode, owner, and content; not for its times.
+fn hash_of(root: &RootDir, path: &[u8]) -> Result<String, String> {
+    let failed = |error: Errno| format!("read {}: {error}", String::from_utf8_lossy(path));
+    let node = root.open_at(path, OFlags::PATH | OFlags::NOFOLLOW).map_err(failed)?;
+    let stat: Stat = rustix::fs::fstat(&node).map_err(failed)?;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    let mut hash = Sha256::new();
+    hash.update((path.len() as u64).to_le_bytes());
+    hash.update(path);
+    for number in [stat.st_mode, stat.st_uid, stat.st_gid] {
+        hash.update(number.to_le_bytes());
+    }
+    match kind {
+        FileType::RegularFile => {
+            let file = root.open_at(path, OFlags::RDONLY | OFlags::NOFOLLOW).map_err(failed)?;
+            let mut file = File::from(file);
+            let mut buffer = vec![0; BUFFER];
+            loop {
+                let read = file.read(&mut buffer);
+                let read = read.map_err(|error| format!("read {}: {error}", String::from_utf8_lossy(path)))?;
+                if read == 0 {
+                    break;
+                }
+                hash.update(buffer.get(..read).unwrap_or_default());
+            }
+        }
+        FileType::Symlink => {
+            let target = rustix::fs::readlinkat(&node, "", Vec::new()).map_err(failed)?;
+            hash.update(target.as_bytes());
+        }
+        FileType::CharacterDevice | FileType::BlockDevice => hash.update(stat.st_rdev.to_le_bytes()),
+        _ => {}
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,130 @@
+//! The images of a build's steps: made without being published, kept while their build needs them, dropped when no image
+//! is made of them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tare_docker_api::image::DeleteItem;
+use tare_images::{Image, Step};
+use tare_reference::Digest;
+
+use crate::create::{Commit, assemble, write_image};
+use crate::remove::{Pruned, Uses};
+use crate::{Distribution, Result, blocking};
+
+/// Steps of builds in progress, by build.
+#[derive(Debug, Default)]
+pub(crate) struct Building(Mutex<(u64, HashMap<u64, HashSet<Digest>>)>);
+
+impl Building {
+    fn all(&self) -> HashSet<Digest> {
+        let builds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        builds.1.values().flatten().cloned().collect()
+    }
+}
+
+/// A build in progress: what it holds stays.
+#[derive(Debug)]
+pub struct BuildHold {
+    all: Arc<Building>,
+    id: u64,
+}
+
+impl BuildHold {
+    /// Holds one more image.
+    pub fn hold(&self, image: &Digest) {
+        let mut builds = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        builds.1.entry(self.id).or_default().insert(image.clone());
+    }
+}
+
+impl Drop for BuildHold {
+    fn drop(&mut self) {
+        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&self.id);
+    }
+}
+
+impl Distribution {
+    /// Begins to hold the steps of a build.
+    pub fn hold_steps(&self) -> BuildHold {
+        let mut builds = self.building.0.lock().unwrap_or_else(PoisonError::into_inner);
+        builds.0 += 1;
+        BuildHold { all: Arc::clone(&self.building), id: builds.0 }
+    }
+
+    /// Makes the image of a step, which no list shows; see [`tare_images::steps`]. Its name and changes are not looked at.
+    pub async fn commit_step(&self, commit: Commit, key: String) -> Result<Digest> {
+        let store = self.store.clone();
+        blocking(move || {
+            let _lease = store.lease();
+            let parent = commit.parent.as_ref().map(|parent| parent.descriptor.digest.clone());
+            let (image, layers) = assemble(&store, commit)?;
+            let target = write_image(&store, &image, layers)?;
+            store.keep_step(&key, &target, parent.as_ref())?;
+            Ok(target.digest)
+        })
+        .await
+    }
+
+    /// Drops what `wanted` picks of the cache of builds, but for what a container or a running build uses.
+    pub async fn prune_steps(&self, wanted: &(dyn Fn(&Step) -> bool + Send + Sync), uses: &dyn Uses) -> Result<Pruned> {
+        let held = self.building.all();
+        let visible: HashSet<Digest> = self.store.records().into_iter().map(|record| record.target.digest).collect();
+        let gone = self.store.forget_steps(|step| {
+            let id = &step.target.digest;
+            wanted(step) && !held.contains(id) && (visible.contains(id) || uses(id).is_empty())
+        })?;
+        let items = gone.iter().filter(|id| !visible.contains(*id)).map(deleted).collect();
+        let store = self.store.clone();
+        let reclaimed = blocking(move || Ok(store.collect()?)).await?;
+        Ok(Pruned { items, reclaimed })
+    }
+
+    /// Forgets the steps that no image is made of and that `wanted` picks.
+    pub(crate) fn forget_loose_steps(
+        &self,
+        wanted: &(dyn Fn(&Image) -> bool + Send + Sync),
+        uses: &dyn Uses,
+    ) -> Result<Vec<DeleteItem>> {
+        let loose = self.store.loose_steps(&self.building.all());
+        let goes = |id: &Digest| uses(id).is_empty() && self.store.image(id).is_ok_and(|image| wanted(&image));
+        let loose: HashSet<Digest> = loose.into_iter().filter(goes).collect();
+        self.forget(&loose)
+    }
+
+    /// Forgets a removed image's step, and those it was made of as far as no other image is.
+    pub(crate) fn forget_ancestry(&self, id: &Digest, uses: &dyn Uses) -> Result<Vec<DeleteItem>> {
+        let steps = self.store.steps();
+        let parent_of = |id: &Digest| steps.iter().find(|s| s.target.digest == *id).and_then(|s| s.parent.clone());
+        let mut line = vec![id.clone()];
+        let mut next = parent_of(id);
+        // A step's parent is older than it; a line longer than the list would be a circle.
+        while let Some(parent) = next.filter(|_| line.len() <= steps.len()) {
+            next = parent_of(&parent);
+            line.push(parent);
+        }
+        self.store.forget_steps(|step| step.target.digest == *id)?;
+        let loose = self.store.loose_steps(&self.building.all());
+        let mut gone = Vec::new();
+        for ancestor in line.iter().skip(1) {
+            let has_children = self.store.steps().iter().any(|step| step.parent.as_ref() == Some(ancestor));
+            if has_children || !loose.contains(ancestor) || !uses(ancestor).is_empty() {
+                break;
+            }
+            gone.extend(self.forget(&HashSet::from([ancestor.clone()]))?);
+        }
+        Ok(gone)
+    }
+
+    fn forget(&self, ids: &HashSet<Digest>) -> Result<Vec<DeleteItem>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let gone = self.store.forget_steps(|step| ids.contains(&step.target.digest))?;
+        Ok(gone.iter().map(deleted).collect())
+    }
+}
+
+fn deleted(id: &Digest) -> DeleteItem {
+    DeleteItem { deleted: id.to_string(), ..DeleteItem::default() }
+}
