@@ -29,6 +29,11 @@ pub(crate) fn gzip_name(path: &Path, slot: u32) -> PathBuf {
     with_suffix(path, &format!(".{slot}.gz"))
 }
 
+/// A new file before it takes its place.
+pub(crate) fn next_name(path: &Path) -> PathBuf {
+    with_suffix(path, ".next")
+}
+
 fn temporary_name(path: &Path) -> PathBuf {
     with_suffix(path, ".gz.tmp")
 }

@@ -164,8 +164,12 @@ impl Output {
         if self.size + (self.buffer.len() as u64) <= self.max_size {
             return flushed;
         }
+        // Made first: on a full disk old files must not move up, and out, again and again for want of a new one.
+        let next = rotation::next_name(&self.path);
+        let (file, size) = open(&next, self.encoder.format)?;
         rotation::shift(&self.path, self.max_file)?;
-        (self.file, self.size) = open(&self.path, self.encoder.format)?;
+        fs::rename(&next, &self.path)?;
+        (self.file, self.size) = (file, size);
         self.compressor = self.compressor.take().and_then(|compressor| compressor.shifted(self.max_file));
         self.uncompressed = self.compress;
         flushed

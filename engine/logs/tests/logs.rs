@@ -416,3 +416,24 @@ fn a_full_disk_loses_records_and_nothing_else() {
     assert!(writer.write(Stream::Stdout, b"lost\n", 0).is_err());
     assert!(writer.write(Stream::Stdout, b"lost as well\n", 0).is_err());
 }
+
+#[test]
+fn a_rotation_that_fails_drops_no_older_file() {
+    let log = rotating("json-file", 400, 3, false);
+    let mut writer = Writer::open(&log.config).unwrap();
+    write(&mut writer, 0..30);
+    let before = log.names();
+    let oldest = fs::read(log.directory.path().join("c-json.log.2")).unwrap();
+    // There is no room for another file.
+    let obstacle = log.directory.path().join("c-json.log.next");
+    fs::create_dir(&obstacle).unwrap();
+    for number in 30..60 {
+        // What it says does not matter here.
+        let _ = writer.write(Stream::Stdout, format!("line {number}\n").as_bytes(), 0);
+    }
+    fs::remove_dir(&obstacle).unwrap();
+    assert_eq!(log.names(), before);
+    assert_eq!(fs::read(log.directory.path().join("c-json.log.2")).unwrap(), oldest);
+    write(&mut writer, 60..61);
+    assert_ne!(fs::read(log.directory.path().join("c-json.log.2")).unwrap(), oldest);
+}
