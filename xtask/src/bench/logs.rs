@@ -1,6 +1,8 @@
 //! Output: what writing it costs, and how long its end takes to find.
 
 use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -46,18 +48,47 @@ pub fn logs(bench: &Bench) -> Result<Vec<Row>, String> {
     Ok(rows)
 }
 
-/// The program without an engine.
+/// The program without an engine, but in a cgroup of its own: on a busy machine, that is what it has to share.
 fn to_file<'a>(bench: &Bench, script: &'a str) -> Result<Contender<'a>, String> {
-    let (busybox, path) = (busybox()?, bench.engine.directory().join("lines"));
+    let (busybox, path, group) = (busybox()?, bench.engine.directory().join("lines"), Group::new()?);
     Ok(Box::new(move || {
         let failed = |error: std::io::Error| format!("`{}`: {error}", path.display());
-        let file = File::create(&path).map_err(failed)?;
         let mut command = Command::new(&busybox);
-        command.args(["sh", "-c", script]).stdin(Stdio::null()).stdout(file);
-        let taken = seconds(|| command.status().map_err(|error| format!("{command:?}: {error}")))?;
+        let wait = "echo $$ >\"$1\" && echo ready >&2 && read go && exec \"$0\" sh -c \"$2\"";
+        command.args(["sh", "-c", wait]).arg(&busybox).arg(group.0.join("cgroup.procs")).arg(script);
+        command.stdin(Stdio::piped()).stdout(File::create(&path).map_err(failed)?).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
+        let mut word = [0; 6];
+        let ready = child.stderr.take().ok_or("no standard error").map(|mut said| said.read_exact(&mut word))?;
+        ready.map_err(|error| format!("{command:?}: {error}"))?;
+        let taken = seconds(|| {
+            let go = child.stdin.take().ok_or("no standard input").map(|mut input| input.write_all(b"\n"))?;
+            go.and_then(|()| child.wait()).map_err(|error| format!("{command:?}: {error}"))
+        })?;
         fs::remove_file(&path).map_err(failed)?;
         Ok(taken)
     }))
+}
+
+/// A cgroup that shares the processors with others.
+struct Group(PathBuf);
+
+impl Group {
+    fn new() -> Result<Self, String> {
+        let places = ["/sys/fs/cgroup/cpu", "/sys/fs/cgroup"].map(Path::new);
+        let place = places.into_iter().find(|place| place.join("cgroup.procs").exists()).ok_or("no cgroups")?;
+        let path = place.join(format!("tare-bench-{}", std::process::id()));
+        fs::create_dir(&path).map_err(|error| format!("`{}`: {error}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir(&self.0) {
+            eprintln!("`{}` stays: {error}", self.0.display());
+        }
+    }
 }
 
 /// The program in a container: from its start to the answer that it has ended, with all of its output in the log.
