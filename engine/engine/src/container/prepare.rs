@@ -268,8 +268,11 @@ pub(crate) struct Places {
     network: Place,
 }
 
-/// Writes a value as JSON.
+/// Writes a value as JSON, whole or not at all: the daemon may die, and the next one has to read it.
 pub(crate) fn write_json(path: &std::path::Path, value: &impl serde::Serialize) -> Result<()> {
     let bytes = serde_json::to_vec(value).map_err(|error| Error::internal(error.to_string()))?;
-    std::fs::write(path, bytes).map_err(|error| Error::io("write", path.display(), error))
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    std::fs::write(&new, bytes).map_err(|error| Error::io("write", path.display(), error))?;
+    std::fs::rename(&new, path).map_err(|error| Error::io("rename", path.display(), error))
 }

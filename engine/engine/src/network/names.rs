@@ -80,6 +80,12 @@ impl Engine {
     /// Removes the files of networks and containers that do not exist. Blocking.
     pub(crate) fn sweep_names(&self) {
         let directory = self.names_directory();
+        for kind in ["networks", "containers"] {
+            let half =
+                crate::recover::names_in(&directory.join(kind)).into_iter().filter(|name| name.ends_with(".new"));
+            // A daemon died before it gave the file its name.
+            half.for_each(|name| drop(std::fs::remove_file(directory.join(kind).join(name))));
+        }
         let networks = self.networks.all();
         for id in crate::recover::names_in(&directory.join("networks")) {
             if !networks.iter().any(|net| net.id == id)
