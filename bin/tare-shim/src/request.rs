@@ -161,7 +161,8 @@ impl Shim {
 
     fn resize(&mut self, exec: Option<&str>, rows: u16, cols: u16) -> Result<Outcome, Failure> {
         let session = self.session(exec)?;
-        let Some(console) = session.console() else { return Err(failure::state("the process has no terminal")) };
+        // Without a terminal there is nothing to do, which clients that do not look first expect to be no mistake.
+        let Some(console) = session.console() else { return Ok(DONE) };
         let size = Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(console, size).map_err(|errno| failure::setup("resize", "terminal", &errno.into()))?;
         Ok(DONE)

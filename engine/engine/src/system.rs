@@ -13,6 +13,7 @@ use tare_docker_api::system::{
 };
 use tare_docker_api::time::Time;
 use tare_docker_api::versions;
+use tare_reference::Reference;
 use tokio::sync::mpsc;
 
 use crate::Engine;
@@ -78,6 +79,7 @@ impl Engine {
             cpu_set: support.cpuset,
             pids_limit: support.pids_limit,
             oom_kill_disable: support.oom_kill_disable,
+            ipv4_forwarding: ipv4_forwarding(),
             n_fd: open_descriptors(),
             system_time: Time::now().to_string(),
             logging_driver: self.config.log_driver.clone(),
@@ -147,6 +149,9 @@ impl Engine {
             if !present {
                 warnings.push(format!("WARNING: {words}"));
             }
+        }
+        if !ipv4_forwarding() {
+            warnings.push("WARNING: IPv4 forwarding is disabled".to_owned());
         }
         // Whoever looks finds it repaired.
         self.networks.renew_passages();
@@ -291,15 +296,13 @@ fn passes(event: &Event, filters: &Filters) -> bool {
             || event.kind == kind
                 && filters.get(kind).any(|wanted| event.id.starts_with(wanted) && !wanted.is_empty() || name == wanted)
     };
-    // An image filter also takes events of containers made from it.
+    // An image filter also takes events of containers made from it; a name without a tag is that of all tags.
     let image = !filters.contains("image") || {
-        let own = if event.kind == "image" {
-            Some(event.id.as_str())
-        } else {
-            event.attributes.get("image").map(String::as_str)
-        };
-        let bare = |text: &str| text.split(':').next().unwrap_or_default().to_owned();
-        own.is_some_and(|own| filters.get("image").any(|wanted| wanted == own || wanted == bare(own) || wanted == name))
+        let attribute = if event.kind == "image" { "name" } else { "image" };
+        let named = event.attributes.get(attribute).map(String::as_str).unwrap_or_default();
+        filters
+            .get("image")
+            .any(|wanted| [event.id.as_str(), named].iter().any(|own| wanted == *own || wanted == without_tag(own)))
     };
     let action = !filters.contains("event")
         || filters.get("event").any(|wanted| {
@@ -317,8 +320,17 @@ fn passes(event: &Event, filters: &Filters) -> bool {
         && filters.pairs("label", &event.attributes)
 }
 
+/// A reference's name as users know it, without tag and digest; what is no reference stays as it is.
+fn without_tag(text: &str) -> String {
+    Reference::parse_normalized(text).map_or_else(|_| text.to_owned(), |reference| reference.familiar_name())
+}
+
 fn proxy(name: &str) -> String {
     std::env::var(name).or_else(|_| std::env::var(name.to_uppercase())).unwrap_or_default()
+}
+
+fn ipv4_forwarding() -> bool {
+    std::fs::read("/proc/sys/net/ipv4/ip_forward").is_ok_and(|value| value.trim_ascii() == b"1")
 }
 
 fn open_descriptors() -> i64 {
@@ -330,4 +342,33 @@ fn os_release(name: &str) -> String {
     let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
     value.map(|value| value.trim_matches('"').to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_of_images_and_their_containers_are_found_by_name() {
+        let event = |kind, id: &str, key: &str, value: &str| Event {
+            kind,
+            action: "start".to_owned(),
+            id: id.to_owned(),
+            attributes: BTreeMap::from([(key.to_owned(), value.to_owned())]),
+            time_ns: 0,
+        };
+        let container = event("container", "0123", "image", "busybox:1.29");
+        let image = event("image", "sha256:4567", "name", "me/app:2");
+        let finds = |event: &Event, wanted: &str| {
+            passes(event, &Filters::parse(&format!("{{\"image\":{{\"{wanted}\":true}}}}")).unwrap())
+        };
+        for wanted in ["busybox", "busybox:1.29"] {
+            assert!(finds(&container, wanted), "{wanted}");
+            assert!(!finds(&image, wanted), "{wanted}");
+        }
+        for wanted in ["me/app", "me/app:2", "sha256:4567"] {
+            assert!(finds(&image, wanted), "{wanted}");
+        }
+        assert!(!finds(&container, "busy") && !finds(&container, "busybox:1.30"));
+    }
 }

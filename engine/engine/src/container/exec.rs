@@ -175,12 +175,17 @@ impl Engine {
     pub async fn exec_create(self: &Arc<Self>, name: &str, config: ExecConfig) -> Result<IdResponse> {
         let exec = self.new_exec(name, config, true)?;
         exec.save()?;
+        self.exec_event("exec_create", &exec);
+        self.execs.insert(Arc::clone(&exec));
+        Ok(IdResponse { id: exec.id.clone() })
+    }
+
+    /// What happens to an exec's command.
+    fn exec_event(&self, action: &str, exec: &Exec) {
         let mut attributes = super::attributes(&exec.container.read().record);
         attributes.insert("execID".to_owned(), exec.id.clone());
         let command = exec.config.cmd.clone().unwrap_or_default().join(" ");
-        self.events.publish("container", format!("exec_create: {command}"), &exec.container.id, attributes);
-        self.execs.insert(Arc::clone(&exec));
-        Ok(IdResponse { id: exec.id.clone() })
+        self.events.publish("container", format!("{action}: {command}"), &exec.container.id, attributes);
     }
 
     /// An exec, to be remembered beyond the daemon's life or not.
@@ -231,6 +236,8 @@ impl Engine {
         client: Option<Client>,
         size: Option<(u16, u16)>,
     ) -> Result<()> {
+        // Of one that then cannot be started, too.
+        self.exec_event("exec_start", exec);
         let result = self.send_exec(exec, client, size).await;
         exec.launched.send_replace(true);
         if let Err(error) = &result {
@@ -275,9 +282,6 @@ impl Engine {
             }
             None => (None, Vec::new()),
         };
-        let mut attributes = super::attributes(&exec.container.read().record);
-        attributes.insert("execID".to_owned(), exec.id.clone());
-        let command = config.cmd.clone().unwrap_or_default().join(" ");
         exec.progress().running = true;
         let exit_file = exec.record.as_ref().map(exec_record::Place::exit_file).unwrap_or_default();
         let request = ExecRequest { id: exec.id.clone(), process_file, attach, size, exit_file };
@@ -298,7 +302,6 @@ impl Engine {
             // It runs; only a daemon to come will know less of it.
             tracing::warn!("exec {}: {error}", exec.id);
         }
-        self.events.publish("container", format!("exec_start: {command}"), &exec.container.id, attributes);
         Ok(())
     }
 
@@ -399,6 +402,7 @@ impl Engine {
     ) -> Result<Arc<Exec>> {
         let exec = self.new_exec(&container.id, config, false)?;
         exec.progress().started = true;
+        self.exec_event("exec_create", &exec);
         self.execs.insert(Arc::clone(&exec));
         let client = Client { stream, input: Vec::new(), raw: exec.config.tty };
         self.run_exec(&exec, Some(client), None).await?;
@@ -465,9 +469,7 @@ fn exec_failed(error: CallError) -> Error {
 
 /// What the runtime says about a command that could not be run, in Docker's words.
 fn failure_text(message: &str) -> String {
-    /// Mistakes about users are found before the runtime's part begins, in Docker.
-    const USERS: &[&str] = &["unable to find user ", "unable to find group ", "uids and gids must be "];
-    if USERS.iter().any(|start| message.starts_with(start)) {
+    if super::start::before_runtime(message) {
         return message.to_owned();
     }
     // Clients take their exit code, 126, from these words.

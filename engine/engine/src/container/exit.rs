@@ -58,9 +58,7 @@ impl Engine {
             // The shim holds the sockets of published ports; a new start must find them free.
             let _ = tokio::time::timeout(SHIM_END_TIMEOUT, crate::shim::spawn::ended(connection.pid)).await;
         }
-        for endpoint in &sandbox.endpoints {
-            self.network_event("disconnect", &endpoint.network_id, &endpoint.network_name, &container.id);
-        }
+        self.released(container, &sandbox);
         let mut die = attributes;
         die.insert("exitCode".to_owned(), exit.code.to_string());
         die.insert("execDuration".to_owned(), run_seconds(&snapshot.state).to_string());
@@ -96,6 +94,14 @@ impl Engine {
                 tracing::warn!("removing interfaces of a container that has ended: {error}");
             }
         });
+    }
+
+    /// Tells that a container's networks and volumes are not in use by it any more.
+    pub(crate) fn released(&self, container: &Container, sandbox: &Sandbox) {
+        for endpoint in &sandbox.endpoints {
+            self.network_event("disconnect", &endpoint.network_id, &endpoint.network_name, &container.id);
+        }
+        self.unmounted(container);
     }
 
     fn restart_later(self: &Arc<Self>, container: &Arc<Container>, delay: Duration) {

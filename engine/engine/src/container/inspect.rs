@@ -9,9 +9,9 @@ use tare_docker_api::container::{
 use tare_docker_api::go::{List, Map};
 use tare_docker_api::time::Time;
 
-use super::Inner;
 use super::record::{Mount, MountKind, Record};
 use super::state::{State, Status};
+use super::{Container, Inner};
 use crate::Engine;
 use crate::error::Result;
 use crate::network::files::Files;
@@ -26,12 +26,25 @@ impl Engine {
             ids if ids.is_empty() => List::default(),
             ids => ids.into(),
         };
+        self.rename_links(&container, &mut json);
         if size {
             json.size_rw = Some(i64::try_from(self.snapshot_size(&container.id)).unwrap_or(i64::MAX));
             let image = self.image_size(&json.image);
             json.size_root_fs = json.size_rw.map(|own| own.saturating_add(image));
         }
         Ok(json)
+    }
+
+    /// Shows links with the names that the linked containers have now.
+    fn rename_links(&self, container: &Container, json: &mut ContainerJson) {
+        let links = container.read().record.links.clone();
+        for (id, alias) in links {
+            let end = format!(":{}/{alias}", json.name);
+            let shown = json.host_config.links.iter_mut().find(|link| link.ends_with(&end));
+            if let (Some(shown), Ok(child)) = (shown, self.find(&id)) {
+                *shown = format!("/{}{end}", child.name());
+            }
+        }
     }
 
     fn describe(&self, inner: &Inner) -> ContainerJson {
@@ -59,7 +72,7 @@ impl Engine {
             storage: Some(Storage {
                 root_fs: Some(RootFsStorage { snapshot: Some(Snapshot { name: "overlayfs".to_owned() }) }),
             }),
-            mounts: record.mounts.iter().filter_map(mount_point).collect(),
+            mounts: mount_points(record),
             config: record.config.clone(),
             network_settings: NetworkSettings {
                 sandbox_id: inner.sandbox.id.clone(),
@@ -95,12 +108,17 @@ fn state(state: &State) -> ApiState {
     }
 }
 
-/// A mount as clients see it; the tmpfs of `--tmpfs` is not among them.
-pub(crate) fn mount_point(mount: &Mount) -> Option<MountPoint> {
-    if mount.kind == MountKind::Tmpfs {
-        return None;
-    }
-    Some(MountPoint {
+/// Mounts as clients see them; those of `--tmpfs` are in the host configuration alone.
+pub(crate) fn mount_points(record: &Record) -> Vec<MountPoint> {
+    let by_flag = |mount: &Mount| {
+        let mut paths = record.host_config.tmpfs.keys();
+        mount.kind == MountKind::Tmpfs && paths.any(|path| super::mounts::clean(path) == mount.destination)
+    };
+    record.mounts.iter().filter(|mount| !by_flag(mount)).map(mount_point).collect()
+}
+
+fn mount_point(mount: &Mount) -> MountPoint {
+    MountPoint {
         kind: mount.kind.word().to_owned(),
         name: if mount.kind == MountKind::Volume { mount.name.clone() } else { String::new() },
         source: mount.source.clone(),
@@ -109,7 +127,7 @@ pub(crate) fn mount_point(mount: &Mount) -> Option<MountPoint> {
         mode: mount.mode.clone(),
         rw: mount.writable,
         propagation: mount.propagation.clone(),
-    })
+    }
 }
 
 /// Exposed and published ports; those published only have addresses while the container runs.

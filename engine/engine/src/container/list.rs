@@ -90,7 +90,7 @@ impl Engine {
                 .as_ref()
                 .map(|health| HealthSummary { status: health.status.clone(), failing_streak: health.failing_streak }),
             network_settings: SummaryNetworkSettings { networks: super::inspect::networks(record, &inner.sandbox) },
-            mounts: record.mounts.iter().filter_map(super::inspect::mount_point).collect(),
+            mounts: super::inspect::mount_points(record),
             ..ContainerSummary::default()
         }
     }
@@ -169,19 +169,24 @@ impl Check<'_> {
                 || filters.get("volume").any(|volume| {
                     record.mounts.iter().any(|mount| mount.name == volume || mount.destination == volume)
                 }))
-            && self.port_passes("publish", &|port| {
-                inner.sandbox.mappings.iter().any(|m| port_is(port, m.container_port, m.protocol))
-            })
-            && self.port_passes("expose", &|port| {
-                let exposed = record.config.exposed_ports.keys();
-                exposed.filter_map(|text| crate::network::ports::parse(text).ok()).any(|(n, p)| port_is(port, n, p))
-            })
+            && ports_pass(filters, || ports(record, inner))
             && (!filters.contains("is-task") || filters.get("is-task").any(|value| value == "false" || value == "0"))
     }
+}
 
-    fn port_passes(&self, name: &str, any: &dyn Fn(&PortRange) -> bool) -> bool {
-        !self.filters.contains(name) || self.filters.get(name).filter_map(parse_port_range).any(|range| any(&range))
-    }
+/// `publish` is about ports of the host, `expose` about those of the container, published or not; either is enough.
+fn ports_pass(filters: &Filters, ports: impl FnOnce() -> Vec<Port>) -> bool {
+    let ranges = |name: &str| filters.get(name).filter_map(parse_port_range).collect::<Vec<_>>();
+    let (published, exposed) = (ranges("publish"), ranges("expose"));
+    let within = |ranges: &[PortRange], number: u16, kind: &str| {
+        ranges.iter().any(|range| {
+            crate::network::ports::word(range.protocol) == kind && (range.first..=range.last).contains(&number)
+        })
+    };
+    published.is_empty() && exposed.is_empty()
+        || ports().iter().any(|port| {
+            within(&published, port.public_port, &port.kind) || within(&exposed, port.private_port, &port.kind)
+        })
 }
 
 struct PortRange {
@@ -196,10 +201,6 @@ fn parse_port_range(text: &str) -> Option<PortRange> {
     let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
     let (_, protocol) = crate::network::ports::parse(&format!("1/{protocol}")).ok()?;
     Some(PortRange { first: first.parse().ok()?, last: last.parse().ok()?, protocol })
-}
-
-fn port_is(range: &PortRange, number: u16, protocol: Protocol) -> bool {
-    range.protocol == protocol && (range.first..=range.last).contains(&number)
 }
 
 /// Docker's sentence about a state.
@@ -271,6 +272,28 @@ mod tests {
         let args = ["-g", "daemon off;", ""].map(str::to_owned);
         assert_eq!(command_line("nginx", &args), "nginx -g 'daemon off;' ");
         assert_eq!(command_line("sh", &[]), "sh");
+    }
+
+    #[test]
+    fn published_ports_are_the_hosts_and_exposed_ones_the_containers() {
+        let port =
+            |private_port, public_port| Port { private_port, public_port, kind: "tcp".to_owned(), ..Port::default() };
+        let passes = |name: &str, value: &str| {
+            let filters = Filters::parse(&format!("{{\"{name}\":[\"{value}\"]}}")).unwrap();
+            ports_pass(&filters, || vec![port(80, 8080), port(443, 0)])
+        };
+        for (name, value, expected) in [
+            ("publish", "8080", true),
+            ("publish", "8000-8100/tcp", true),
+            ("publish", "80", false),
+            ("publish", "443", false),
+            ("publish", "8080/udp", false),
+            ("expose", "80", true),
+            ("expose", "443/tcp", true),
+            ("expose", "8080", false),
+        ] {
+            assert_eq!(passes(name, value), expected, "{name}={value}");
+        }
     }
 
     #[test]

@@ -35,7 +35,8 @@ pub(crate) fn plan(config: &Config, host: &HostConfig, from: Vec<Mount>) -> Resu
         add(tmpfs(path, options)?, &mut mounts)?;
     }
     for (path, _) in &config.volumes {
-        let destination = destination(path)?;
+        // Those of images, and of `-v` without a source, are below the root whether they say so or not.
+        let destination = destination(&format!("/{}", path.trim_start_matches('/')))?;
         mounts.entry(destination.clone()).or_insert_with(|| anonymous(destination));
     }
     // `--volume-driver` is about the volumes of `-v` and of images; `--mount` names its driver itself.
@@ -358,6 +359,14 @@ fn tmpfs_option_known(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn volumes_without_a_source_may_be_relative() {
+        let config =
+            Config { volumes: [("data/x".to_owned(), Default::default())].into_iter().collect(), ..Config::default() };
+        let mounts = plan(&config, &HostConfig::default(), Vec::new()).unwrap();
+        assert_eq!(mounts.iter().map(|mount| mount.destination.as_str()).collect::<Vec<_>>(), ["/data/x"]);
+    }
 
     #[test]
     fn binds_volumes_and_modes() {

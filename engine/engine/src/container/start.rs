@@ -70,6 +70,10 @@ impl Engine {
             Err(error) => return Err(self.failed_to_start(container, error)),
         };
         let sandbox = prepared.sandbox.clone();
+        self.mounted(container);
+        for endpoint in &sandbox.endpoints {
+            self.network_event("connect", &endpoint.network_id, &endpoint.network_name, &container.id);
+        }
         match self.hand_over(container, prepared).await {
             Ok((connection, events, started)) => {
                 self.started(container, &connection, started, sandbox);
@@ -80,6 +84,7 @@ impl Engine {
                 self.drop_sandbox(&container.id, &sandbox);
                 self.release_mounts(&container.id).await;
                 crate::remove_tree(&self.bundle(&container.id));
+                self.released(container, &sandbox);
                 Err(self.failed_to_start(container, error))
             }
         }
@@ -134,9 +139,6 @@ impl Engine {
             (inner.snapshot(), super::attributes(&inner.record))
         };
         container.announce(|progress| progress.running = true);
-        for endpoint in &container.read().sandbox.endpoints {
-            self.network_event("connect", &endpoint.network_id, &endpoint.network_name, &container.id);
-        }
         self.events.publish("container", "start", &container.id, attributes);
         self.save_later(&snapshot);
         self.update_links_to(container);
@@ -176,17 +178,28 @@ fn call_failed(error: CallError) -> Error {
             FailureKind::NotFound | FailureKind::Permission => {
                 Error { kind: ErrorKind::Invalid, message: format!("{START_FAILED}{INIT_FAILED}{}", failure.message) }
             }
-            FailureKind::State | FailureKind::Setup => Error {
-                kind: if failure.message.starts_with("unable to find") {
-                    ErrorKind::Invalid
-                } else {
-                    ErrorKind::Internal
-                },
-                message: format!("{START_FAILED}{INIT_FAILED}{}", failure.message),
-            },
+            FailureKind::State | FailureKind::Setup if before_runtime(&failure.message) => {
+                Error::internal(failure.message)
+            }
+            FailureKind::State | FailureKind::Setup => Error::internal(match no_directory(&failure.message) {
+                Some(path) => format!("Cannot mkdir: {path} is not a directory"),
+                None => format!("{START_FAILED}{INIT_FAILED}{}", failure.message),
+            }),
         },
         CallError::Lost(error) => Error::internal(format!("{START_FAILED}the container's shim is lost: {error}")),
     }
+}
+
+/// The working directory, if it is why a container could not start: Docker makes it beforehand and fails then.
+fn no_directory(message: &str) -> Option<&str> {
+    message.strip_prefix("chdir to cwd (\"")?.strip_suffix("\") set in config.json failed: not a directory")
+}
+
+/// Whether a mistake is one that Docker finds before the runtime's part begins, so that its words have nothing before
+/// them.
+pub(super) fn before_runtime(message: &str) -> bool {
+    const FOUND: &[&str] = &["unable to find user ", "unable to find group ", "uids and gids must be "];
+    FOUND.iter().any(|start| message.starts_with(start))
 }
 
 /// Descriptors for a shim, with what each is for.

@@ -1,13 +1,15 @@
 //! Listing and describing images, their names, and removing them.
 
+use std::collections::{HashMap, HashSet};
+
 use tare_docker_api::filters::Filters;
 use tare_docker_api::go::Empty;
 use tare_docker_api::image::{History, ImageConfig, ImageInspect, ImageSummary, Metadata, RootFs};
 use tare_docker_api::oci::Descriptor;
 use tare_docker_api::time::Time;
-use tare_images::Image;
 use tare_images::oci::Config;
-use tare_reference::Reference;
+use tare_images::{Image, ImageStore};
+use tare_reference::{Digest, Reference};
 
 use super::{error, healthcheck, platform};
 use crate::Engine;
@@ -18,8 +20,8 @@ use crate::filter;
 const FILTERS: &[&str] = &["dangling", "label", "label!", "before", "since", "reference", "until"];
 
 impl Engine {
-    /// Lists images, newest first.
-    pub async fn images(&self, filters: Filters) -> Result<Vec<ImageSummary>> {
+    /// Lists images, newest first; `shared` counts what each has in common with others.
+    pub async fn images(&self, filters: Filters, shared: bool) -> Result<Vec<ImageSummary>> {
         filters.validate(FILTERS)?;
         let dangling = if filters.contains("dangling") { Some(filters.bool_or("dangling", false)?) } else { None };
         let created_of = |name: &str| -> Result<Option<i64>> {
@@ -49,7 +51,9 @@ impl Engine {
             images.retain(|image| !image.names.is_empty());
         }
         images.sort_by_key(|image| std::cmp::Reverse(created(image).unix_nanos()));
-        Ok(images.iter().map(|image| self.image_summary(image)).collect())
+        let shared = shared.then(|| Shared::among(&self.images.list()));
+        let sizes = |image: &Image| shared.as_ref().map_or(-1, |shared| shared.bytes(image, &self.images));
+        Ok(images.iter().map(|image| ImageSummary { shared_size: sizes(image), ..self.image_summary(image) }).collect())
     }
 
     fn image_summary(&self, image: &Image) -> ImageSummary {
@@ -63,7 +67,6 @@ impl Engine {
             descriptor: Some(descriptor(image)),
             repo_digests: image.repo_digests(),
             repo_tags: image.repo_tags(),
-            shared_size: -1,
             size: i64::try_from(image.size()).unwrap_or(i64::MAX),
             ..ImageSummary::default()
         }
@@ -71,7 +74,7 @@ impl Engine {
 
     /// Every image for `system df`.
     pub(crate) async fn images_with_sizes(&self) -> Result<Vec<ImageSummary>> {
-        self.images(Filters::default()).await
+        self.images(Filters::default(), true).await
     }
 
     pub(crate) fn layers_size(&self) -> i64 {
@@ -100,7 +103,7 @@ impl Engine {
                 kind: "layers".to_owned(),
                 layers: image.diff_ids().iter().map(ToString::to_string).collect(),
             },
-            metadata: Metadata::default(),
+            metadata: Metadata { last_tag_time: image.updated.parse().unwrap_or_default() },
             descriptor: Some(descriptor(&image)),
             ..ImageInspect::default()
         })
@@ -151,9 +154,45 @@ impl Engine {
         })
     }
 
+    /// Tells of an image, with its labels as long as it is there.
     pub(crate) fn image_event(&self, action: &str, id: &str, name: &str) {
-        let attributes = std::collections::BTreeMap::from([("name".to_owned(), name.to_owned())]);
+        let image = self.images.resolve(id).ok();
+        let mut attributes = image.map(|image| image.config.config.labels.clone()).unwrap_or_default();
+        attributes.insert("name".to_owned(), name.to_owned());
         self.events.publish("image", action, id, attributes);
+    }
+}
+
+/// How many images have each layer, in the form it is transferred in and unpacked.
+struct Shared {
+    blobs: HashMap<Digest, usize>,
+    layers: HashMap<Digest, usize>,
+}
+
+impl Shared {
+    fn among(images: &[Image]) -> Self {
+        let mut shared = Self { blobs: HashMap::new(), layers: HashMap::new() };
+        for image in images {
+            // An image may have the same layer twice.
+            let blobs: HashSet<_> = image.content().manifest.layers.iter().map(|layer| &layer.digest).collect();
+            let layers: HashSet<_> = image.diff_ids().iter().collect();
+            blobs.into_iter().for_each(|digest| *shared.blobs.entry(digest.clone()).or_default() += 1);
+            layers.into_iter().for_each(|digest| *shared.layers.entry(digest.clone()).or_default() += 1);
+        }
+        shared
+    }
+
+    /// Bytes of an image that others have, too.
+    fn bytes(&self, image: &Image, store: &ImageStore) -> i64 {
+        let many =
+            |counts: &HashMap<Digest, usize>, digest: &Digest| counts.get(digest).is_some_and(|count| *count > 1);
+        let blobs: HashMap<_, _> =
+            image.content().manifest.layers.iter().map(|layer| (&layer.digest, layer.size)).collect();
+        let blobs =
+            blobs.into_iter().filter(|(digest, _)| many(&self.blobs, digest)).map(|(_, size)| size).sum::<u64>();
+        let layers: Vec<Digest> =
+            image.diff_ids().iter().filter(|digest| many(&self.layers, digest)).cloned().collect();
+        i64::try_from(blobs + store.unpacked_size(&layers)).unwrap_or(i64::MAX)
     }
 }
 

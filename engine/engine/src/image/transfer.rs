@@ -145,8 +145,8 @@ impl Engine {
                 distribution.pull(&reference, wanted.as_ref(), credentials, &progress).await.map(|_| ())
             };
             result.map_err(failed)?;
-            let shown = reference.with_default_tag().familiar();
-            engine.image_event("pull", &shown, &shown);
+            let name = reference.familiar_name();
+            engine.image_event("pull", &reference.with_default_tag().familiar(), &name);
             Ok(())
         }))
     }
@@ -169,8 +169,7 @@ impl Engine {
                 .push(&reference, wanted.as_ref(), credentials(given), &progress)
                 .await
                 .map_err(failed)?;
-            let shown = reference.familiar();
-            engine.image_event("push", &shown, &shown);
+            engine.image_event("push", &reference.familiar(), &reference.familiar_name());
             Ok(())
         }))
     }
@@ -217,8 +216,7 @@ impl Engine {
             let loaded = engine.distribution.load(archive, None, Arc::new(progress)).await.map_err(failed)?;
             for image in loaded {
                 let id = image.id.to_string();
-                let name = image.name.map_or_else(|| id.clone(), |name| name.familiar());
-                engine.image_event("load", &id, &name);
+                engine.image_event("load", &id, &id);
             }
             Ok(())
         }))
@@ -230,7 +228,7 @@ impl Engine {
         let stream = self.distribution.save(&names, wanted.as_ref()).await.map_err(failed)?;
         for name in &names {
             if let Some(id) = self.image_id(name) {
-                self.image_event("save", &id, name);
+                self.image_event("save", &id, &id);
             }
         }
         Ok(stream)
@@ -278,21 +276,30 @@ impl Engine {
             name: name.clone(),
         };
         let freeze = pause && status == Status::Running;
+        let told = |action: &str| {
+            self.events.publish("container", action, &container.id, crate::container::attributes(&record));
+        };
         if freeze {
             match self.cgroup(&container).freeze() {
                 // One whose cgroup is gone has ended meanwhile, and stands still by itself.
                 Err(error) if !error.is_gone() => return Err(Error::internal(error.to_string())),
-                _ => {}
+                _ => told("pause"),
             }
         }
         let result = self.distribution.commit(commit).await.map_err(failed);
-        if freeze
-            && let Err(error) = self.cgroup(&container).thaw()
-            && !error.is_gone()
-        {
-            tracing::error!("thawing container {} after a commit: {error}", container.id);
+        if freeze {
+            match self.cgroup(&container).thaw() {
+                Err(error) if !error.is_gone() => {
+                    tracing::error!("thawing container {} after a commit: {error}", container.id);
+                }
+                _ => told("unpause"),
+            }
         }
         let id = result?.to_string();
+        self.image_event("create", &id, &id);
+        if let Some(name) = &name {
+            self.image_event("tag", &id, &name.familiar());
+        }
         let mut attributes = crate::container::attributes(&record);
         attributes.insert("comment".to_owned(), comment.to_owned());
         attributes.insert("imageID".to_owned(), id.clone());
@@ -305,16 +312,25 @@ impl Engine {
     pub async fn image_remove(self: &Arc<Self>, name: &str, force: bool, no_prune: bool) -> Result<Vec<DeleteItem>> {
         let engine = Arc::clone(self);
         let uses = move |id: &Digest| engine.image_uses(id);
+        let id = self.image_id(name).unwrap_or_default();
         let removal = self.distribution.remove(name, force, !no_prune, &uses).await.map_err(failed)?;
-        for item in &removal.items {
+        self.removal_events(&removal.items, &id);
+        Ok(removal.items)
+    }
+
+    /// Tells of names taken away, which come before the image that had them, if it is gone as well; `kept` is the image
+    /// of the others.
+    fn removal_events(&self, items: &[DeleteItem], kept: &str) {
+        for (index, item) in items.iter().enumerate() {
             if !item.untagged.is_empty() {
-                self.image_event("untag", &item.untagged, &item.untagged);
+                let deleted = items.iter().skip(index).find(|item| !item.deleted.is_empty());
+                let id = deleted.map_or(kept, |item| item.deleted.as_str());
+                self.image_event("untag", id, &item.untagged);
             }
             if !item.deleted.is_empty() {
                 self.image_event("delete", &item.deleted, &item.deleted);
             }
         }
-        Ok(removal.items)
     }
 
     /// Removes images that no container uses: dangling ones, or with `dangling=false` all.
@@ -328,6 +344,7 @@ impl Engine {
         let engine = Arc::clone(self);
         let uses = move |id: &Digest| engine.image_uses(id);
         let pruned = self.distribution.prune(all, &wanted, &uses).await.map_err(failed)?;
+        self.removal_events(&pruned.items, "");
         let attributes = std::collections::BTreeMap::from([("reclaimed".to_owned(), pruned.reclaimed.to_string())]);
         self.events.publish("image", "prune", "", attributes);
         let images_deleted = if pruned.items.is_empty() { List::default() } else { pruned.items.into() };

@@ -1,6 +1,7 @@
 //! Joining a container's network namespace to a network, and leaving it.
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use tare_docker_api::network::EndpointSettings;
 use tare_network::Cidr;
@@ -10,6 +11,9 @@ use super::sandbox::Endpoint;
 use super::{Net, NetInner, Networks, network_error};
 use crate::error::{Error, Result};
 use crate::host::random;
+
+/// Attempts at an endpoint ID whose interface's name is free: with ten thousand interfaces one in 26,000 is taken.
+const ID_ATTEMPTS_MAX: u32 = 8;
 
 impl Networks {
     /// Makes an interface `ifname` in `netns` that is connected to `net`.
@@ -31,7 +35,7 @@ impl Networks {
         let v6 = addresses.iter().find(|(address, _)| address.address().is_ipv6());
         let gateway = default_route && !internal;
         let spec = EndpointSpec {
-            endpoint_id: random::id(),
+            endpoint_id: free_id(random::id, |ifname| Path::new("/sys/class/net").join(ifname).exists()),
             bridge: net.bridge(),
             ifname: ifname.to_owned(),
             mac,
@@ -178,6 +182,18 @@ fn ipv6(address: IpAddr) -> Option<std::net::Ipv6Addr> {
     if let IpAddr::V6(address) = address { Some(address) } else { None }
 }
 
+/// An endpoint's ID. The interface's name has room for the beginning of it alone, so that two may want the same one.
+fn free_id(draw: impl Fn() -> String, taken: impl Fn(&str) -> bool) -> String {
+    let mut id = draw();
+    for _ in 0..ID_ATTEMPTS_MAX {
+        if !taken(&tare_network::host_ifname(&id)) {
+            break;
+        }
+        id = draw();
+    }
+    id
+}
+
 /// Parses `02:42:ac:11:00:02`; empty is none.
 pub(crate) fn mac(text: &str) -> Result<Option<[u8; 6]>> {
     if text.is_empty() {
@@ -196,6 +212,14 @@ pub(crate) fn mac(text: &str) -> Result<Option<[u8; 6]>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_whose_interface_is_there_is_not_taken() {
+        let ids = ["0000000a", "0000000b", "1"].map(str::to_owned);
+        let drawn = std::cell::Cell::new(0);
+        let draw = || ids.get(drawn.replace(drawn.get() + 1)).cloned().unwrap();
+        assert_eq!(free_id(draw, |ifname| ifname == "veth0000000"), "1");
+    }
 
     #[test]
     fn mac_addresses() {

@@ -9,6 +9,7 @@ use super::held::Visit;
 use super::sources::image_layer;
 use super::{ANONYMOUS_LABEL, Release};
 use crate::Engine;
+use crate::container::Container;
 use crate::container::record::{Mount, MountKind, Record};
 use crate::error::{Error, Result};
 use crate::image::ContainerImage;
@@ -121,12 +122,38 @@ impl Engine {
         }
     }
 
+    /// Tells that a container's volumes are in their places.
+    pub(crate) fn mounted(&self, container: &Container) {
+        for mount in volumes(container) {
+            let written = mount.writable.to_string();
+            let facts = [
+                ("container", container.id.as_str()),
+                ("destination", &mount.destination),
+                ("read/write", &written),
+                ("propagation", &mount.propagation),
+            ];
+            self.volume_event("mount", &mount.name, &facts);
+        }
+    }
+
+    /// Tells that they are no more.
+    pub(crate) fn unmounted(&self, container: &Container) {
+        for mount in volumes(container) {
+            self.volume_event("unmount", &mount.name, &[("container", &container.id)]);
+        }
+    }
+
     pub(crate) fn volume_event(&self, action: &str, name: &str, extra: &[(&str, &str)]) {
         let mut attributes: std::collections::BTreeMap<String, String> =
             extra.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         attributes.insert("driver".to_owned(), "local".to_owned());
         self.events.publish("volume", action, name, attributes);
     }
+}
+
+fn volumes(container: &Container) -> Vec<Mount> {
+    let record = &container.read().record;
+    record.mounts.iter().filter(|mount| mount.kind == MountKind::Volume).cloned().collect()
 }
 
 fn bind_source(mount: &Mount) -> Result<()> {

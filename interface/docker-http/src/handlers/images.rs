@@ -18,7 +18,7 @@ pub async fn list(context: Context, request: Request) -> Result<Reply> {
     if query.flag("identity") && !manifests && !request.below(54) {
         return Err(Failure::bad_request("conflicting options: identity requires manifests=1"));
     }
-    let mut images = context.engine.images(query.filters()?).await?;
+    let mut images = context.engine.images(query.filters()?, query.flag("shared-size")).await?;
     responses::image_list(request.version, &mut images);
     Ok(Reply::json(&images))
 }
