@@ -1,6 +1,7 @@
 //! Events: what happened, to whom, for those who listen now and those who ask a little later.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::broadcast;
@@ -23,6 +24,23 @@ pub struct Event {
     pub attributes: BTreeMap<String, String>,
     /// When, in nanoseconds since the Unix epoch.
     pub time_ns: i64,
+}
+
+/// Told of a container's exit before the exit record is given up: what it makes durable is not lost, however the daemon
+/// ends. It may be told of the same exit again.
+pub type ExitHook = Box<dyn Fn(Exit) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// How a run of a container ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// The container's full ID.
+    pub id: String,
+    /// Facts about it: `name`, `image`, labels.
+    pub attributes: BTreeMap<String, String>,
+    /// The exit status.
+    pub code: i32,
+    /// When it ended, in nanoseconds since the Unix epoch: with the ID, the name of this exit.
+    pub finished_ns: i64,
 }
 
 /// The log of recent events and its listeners.

@@ -22,9 +22,10 @@ mod shim;
 mod spec;
 mod system;
 mod volume;
+mod watch;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 
 use tare_cgroup::{Cgroup, Hierarchies, Version};
 use tare_images::ImageStore;
@@ -65,6 +66,7 @@ pub struct Engine {
     networks: network::Networks,
     volumes: volume::Volumes,
     held: volume::held::Held,
+    exit_hook: OnceLock<events::ExitHook>,
     /// Held for as long as the engine uses its data root.
     _lock: std::fs::File,
 }
@@ -123,6 +125,7 @@ impl Engine {
             networks,
             volumes,
             held,
+            exit_hook: OnceLock::new(),
             instance,
             config,
             _lock: lock,

@@ -185,7 +185,7 @@ impl Engine {
 
     /// Records the end of a run that this daemon did not see.
     fn forget_run(&self, container: &Container, exit: &ExitRecord) {
-        let snapshot = {
+        let (snapshot, attributes) = {
             let mut inner = container.read();
             inner.sandbox = Sandbox::default();
             let state = &mut inner.state;
@@ -195,9 +195,12 @@ impl Engine {
             state.oom_killed = exit.oom_killed;
             state.finished_at = exit.finished_at;
             state.error.clone_from(&exit.error);
-            inner.snapshot()
+            (inner.snapshot(), crate::container::attributes(&inner.record))
         };
         container.announce(|progress| progress.running = false);
+        if exit.oom_killed {
+            self.events.publish("container", "oom", &container.id, attributes);
+        }
         self.save_later(&snapshot);
     }
 

@@ -11,6 +11,7 @@
 #[macro_use]
 pub mod go;
 
+pub mod alert;
 pub mod auth;
 pub mod container;
 pub mod events;

@@ -2,6 +2,7 @@
 //!
 //! [`routes`] is the table of all of them.
 
+pub mod alerts;
 pub mod build;
 pub mod containers;
 pub mod exec;
@@ -17,6 +18,7 @@ mod websocket;
 use std::sync::Arc;
 
 use http::StatusCode;
+use tare_alerts::Alerts;
 use tare_docker_api::auth::{AuthConfig, decode_header};
 use tare_docker_api::oci::Platform;
 use tare_engine::{Credentials, Engine, ErrorKind};
@@ -30,13 +32,15 @@ use crate::server::{Config, Server};
 pub struct Context {
     /// The engine.
     pub engine: Arc<Engine>,
+    /// The alerts.
+    pub alerts: Arc<Alerts>,
     /// What the server says about itself.
     pub config: Arc<Config>,
 }
 
 /// A server of Docker's API for an engine.
-pub fn server(engine: Arc<Engine>, config: Config) -> Arc<Server<Context>> {
-    let context = Context { engine, config: Arc::new(config.clone()) };
+pub fn server(engine: Arc<Engine>, alerts: Arc<Alerts>, config: Config) -> Arc<Server<Context>> {
+    let context = Context { engine, alerts, config: Arc::new(config.clone()) };
     Server::new(context, routes::ROUTES, config)
 }
 

@@ -51,6 +51,10 @@ pub enum Kind {
     Volume,
     /// Settings of the engine itself, by name.
     Setting,
+    /// Alerts, by name.
+    Alert,
+    /// Messages of alerts that wait for delivery, by alert and order.
+    AlertMessage,
 }
 
 impl Kind {
@@ -60,6 +64,8 @@ impl Kind {
             Kind::Network => "network",
             Kind::Volume => "volume",
             Kind::Setting => "setting",
+            Kind::Alert => "alert",
+            Kind::AlertMessage => "alert-message",
         }
     }
 }

@@ -70,12 +70,13 @@ async fn run(settings: &Settings) -> Result<()> {
     let listeners = listen::open(settings).await?;
     let pidfile = settings.pidfile().map(write_pidfile).transpose()?;
     let engine = Engine::open(settings.engine()?).await.context("opening the engine")?;
+    let alerts = tare_alerts::Alerts::start(&engine).await.context("reading the alerts")?;
     let config = Config {
         server_version: env!("CARGO_PKG_VERSION").to_owned(),
         min_version: settings.min_api_version()?,
         ..Config::default()
     };
-    let server = server(std::sync::Arc::clone(&engine), config);
+    let server = server(std::sync::Arc::clone(&engine), alerts, config);
     // The service manager may not be there, or not want to know.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!("API listen on {}", settings.hosts().join(", "));

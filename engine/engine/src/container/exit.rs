@@ -53,6 +53,9 @@ impl Engine {
         {
             tracing::error!("recording the exit of container {}: {error}", container.id);
         }
+        if let Some(hook) = self.exit_hook.get() {
+            hook(crate::watch::exit(container, &snapshot.state)).await;
+        }
         self.acknowledge(container, connection).await;
         if let Some(connection) = connection.filter(|_| !sandbox.mappings.is_empty()) {
             // The shim holds the sockets of published ports; a new start must find them free.

@@ -95,7 +95,7 @@ impl Engine {
         }
     }
 
-    fn list_filter<'a>(&self, filters: &'a Filters) -> Result<Check<'a>> {
+    pub(crate) fn list_filter<'a>(&self, filters: &'a Filters) -> Result<Check<'a>> {
         filters.validate(FILTERS)?;
         let created = |name: &str| -> Result<Option<i64>> {
             filters.get(name).next().map(|other| Ok(self.find(other)?.read().record.created_at)).transpose()
@@ -140,7 +140,7 @@ impl Engine {
     }
 }
 
-struct Check<'a> {
+pub(crate) struct Check<'a> {
     filters: &'a Filters,
     before: Option<i64>,
     since: Option<i64>,
@@ -150,7 +150,7 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn passes(&self, container: &Arc<Container>, inner: &Inner) -> bool {
+    pub(crate) fn passes(&self, container: &Arc<Container>, inner: &Inner) -> bool {
         let (record, state, filters) = (&inner.record, &inner.state, self.filters);
         let health = state.health.as_ref().map_or("none", |health| health.status.as_str());
         filters.prefix("id", &container.id)

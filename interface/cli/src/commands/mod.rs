@@ -2,6 +2,7 @@
 
 use crate::command::{Command, Group};
 
+pub mod alert;
 pub mod attach;
 pub mod build;
 mod builder_prune;
@@ -57,6 +58,10 @@ pub mod wait;
 
 /// Groups of commands.
 pub static GROUPS: &[Group] = &[
+    Group {
+        name: "alert",
+        about: "Manage alerts: mail, webhooks and programs that are told what happens to containers",
+    },
     Group { name: "builder", about: "Manage builds" },
     Group { name: "container", about: "Manage containers" },
     Group { name: "context", about: "Manage contexts" },
@@ -104,6 +109,12 @@ pub static TABLE: &[&Command] = &[
     &volume::LIST,
     &volume::PRUNE,
     &volume::REMOVE,
+    // Alerts.
+    &alert::ADD,
+    &alert::INSPECT,
+    &alert::LIST,
+    &alert::REMOVE,
+    &alert::TEST,
     // The engine and this program.
     &completion::COMMAND,
     &contexts::INSPECT,

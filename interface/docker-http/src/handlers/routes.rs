@@ -1,9 +1,9 @@
-//! The table of routes: every operation of Docker's API, in the order in which paths are tried.
+//! The table of routes: every operation of Docker's API, and Tare's own, in the order in which paths are tried.
 
 use http::Method;
 use tare_docker_api::versions::ApiVersion;
 
-use super::{Context, build, containers, exec, images, networks, system, unsupported, volumes};
+use super::{Context, alerts, build, containers, exec, images, networks, system, unsupported, volumes};
 use crate::router::Route;
 
 macro_rules! routes {
@@ -132,6 +132,12 @@ pub static ROUTES: &[Route<Context>] = routes! {
     DELETE "/configs/{name}" ConfigDelete => unsupported::swarm;
     POST "/configs/{name}/update" ConfigUpdate => unsupported::swarm;
 
+    GET "/tare/alerts" AlertList => alerts::list;
+    POST "/tare/alerts" AlertCreate => alerts::create;
+    GET "/tare/alerts/{name}" AlertInspect => alerts::inspect;
+    DELETE "/tare/alerts/{name}" AlertDelete => alerts::remove;
+    POST "/tare/alerts/{name}/test" AlertTest => alerts::test;
+
     GET "/plugins" PluginList => unsupported::plugin_list;
     GET "/plugins/privileges" GetPluginPrivileges => unsupported::plugin_install;
     POST "/plugins/pull" PluginPull => unsupported::plugin_install;
@@ -155,6 +161,9 @@ mod tests {
     /// Served without being described: builds over gRPC and their end, checkpoints.
     const UNDESCRIBED: [&str; 5] = ["BuildCancel", "CheckpointCreate", "CheckpointDelete", "CheckpointList", "Grpc"];
 
+    /// Tare's own.
+    const OWN: [&str; 5] = ["AlertCreate", "AlertDelete", "AlertInspect", "AlertList", "AlertTest"];
+
     #[test]
     fn no_route_hides_another() {
         let router = Router::new(ROUTES);
@@ -168,8 +177,8 @@ mod tests {
     #[test]
     fn every_operation_is_there_once() {
         let operations: std::collections::BTreeSet<&str> = ROUTES.iter().map(|route| route.operation).collect();
-        assert_eq!(operations.len(), DESCRIBED + UNDESCRIBED.len());
-        assert!(UNDESCRIBED.iter().all(|name| operations.contains(name)));
+        assert_eq!(operations.len(), DESCRIBED + UNDESCRIBED.len() + OWN.len());
+        assert!(UNDESCRIBED.iter().chain(&OWN).all(|name| operations.contains(name)));
         // The list of networks also answers with a slash at its end.
         assert_eq!(ROUTES.len(), operations.len() + 1);
     }
