@@ -58,6 +58,11 @@ impl Container {
         let _ = self.group.remove();
     }
 
+    /// Whether its state is where a daemon finds it.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.bundle.join(STATE_NAME).exists()
+    }
+
     /// The daemon knows of the exit.
     pub(crate) fn acknowledged(&self) {
         record::remove(&self.bundle, &[EXIT_NAME, STATE_NAME]);

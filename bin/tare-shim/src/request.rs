@@ -60,10 +60,13 @@ impl Shim {
         }
     }
 
-    /// The daemon died while its container was being launched. Nobody was told that it runs, and the next daemon may have
-    /// looked before its state was there, and taken its directory away: it must not run on with nobody to know.
+    /// The daemon died while its container was being launched. The next one finds it by its state, and nobody else: where
+    /// that is gone, because the next daemon looked before it was there and took the directory away, the container must
+    /// not run on with nobody to know.
     fn abandon_launch(&mut self) {
-        if let Phase::Running(container) = &self.phase {
+        if let Phase::Running(container) = &self.phase
+            && !container.is_recorded()
+        {
             // What is still there is found by the daemon, by its name.
             let _ = container.group.kill_all(rustix::process::Signal::KILL.as_raw());
         }
