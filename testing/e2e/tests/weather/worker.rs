@@ -272,6 +272,10 @@ impl Worker {
 
     /// Looks at a container. One that may not be there, and is not, is forgotten.
     fn look(&mut self, index: usize) {
+        if self.containers[index].known == Known::Unsure {
+            // A signal that nobody was told of may still be on its way: what it does is there a moment later.
+            std::thread::sleep(PAUSE * 5);
+        }
         let own = &mut self.containers[index];
         let reference = if own.id.is_empty() { &own.names[0] } else { &own.id };
         let Some((status, seen)) = self.shared.ask(&format!("GET /containers/{reference}/json"), "") else { return };
