@@ -3,7 +3,7 @@
 //! One file per facility: [`process`] (clone3, and what only its child may do), [`thread`] (namespaces, keyring,
 //! scheduling of the caller), [`mount`], [`seccomp`], [`socket`] (passing descriptors), [`spawn`] (starting helpers
 //! without forking memory), [`sealed`] (programs that containers cannot write to), [`kill`], [`signals`], [`signalfd`], [`memory`],
-//! [`inherited`] (descriptors from the parent), [`bpf`], [`network`], [`netns`], [`netlink`] (what rtnetlink and
+//! [`scoped`] (lookups below a directory), [`inherited`] (descriptors from the parent), [`bpf`], [`network`], [`netns`], [`netlink`] (what rtnetlink and
 //! nf_tables have in common), [`errno`] (names of errors).
 //!
 //! Structures and constants written down here are compared with the kernel's headers by `headers.rs`.
@@ -20,6 +20,7 @@ pub mod netlink;
 pub mod netns;
 pub mod network;
 pub mod process;
+pub mod scoped;
 pub mod sealed;
 pub mod seccomp;
 pub mod signalfd;

@@ -57,9 +57,8 @@ fn is_same(path: &Path, file: impl AsFd) -> bool {
 fn below(path: &Path) -> io::Result<OwnedFd> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::ISDIR.into()) };
     let mount = read_only(directory)?;
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    match rustix::fs::openat2(&mount, Path::new(name), flags, Mode::empty(), resolve) {
+    match crate::scoped::open(&mount, Path::new(name), OFlags::PATH | OFlags::NOFOLLOW, resolve) {
         Ok(file) if is_same(path, &file) => Ok(file),
         // Another file is mounted over it, and this is the one below.
         Ok(_) | Err(Errno::NOENT) => alone(path),

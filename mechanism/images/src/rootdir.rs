@@ -10,8 +10,6 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use tare_archive::path::{join, split};
 
-/// How often a lookup is repeated when the kernel saw a rename meanwhile (openat2's EAGAIN).
-const LOOKUP_ATTEMPTS: u32 = 64;
 /// Links followed in one path, as in the kernel.
 const MAX_LINKS: u32 = 40;
 /// Directories kept open at once.
@@ -45,20 +43,7 @@ impl RootDir {
     /// Opens `path`, a clean relative path (empty for the root itself), following links inside.
     pub fn open_at(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
         let path = if path.is_empty() { b"." } else { path };
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        for _ in 1..LOOKUP_ATTEMPTS {
-            match rustix::fs::openat2(
-                &self.fd,
-                OsStr::from_bytes(path),
-                flags | OFlags::CLOEXEC,
-                Mode::empty(),
-                resolve,
-            ) {
-                Err(Errno::AGAIN) => {}
-                other => return other,
-            }
-        }
-        Err(Errno::AGAIN)
+        tare_sys::scoped::open(&self.fd, OsStr::from_bytes(path), flags, ResolveFlags::IN_ROOT)
     }
 
     /// Opens a directory for use with the `at` calls only.

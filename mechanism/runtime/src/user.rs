@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::fs::{FileType, OFlags, ResolveFlags, fstat};
 use rustix::io::Errno;
+use tare_sys::scoped;
 
 use crate::error::{Error, Result};
 
@@ -121,10 +122,9 @@ fn id(text: &str) -> Result<u32> {
 /// Reads a file below the container's root; one that does not exist is empty.
 fn read(root: BorrowedFd<'_>, path: &str) -> Result<String> {
     // The container decides what lies there: a FIFO must not block.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     let fail = |step, errno| Error::os(step, format_args!("/{path}"), errno);
-    let file = match openat2(root, path, flags, Mode::empty(), resolve) {
+    let file = match scoped::open(root, path, flags, ResolveFlags::IN_ROOT) {
         Ok(file) => file,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(String::new()),
         Err(errno) => return Err(fail("open", errno)),
@@ -202,7 +202,7 @@ mod tests {
         fs::write(etc.join("real"), "me:x:7:8::/me:\n").unwrap();
         assert_eq!(resolve_user(root.as_fd(), "me", &[]).unwrap().uid, 7);
         fs::remove_file(etc.join("passwd")).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, etc.join("passwd"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, etc.join("passwd"), FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
         let error = resolve_user(root.as_fd(), "me", &[]).unwrap_err();
         assert_eq!(error.to_string(), "read `/etc/passwd`: not a regular file");
     }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, open};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
@@ -102,8 +102,7 @@ fn open_below(directory: &Path, subpath: &str) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let root = open(directory, flags | OFlags::DIRECTORY, Mode::empty());
     let root = root.map_err(|error| not_accessible(directory, error))?;
-    let stay = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    openat2(&root, subpath, flags, Mode::empty(), stay).map_err(|errno| match errno {
+    tare_sys::scoped::open(&root, subpath, flags, ResolveFlags::BENEATH).map_err(|errno| match errno {
         Errno::XDEV => Error::invalid(format!(
             "path concatenation escapes the base directory, base: {:?}, subpath: {subpath:?}",
             directory.display().to_string()

@@ -11,6 +11,7 @@ use bytes::{Buf, Bytes};
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use tare_archive::{Entry, Kind, Reader, Time, path};
+use tare_sys::scoped;
 use tokio::sync::mpsc::Receiver;
 
 use super::paths::rename;
@@ -86,9 +87,8 @@ impl Unpacker {
 
     fn open(&self, name: &[u8]) -> Result<OwnedFd, Errno> {
         let name = if name.is_empty() { &b"."[..] } else { name };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        fs::openat2(&self.root, name, flags, Mode::empty(), resolve)
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        scoped::open(&self.root, name, OFlags::PATH | OFlags::DIRECTORY, resolve)
     }
 
     fn make(&self, name: &[u8]) -> Step<()> {

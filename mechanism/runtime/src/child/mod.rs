@@ -257,7 +257,7 @@ fn label(task: &Task<'_>) -> Outcome {
 
 /// Writes to a file of procfs, of which `proc` is the mount: what may be mounted over it is not crossed.
 fn write_proc(proc: BorrowedFd<'_>, path: &std::ffi::CStr, resolve: ResolveFlags, value: &[u8]) -> Result<(), Errno> {
-    let file = paths::open_with(proc, path, OFlags::WRONLY, resolve | ResolveFlags::NO_XDEV)?;
+    let file = tare_sys::scoped::open(proc, path, OFlags::WRONLY, resolve | ResolveFlags::NO_XDEV)?;
     let written = rustix::io::retry_on_intr(|| rustix::io::write(&file, value))?;
     if written == value.len() { Ok(()) } else { Err(Errno::IO) }
 }

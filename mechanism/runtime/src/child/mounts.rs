@@ -222,7 +222,7 @@ fn new_mount(index: usize, mount: &MountPlan, file_system: &CStr, parameters: &[
 fn plain_directory(root: BorrowedFd<'_>, path: &RootPath) -> Result<OwnedFd, Errno> {
     let open = || {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
-        paths::open_with(root, path.as_c_str(), flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS)
+        tare_sys::scoped::open(root, path.as_c_str(), flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS)
     };
     match open() {
         Err(Errno::NOENT) => {
@@ -314,7 +314,7 @@ fn find(root: BorrowedFd<'_>, proc: Option<BorrowedFd<'_>>, path: &RootPath) -> 
     match (proc, below_proc.and_then(|rest| CStr::from_bytes_with_nul(rest).ok())) {
         (Some(proc), Some(rest)) => {
             let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-            paths::open_with(proc, rest, OFlags::PATH, resolve)
+            tare_sys::scoped::open(proc, rest, OFlags::PATH, resolve)
         }
         _ => paths::open(root, path.as_c_str()),
     }

@@ -4,16 +4,14 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, mkdirat, mknodat, openat2, readlinkat_raw, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, mkdirat, mknodat, readlinkat_raw, statat};
 use rustix::io::Errno;
+use tare_sys::scoped;
 
 /// Bytes of a path, `PATH_MAX`.
 const PATH_BYTES_MAX: usize = 4096;
 /// Symbolic links followed in one path, as in the kernel (`MAXSYMLINKS`).
 const LINKS_MAX: u32 = 40;
-/// How often a lookup is repeated that the kernel gave up because something was renamed meanwhile: a rename anywhere on
-/// the machine is enough, so it is many, but a container that renames without end must not hold us.
-const RETRIES_MAX: u32 = 256;
 
 /// What is made where nothing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,25 +25,7 @@ const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP).union(Mod
 
 /// Opens what `path` names as an `O_PATH` descriptor, as if `root` were `/`.
 pub(crate) fn open(root: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, Errno> {
-    open_with(root, path, OFlags::PATH, ResolveFlags::IN_ROOT)
-}
-
-/// Opens with further flags; magic links (`/proc/PID/fd/…`) are never followed.
-pub(crate) fn open_with(
-    root: BorrowedFd<'_>,
-    path: &CStr,
-    flags: OFlags,
-    resolve: ResolveFlags,
-) -> Result<OwnedFd, Errno> {
-    let flags = flags | OFlags::CLOEXEC;
-    let resolve = resolve | ResolveFlags::NO_MAGICLINKS;
-    for _ in 0..RETRIES_MAX {
-        match openat2(root, path, flags, Mode::empty(), resolve) {
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            result => return result,
-        }
-    }
-    Err(Errno::AGAIN)
+    scoped::open(root, path, OFlags::PATH, ResolveFlags::IN_ROOT)
 }
 
 /// Opens what `path` names; where nothing is, makes it, and the directories above it.

@@ -50,7 +50,7 @@ fn open_multiplexer(root: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, Errno>
     };
     check(&paths::open(root, path)?)?;
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK;
-    let master = paths::open_with(root, path, flags, ResolveFlags::IN_ROOT)?;
+    let master = tare_sys::scoped::open(root, path, flags, ResolveFlags::IN_ROOT)?;
     check(&master)?;
     rustix::fs::fcntl_setfl(&master, OFlags::empty())?;
     Ok(master)
