@@ -83,16 +83,13 @@ fn completions(dist: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// `tare man DIRECTORY` writes one page per command, if this `tare` has that command.
+/// One page for each command, in `man/man1`.
 fn man_pages(dist: &Path) -> Result<(), String> {
     let directory = dist.join("man");
-    fs::create_dir_all(&directory).map_err(|error| format!("create `{}`: {error}", directory.display()))?;
-    let mut command = Command::new(dist.join("tare"));
-    command.arg("man").arg(&directory);
-    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
-    if !output.status.success() {
-        println!("no man pages: `tare man`: {}", output.status);
-        fs::remove_dir_all(&directory).map_err(|error| format!("remove `{}`: {error}", directory.display()))?;
+    match fs::remove_dir_all(&directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(format!("remove `{}`: {error}", directory.display()))
+        }
+        _ => status(Command::new(dist.join("tare")).arg("man").arg(&directory)),
     }
-    Ok(())
 }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod daemon;
+mod man;
 mod oci;
 
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
             args.remove(0);
             oci::main(args)
         }
+        Some("man") => man::main(args.get(1..).unwrap_or_default()),
         _ => {
             let executable = std::env::current_exe().ok();
             let code = tare_cli::main(Invocation { args, executable, local: LOCAL });

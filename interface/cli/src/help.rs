@@ -93,7 +93,7 @@ fn options(flags: Vec<&Flag>, width: usize) -> String {
     text
 }
 
-fn option_row(flag: &Flag) -> (String, String) {
+pub(crate) fn option_row(flag: &Flag) -> (String, String) {
     let mut left = match flag.short {
         Some(short) => format!("  -{short}, --{}", flag.long),
         None => format!("      --{}", flag.long),

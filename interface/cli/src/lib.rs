@@ -3,6 +3,7 @@
 //! One command is one file in [`commands`], one value in [`commands::TABLE`]; parser, help and completion read that table.
 //!
 //! * [`app`]: from arguments to a command; [`command`], [`flags`], [`values`], [`help`]: what a command is made of
+//! * [`man`]: manual pages
 //! * [`cli`]: what a command works with; [`config`]: `config.json`; [`credentials`]; [`context`]; [`error`]
 //! * [`output`]: tables, templates, human sizes
 //! * [`opts`], [`streams`], [`progress`], [`copy`]: options of `run`, terminals and attached streams, progress of pulls, `cp`
@@ -20,6 +21,7 @@ pub mod credentials;
 pub mod error;
 pub mod flags;
 pub mod help;
+pub mod man;
 pub mod opts;
 pub mod output;
 pub mod progress;

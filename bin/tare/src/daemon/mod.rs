@@ -22,6 +22,11 @@ const WORKERS: usize = 2;
 /// Time an idle thread for blocking work is kept, so that bursts find threads and rest has none.
 const IDLE_THREAD: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// Its flags.
+pub fn command() -> clap::Command {
+    settings::command()
+}
+
 /// Runs the daemon with the arguments after `daemon`.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let settings = match Settings::read(args) {

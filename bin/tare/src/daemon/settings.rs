@@ -185,6 +185,11 @@ struct FileUlimit {
     soft: i64,
 }
 
+/// The flags, for those who describe them.
+pub(super) fn command() -> clap::Command {
+    <Flags as clap::CommandFactory>::command()
+}
+
 /// Why settings could not be read.
 #[derive(Debug)]
 pub(super) enum ReadError {

@@ -29,6 +29,11 @@ use clap::Parser as _;
 use arguments::{Arguments, Command, LogFormat};
 use store::Store;
 
+/// Its flags and commands.
+pub fn command() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}
+
 /// Runs the command line after `tare oci`.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(std::iter::once("tare oci".into()).chain(args)) {
