@@ -1,10 +1,11 @@
-//! Everything that is installed, in `target/dist`: `tare`, `tare-shim`, `tare-init`, shell completions and man pages.
+//! Everything that is installed, in `target/dist`: `tare`, `tare-shim`, `tare-init`, shell completions, man pages and
+//! units for systemd.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::{cargo, output, target_directory};
+use crate::{cargo, output, root, target_directory};
 
 /// The programs beside `tare`.
 const SMALL: [&str; 2] = ["tare-shim", "tare-init"];
@@ -41,6 +42,7 @@ pub fn run() -> Result<(), String> {
     }
     completions(&dist)?;
     man_pages(&dist)?;
+    units(&dist)?;
     for name in ["tare"].into_iter().chain(SMALL) {
         let path = dist.join(name);
         let size = fs::metadata(&path).map_err(|error| format!("`{}`: {error}", path.display()))?.len();
@@ -92,4 +94,15 @@ fn man_pages(dist: &Path) -> Result<(), String> {
         }
         _ => status(Command::new(dist.join("tare")).arg("man").arg(&directory)),
     }
+}
+
+/// The files of `packaging/systemd`, in `systemd`.
+fn units(dist: &Path) -> Result<(), String> {
+    let (from, to) = (root().join("packaging/systemd"), dist.join("systemd"));
+    fs::create_dir_all(&to).map_err(|error| format!("create `{}`: {error}", to.display()))?;
+    let entries = fs::read_dir(&from).map_err(|error| format!("read `{}`: {error}", from.display()))?;
+    for entry in entries.flatten() {
+        install(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
 }

@@ -1,7 +1,8 @@
 //! An engine on directories of its own.
 
 use std::fs::{self, File};
-use std::os::unix::net::UnixStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -29,7 +30,20 @@ pub struct Engine {
     options: Vec<String>,
     daemon: Option<Child>,
     names: Names,
+    manager: Option<ServiceManager>,
 }
+
+/// What a service manager gives to a daemon that it starts.
+#[derive(Debug)]
+pub struct ServiceManager {
+    /// Two listening sockets, which become the descriptors 3 and 4, with their names.
+    pub sockets: [(&'static str, OwnedFd); 2],
+    /// Where the daemon says how it is.
+    pub notify: (PathBuf, UnixDatagram),
+}
+
+/// Moves the sockets to where `sd_listen_fds(3)` expects them; the process ID is the daemon's own.
+const ACTIVATE: &str = r#"exec 3<&0 4<&1 </dev/null >/dev/null; LISTEN_PID=$$ exec "$@""#;
 
 impl Engine {
     /// Starts a daemon with more options than it needs anyway.
@@ -37,12 +51,24 @@ impl Engine {
     /// # Panics
     /// When it does not start.
     pub fn start(options: &[&str]) -> Self {
+        Self::start_by(None, options)
+    }
+
+    /// Starts a daemon as a service manager does.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn activated(manager: ServiceManager, options: &[&str]) -> Self {
+        Self::start_by(Some(manager), options)
+    }
+
+    fn start_by(manager: Option<ServiceManager>, options: &[&str]) -> Self {
         // Not below /tmp: that may be a tmpfs, and images are large.
         let directory = tempfile::Builder::new().prefix("tare-test-").tempdir_in("/var/tmp").expect("directory");
         let exec_root = tempfile::Builder::new().prefix("tare-").tempdir_in("/run").expect("directory");
         let names = Names::new(&[directory.path(), exec_root.path()], &directory.path().join("data"));
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        let mut engine = Self { directory, exec_root, options, daemon: None, names };
+        let mut engine = Self { directory, exec_root, options, daemon: None, names, manager };
         engine.resume();
         engine
     }
@@ -54,12 +80,12 @@ impl Engine {
     pub fn resume(&mut self) {
         assert!(self.daemon.is_none(), "the daemon runs already");
         let log = File::options().create(true).append(true).open(self.log()).expect("log file");
-        let mut command = Command::new(install::dist().join("tare"));
+        let mut command = self.program();
         command.arg("daemon").arg("-H").arg(self.host());
         command.arg("--data-root").arg(self.data_root()).arg("--exec-root").arg(self.exec_root.path());
         command.arg("--config-file").arg(self.path("daemon.json")).args(&self.options);
         fs::write(self.path("daemon.json"), "{}").expect("configuration file");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.stderr(log);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         eventually("the daemon to listen", || {
             if let Ok(Some(status)) = child.try_wait() {
@@ -68,6 +94,36 @@ impl Engine {
             UnixStream::connect(self.path("tare.sock")).ok()
         });
         self.daemon = Some(child);
+    }
+
+    /// The program, with what its service manager gives it.
+    fn program(&self) -> Command {
+        let program = install::dist().join("tare");
+        let Some(manager) = &self.manager else {
+            let mut command = Command::new(program);
+            command.stdin(Stdio::null()).stdout(Stdio::null());
+            return command;
+        };
+        let [(first, stdin), (second, stdout)] = &manager.sockets;
+        let copy = |fd: &OwnedFd| Stdio::from(fd.try_clone().expect("a socket"));
+        let mut command = Command::new("sh");
+        command.args(["-c", ACTIVATE, "sh"]).arg(program).stdin(copy(stdin)).stdout(copy(stdout));
+        command.env("LISTEN_FDS", "2").env("LISTEN_FDNAMES", format!("{first}:{second}"));
+        command.env("NOTIFY_SOCKET", &manager.notify.0);
+        command
+    }
+
+    /// The next thing that the daemon tells its service manager.
+    ///
+    /// # Panics
+    /// When there is none, or it says nothing.
+    pub fn notified(&self) -> String {
+        let manager = self.manager.as_ref().expect("a service manager");
+        let mut text = vec![0; 4096];
+        manager.notify.1.set_read_timeout(Some(crate::PATIENCE)).expect("a timeout");
+        let length = manager.notify.1.recv(&mut text).expect("a notification");
+        text.truncate(length);
+        String::from_utf8(text).expect("a text").trim_end().to_owned()
     }
 
     /// Stops the daemon as a service manager does; containers stay.

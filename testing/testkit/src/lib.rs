@@ -22,7 +22,7 @@ pub mod words;
 use std::time::Duration;
 
 pub use console::{Client, Console};
-pub use engine::Engine;
+pub use engine::{Engine, ServiceManager};
 pub use output::Output;
 pub use terminal::Terminal;
 

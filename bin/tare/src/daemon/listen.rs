@@ -1,35 +1,60 @@
 //! The daemon's sockets.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use tare_docker_http::Listener;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
-use super::settings::Settings;
+use super::activation::Inherited;
+use super::hosts::Address;
+use super::settings::{DEFAULT_GROUP, Settings};
 
 /// Opens every address the settings name.
-pub(super) async fn open(settings: &Settings) -> Result<Vec<Listener>> {
+pub(super) async fn open(settings: &Settings, mut inherited: Inherited) -> Result<Vec<Listener>> {
     let mut listeners = Vec::new();
-    for host in settings.hosts() {
-        if let Some(path) = host.strip_prefix("unix://") {
-            listeners.push(unix(Path::new(path), settings.group()).await?);
-        } else if let Some(address) = host.strip_prefix("tcp://") {
-            tracing::warn!("listening on {host} without TLS: everyone who can reach it is root on this machine");
-            let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {host}"))?;
-            listeners.push(Listener::Tcp(listener));
-        } else if host.starts_with("fd://") {
-            bail!("socket activation (fd://) is not supported yet: use -H unix://PATH");
-        } else {
-            bail!("invalid host {host:?}: expected unix://PATH or tcp://ADDRESS:PORT");
+    for address in settings.hosts() {
+        match address {
+            Address::Inherited(which) => listeners.extend(inherited.listen(which)?),
+            Address::Tcp(at) => {
+                warn(address);
+                listeners.push(Listener::Tcp(tcp(at).await?));
+            }
+            Address::Unix(path) => listeners.push(unix(Path::new(path), settings.group()).await?),
         }
     }
     Ok(listeners)
 }
 
+/// Docker's words.
+fn warn(address: &Address) {
+    tracing::warn!(
+        host = %address,
+        "Binding to IP address without --tlsverify is insecure and gives root access on this machine to everyone who has \
+         access to your network."
+    );
+    tracing::warn!(
+        host = %address,
+        "Binding to an IP address, even on localhost, can also give access to scripts run in a browser. Be safe out there!"
+    );
+}
+
+async fn tcp(address: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| anyhow!("listen tcp {address}: bind: {}", reason(&error)))
+}
+
+/// What the kernel says, as Go writes it: no capital letter, no number.
+fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(letters).collect()
+}
+
 async fn unix(path: &Path, group: &str) -> Result<Listener> {
-    let at = || format!("listen on {}", path.display());
+    let at = || format!("can't create unix socket {}", path.display());
+    let group = socket_group(group, path)?;
     if UnixStream::connect(path).await.is_ok() {
         bail!("{}: another daemon listens there", at());
     }
@@ -46,19 +71,22 @@ async fn unix(path: &Path, group: &str) -> Result<Listener> {
     rustix::process::umask(old);
     let listener = listener.with_context(at)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).with_context(at)?;
-    match group_id(group) {
-        Some(gid) => std::os::unix::fs::chown(path, None, Some(gid)).with_context(at)?,
-        None => tracing::debug!("group {group} not found: {} belongs to root's group", path.display()),
+    if let Some(group) = group {
+        std::os::unix::fs::chown(path, None, Some(group)).with_context(at)?;
     }
     Ok(Listener::Unix(listener))
 }
 
-/// Removes socket files.
-pub(super) fn close(settings: &Settings) {
-    for path in settings.hosts().iter().filter_map(|host| host.strip_prefix("unix://")) {
-        // Somebody may have removed it already.
-        let _ = std::fs::remove_file(path);
+/// The number of the socket's group. Only the default one may be missing: the socket is its owner's alone then.
+fn socket_group(name: &str, path: &Path) -> Result<Option<u32>> {
+    let id = group_id(name);
+    if id.is_none() && !name.is_empty() {
+        if name != DEFAULT_GROUP {
+            bail!("group {name} not found");
+        }
+        tracing::warn!("could not change group {} to {name}: group {name} not found", path.display());
     }
+    Ok(id)
 }
 
 fn group_id(name: &str) -> Option<u32> {
@@ -70,4 +98,35 @@ fn group_id(name: &str) -> Option<u32> {
         let mut fields = line.split(':');
         (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?
     })
+}
+
+/// Removes socket files.
+pub(super) fn close(settings: &Settings) {
+    for address in settings.hosts() {
+        if let Address::Unix(path) = address {
+            // Somebody may have removed it already.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn addresses_in_use_are_named_as_docker_names_them() {
+        let taken = tcp("127.0.0.1:0").await.unwrap();
+        let address = taken.local_addr().unwrap().to_string();
+        let error = tcp(&address).await.unwrap_err().to_string();
+        assert_eq!(error, format!("listen tcp {address}: bind: address already in use"));
+    }
+
+    #[test]
+    fn only_the_default_group_may_be_missing() {
+        let path = Path::new("/x");
+        assert_eq!(socket_group("root", path).unwrap(), Some(0));
+        assert_eq!(socket_group("12", path).unwrap(), Some(12));
+        assert_eq!(socket_group("no-such-group", path).unwrap_err().to_string(), "group no-such-group not found");
+    }
 }

@@ -1,6 +1,8 @@
-//! `tare daemon`: reads its settings ([`settings`]), opens its sockets ([`listen`]), runs the engine until it is told to
-//! stop. Stopping the daemon leaves containers running.
+//! `tare daemon`: reads its settings ([`settings`], [`hosts`]), opens its sockets ([`listen`], [`activation`]), runs the
+//! engine until it is told to stop. Stopping the daemon leaves containers running.
 
+mod activation;
+mod hosts;
 mod listen;
 mod settings;
 
@@ -15,6 +17,7 @@ use tare_docker_http::handlers::server;
 use tare_engine::Engine;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use activation::Inherited;
 use settings::Settings;
 
 /// Threads that run the daemon's tasks: they never block, so a few serve any machine.
@@ -29,6 +32,10 @@ pub fn command() -> clap::Command {
 
 /// Runs the daemon with the arguments after `daemon`.
 pub fn main(args: Vec<OsString>) -> ExitCode {
+    let inherited = match Inherited::take() {
+        Ok(inherited) => inherited,
+        Err(error) => return failed(&error),
+    };
     let settings = match Settings::read(args) {
         Ok(settings) => settings,
         Err(settings::ReadError::Help(error)) => {
@@ -48,7 +55,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         .build();
     let result = match runtime {
         Ok(runtime) => {
-            let result = runtime.block_on(run(&settings));
+            let result = runtime.block_on(run(&settings, inherited));
             runtime.shutdown_background();
             result
         }
@@ -61,7 +68,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("failed to start daemon: {error:#}");
+    eprintln!("{error:#}");
     ExitCode::FAILURE
 }
 
@@ -70,11 +77,11 @@ fn start_log(settings: &Settings) {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 }
 
-async fn run(settings: &Settings) -> Result<()> {
+async fn run(settings: &Settings, inherited: Inherited) -> Result<()> {
     let mut end = EndSignals::new()?;
-    let listeners = listen::open(settings).await?;
+    let listeners = listen::open(settings, inherited).await.context("failed to load listeners")?;
     let pidfile = settings.pidfile().map(write_pidfile).transpose()?;
-    let engine = Engine::open(settings.engine()?).await.context("opening the engine")?;
+    let engine = Engine::open(settings.engine()?).await.context("failed to start daemon")?;
     let alerts = tare_alerts::Alerts::start(&engine).await.context("reading the alerts")?;
     let config = Config {
         server_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -84,7 +91,9 @@ async fn run(settings: &Settings) -> Result<()> {
     let server = server(std::sync::Arc::clone(&engine), alerts, config);
     // The service manager may not be there, or not want to know.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    tracing::info!("API listen on {}", settings.hosts().join(", "));
+    for address in settings.hosts() {
+        tracing::info!("API listen on {address}");
+    }
     let serving = tokio::spawn({
         let server = std::sync::Arc::clone(&server);
         async move { server.serve(listeners).await }

@@ -13,10 +13,13 @@ use tare_docker_api::container::Ulimit;
 use tare_docker_api::versions::{self, ApiVersion};
 use tare_engine::{Cidr, EngineConfig, Pools};
 
+use super::hosts::Address;
+
 const CONFIG_FILE: &str = "/etc/tare/daemon.json";
-const HOST: &str = "unix:///run/tare.sock";
 const DATA_ROOT: &str = "/var/lib/tare";
 const EXEC_ROOT: &str = "/run/tare";
+/// Group of the unix socket where none is named; it may be missing.
+pub(super) const DEFAULT_GROUP: &str = "docker";
 /// Docker's default size of `/dev/shm`, bytes.
 const SHM_SIZE: i64 = 64 * 1024 * 1024;
 /// Docker's default grace of `docker stop`, seconds.
@@ -28,7 +31,7 @@ const DOWNLOADS: usize = 3;
 #[derive(Debug, Parser)]
 #[command(name = "tare daemon", about = "Run the engine", version)]
 struct Flags {
-    /// Addresses to listen on: unix://PATH or tcp://ADDRESS:PORT
+    /// Addresses to listen on: unix://PATH, tcp://ADDRESS:PORT, or fd:// for those of the service manager
     #[arg(short = 'H', long = "host", value_name = "HOST")]
     hosts: Vec<String>,
     /// Directory of images, volumes and container state
@@ -204,6 +207,7 @@ pub(super) enum ReadError {
 pub(super) struct Settings {
     flags: Flags,
     file: File,
+    hosts: Vec<Address>,
 }
 
 impl Settings {
@@ -217,17 +221,17 @@ impl Settings {
                 "live-restore cannot be turned off: containers never end with the daemon"
             )));
         }
-        Ok(Self { flags, file })
+        let hosts = hosts(&list(&flags.hosts, &file.hosts)).map_err(ReadError::Invalid)?;
+        Ok(Self { flags, file, hosts })
     }
 
-    /// Addresses to listen on.
-    pub(super) fn hosts(&self) -> Vec<String> {
-        let hosts = list(&self.flags.hosts, &self.file.hosts);
-        if hosts.is_empty() { vec![HOST.to_owned()] } else { hosts }
+    /// Addresses to listen on, each once.
+    pub(super) fn hosts(&self) -> &[Address] {
+        &self.hosts
     }
 
     pub(super) fn group(&self) -> &str {
-        self.flags.group.as_deref().or(self.file.group.as_deref()).unwrap_or("docker")
+        self.flags.group.as_deref().or(self.file.group.as_deref()).unwrap_or(DEFAULT_GROUP)
     }
 
     pub(super) fn pidfile(&self) -> Option<&Path> {
@@ -351,6 +355,16 @@ impl Settings {
     }
 }
 
+fn hosts(texts: &[String]) -> Result<Vec<Address>> {
+    let default = [String::new()];
+    let texts = if texts.is_empty() { &default } else { texts };
+    let hosts = texts.iter().map(|text| Address::parse(text, false).map_err(anyhow::Error::msg));
+    let mut hosts = hosts.collect::<Result<Vec<_>>>()?;
+    hosts.sort_unstable();
+    hosts.dedup();
+    Ok(hosts)
+}
+
 /// `base=CIDR,size=PREFIX`
 fn pool(text: &str) -> Result<FilePool> {
     let invalid = || format!("invalid --default-address-pool {text:?}: expected base=CIDR,size=PREFIX");
@@ -430,10 +444,11 @@ mod tests {
     #[test]
     fn flags_win_over_defaults() {
         let settings = read(&["-H", "unix:///x", "--registry-mirror", "http://m", "--legacy-link-env", "false"]);
-        assert_eq!(settings.hosts(), ["unix:///x"]);
+        assert_eq!(settings.hosts(), [Address::Unix("/x".to_owned())]);
         assert_eq!(settings.file.registry_mirrors, [""; 0]);
         assert_eq!(settings.flags.legacy_link_env, Some(false));
-        assert_eq!(read(&[]).hosts(), [HOST]);
+        assert_eq!(read(&[]).hosts(), [Address::Unix("/run/tare.sock".to_owned())]);
+        assert_eq!(read(&["-H", "fd://", "-H", ":1", "-H", "tcp://localhost:1"]).hosts().len(), 2);
     }
 
     #[test]
