@@ -3,7 +3,9 @@
 use std::os::fd::OwnedFd;
 
 use rustix::termios::{Winsize, tcsetwinsize};
-use tare_shim_protocol::{Attach, Event, Exec, Failure, FdRole, HeldSocket, Launch, Op, Outcome, Reply, SOCKET_NAME};
+use tare_shim_protocol::{
+    Attach, Event, Exec, Failure, FdRole, HeldSocket, Launch, Op, Outcome, Reply, SOCKET_NAME, ServeNames,
+};
 
 use crate::client::Client;
 use crate::control::Incoming;
@@ -92,6 +94,7 @@ impl Shim {
             Op::Exec(request) => self.exec(request, fds),
             Op::Acknowledge => self.acknowledge(),
             Op::Ping => Ok(DONE),
+            Op::ServeNames(request) => self.serve_names(&request, fds),
         }
     }
 
@@ -137,6 +140,25 @@ impl Shim {
         let Started { container, pid, start_time, started_at, .. } = started;
         self.phase = Phase::Running(Box::new(container));
         Ok(Outcome::Ok { pid, start_time, log_end: 0, log_file: 0, started_at })
+    }
+
+    /// Serves names from new sockets. Clients connected to the old ones, if there are any, ask again.
+    fn serve_names(&mut self, request: &ServeNames, fds: Fds) -> Result<Outcome, Failure> {
+        let Phase::Running(container) = &self.phase else { return Err(failure::state("no container is running")) };
+        if container.announced {
+            return Err(failure::state("the container has ended"));
+        }
+        let Some(sockets) = names_sockets(fds.dns_udp, fds.dns_tcp, fds.netns.as_ref())? else {
+            return Err(failure::state("serve names: descriptors are missing"));
+        };
+        let id = container.id.clone();
+        if let Some(old) = self.names.take() {
+            old.stop(&self.poller);
+        }
+        let names = Names::new(&self.poller, sockets, &request.directory, &id)
+            .map_err(|error| failure::setup("serve names of", &id, &error))?;
+        self.names = Some(Box::new(names));
+        Ok(DONE)
     }
 
     fn take_sockets(&mut self, held: Vec<(HeldSocket, OwnedFd)>) -> Result<(), Failure> {

@@ -17,7 +17,7 @@ use tare_netlink::{Batch, Protocol, Socket, link};
 use tare_network::Netns;
 use tare_network::dns::{DnsSockets, zone};
 use tare_network::resolv::{EMBEDDED, Upstream};
-use tare_shim_protocol::FdRole;
+use tare_shim_protocol::{FdRole, Op, ServeNames};
 
 /// When a client gives up: later than the server asks two others in vain.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,13 +33,7 @@ impl Container {
         let mut plan = script("while ! [ -e /go ]; do sleep 0.01; done");
         plan.config.dns = Some(directory.to_owned());
         let mut shim = plan.spawn();
-        let netns = run_in_new(|| {
-            let mut batch = Batch::new();
-            link::set_loopback_up(&mut batch);
-            Socket::open(Protocol::Route).unwrap().execute(batch).unwrap();
-            current().unwrap()
-        })
-        .unwrap();
+        let netns = new_netns();
         let container = Netns::adopt(netns.try_clone().unwrap());
         let sockets = DnsSockets::open(&container).unwrap();
         let settings = zone::Container {
@@ -83,6 +77,16 @@ impl Container {
         fs::write(self.shim.path().join("rootfs/go"), "").unwrap();
         self.shim.finish();
     }
+}
+
+fn new_netns() -> OwnedFd {
+    run_in_new(|| {
+        let mut batch = Batch::new();
+        link::set_loopback_up(&mut batch);
+        Socket::open(Protocol::Route).unwrap().execute(batch).unwrap();
+        current().unwrap()
+    })
+    .unwrap()
 }
 
 fn query(name: &str, id: u16) -> Vec<u8> {
@@ -175,6 +179,37 @@ fn containers_know_the_names_of_their_networks() {
     assert_eq!(both.ask("proxy"), "NoError 172.19.0.3");
     both.finish();
     one.finish();
+}
+
+/// A container that was launched without a server gets one, and another one when a daemon that came back does not know.
+#[test]
+fn a_running_container_gets_a_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    network(directory, "n1", "back", &[("172.18.0.2", "web")]);
+    let mut shim = script("while ! [ -e /go ]; do sleep 0.01; done").spawn();
+    let netns = new_netns();
+    shim.launch_with(vec![(FdRole::NetNs, netns.try_clone().unwrap())]);
+    let settings = zone::Container { networks: vec!["n1".to_owned()], ..zone::Container::default() };
+    zone::write_container(directory, &shim.id, &settings).unwrap();
+    let serve = || Op::ServeNames(ServeNames { directory: directory.to_owned() });
+    assert!(shim.failure(serve(), Vec::new()).message.contains("descriptors are missing"));
+    let mut container = Container { shim, netns };
+    for _ in 0..2 {
+        let inside = Netns::adopt(container.netns.try_clone().unwrap());
+        let sockets = DnsSockets::open(&inside).unwrap();
+        let fds = vec![
+            (FdRole::DnsUdp, sockets.udp),
+            (FdRole::DnsTcp, sockets.tcp),
+            (FdRole::NetNs, inside.into_fd()),
+        ];
+        container.shim.ok(serve(), fds);
+        assert_eq!(container.ask("web"), "NoError 172.18.0.2");
+        let mut client = container.connect();
+        client.write_all(&framed(&query("web", 5))).unwrap();
+        assert_eq!(describe(&read_message(&mut client).unwrap(), 5), "NoError 172.18.0.2");
+    }
+    container.finish();
 }
 
 #[test]

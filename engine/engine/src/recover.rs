@@ -139,7 +139,7 @@ impl Engine {
             return Err(Error::internal("it ran before the machine was started"));
         }
         let socket = dial(&bundle.join(SOCKET_NAME))?;
-        let (connection, events) = Connection::open(socket, shim.shim_pid)
+        let (connection, events) = Connection::open(socket, shim.shim_pid, shim.version)
             .map_err(|error| Error::io("connect to", bundle.display(), error))?;
         connection.call(Op::Ping, Vec::new()).await.map_err(|error| Error::internal(error.to_string()))?;
         for endpoint in &sandbox.endpoints {
@@ -147,6 +147,7 @@ impl Engine {
         }
         self.networks.ports.reserve(&container.id, &sandbox.mappings);
         let frozen = self.is_frozen(container).await;
+        let needs_server = sandbox.needs_names() && !sandbox.names;
         self.restore_execs(container, bundle, Some(&connection)).await;
         {
             let mut inner = container.read();
@@ -160,6 +161,10 @@ impl Engine {
         container.announce(|progress| progress.running = true);
         self.start_health(container);
         tokio::spawn(supervise::run(Arc::clone(self), Arc::clone(container), connection, events));
+        if needs_server {
+            // The daemon before this one died while it was connecting the container to its first such network.
+            self.renew_names(container).await;
+        }
         Ok(())
     }
 

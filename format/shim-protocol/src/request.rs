@@ -101,6 +101,16 @@ pub enum Op {
     Acknowledge,
     /// Answered at once; tells a returning daemon that the shim lives.
     Ping,
+    /// Serve names to a container that was launched without a name server, or from other sockets than until now.
+    /// Descriptors: `DnsUdp`, `DnsTcp`, `NetNs`. Since version 2.
+    ServeNames(ServeNames),
+}
+
+/// [`Op::ServeNames`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServeNames {
+    /// As [`crate::ShimConfig::dns`].
+    pub directory: PathBuf,
 }
 
 /// [`Op::Launch`].

@@ -129,21 +129,29 @@ impl Network {
         Ok(socket.execute(batch)?)
     }
 
-    /// Makes the default routes of a namespace go through this interface (`None`: leaves that family without one), for
-    /// when another network decides after one was connected or disconnected.
+    /// Makes the default routes of a namespace go through these gateways (`None`: leaves that family without one), each
+    /// with the interface that it is reached by, for when another network decides after one was connected or
+    /// disconnected.
     pub fn set_gateways(
         &self,
         netns: &Netns,
-        ifname: &str,
-        gateway_v4: Option<Ipv4Addr>,
-        gateway_v6: Option<Ipv6Addr>,
+        gateway_v4: Option<(&str, Ipv4Addr)>,
+        gateway_v6: Option<(&str, Ipv6Addr)>,
     ) -> Result<()> {
         netns.inside(|inside| {
-            let own = link::find(&mut inside.route, ifname)?.ok_or_else(|| vanished(ifname))?;
+            let mut index =
+                |name: &str| Ok::<_, Error>(link::find(&mut inside.route, name)?.ok_or_else(|| vanished(name))?.index);
+            let v4 = gateway_v4.map(|(name, gateway)| Ok::<_, Error>((index(name)?, gateway))).transpose()?;
+            let v6 = gateway_v6.map(|(name, gateway)| Ok::<_, Error>((index(name)?, gateway))).transpose()?;
             let mut batch = Batch::new();
             path::remove_default(&mut batch, false);
             path::remove_default(&mut batch, true);
-            add_gateways(&mut batch, own.index, gateway_v4, gateway_v6);
+            if let Some((index, gateway)) = v4 {
+                path::set_default(&mut batch, index, gateway.into());
+            }
+            if let Some((index, gateway)) = v6 {
+                path::set_default(&mut batch, index, gateway.into());
+            }
             Ok(inside.route.execute(batch)?)
         })
     }

@@ -1,15 +1,10 @@
-//! `/etc/hosts` of containers: text, and the one change that is made to a file in use.
+//! `/etc/hosts` of containers: text, and the changes that are made to a file in use.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read};
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::OFlags;
-
-/// Bytes of a hosts file that is still rewritten: containers can write theirs, and a larger one is no hosts file.
-const LARGEST: u64 = 1 << 20;
+use crate::in_place;
 
 /// What a container's hosts file says beyond the loopback addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,7 +19,11 @@ pub struct Hosts {
 
 /// The names of a container itself: `web.example.org web`, or `web` alone.
 pub fn own_names(hostname: &str, domain: &str) -> String {
-    if domain.is_empty() { hostname.to_owned() } else { format!("{hostname}.{domain} {hostname}") }
+    let full = if domain.is_empty() { hostname.to_owned() } else { format!("{hostname}.{domain}") };
+    match full.split_once('.') {
+        Some((host, _)) => format!("{full} {host}"),
+        None => full,
+    }
 }
 
 /// The file's text.
@@ -66,24 +65,28 @@ pub fn update_alias(text: &str, alias: &str, address: IpAddr) -> String {
     result
 }
 
-/// [`update_alias`] on a file that is mounted into a container: the same inode, or the container would not see it.
-/// False when there was nothing to change.
+/// [`update_alias`] on a file that is mounted into a container. False when there was nothing to change.
 pub fn update_alias_in_place(path: &Path, alias: &str, address: IpAddr) -> io::Result<bool> {
-    let file =
-        OpenOptions::new().read(true).write(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)?;
-    let mut text = String::new();
-    (&file).take(LARGEST + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > LARGEST {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "hosts file larger than 1 MiB"));
+    in_place::change(path, |text| Some(update_alias(text, alias, address)))
+}
+
+/// Adds lines at the end.
+pub fn add_lines(text: &str, lines: &[(IpAddr, String)]) -> String {
+    let mut result = text.to_owned();
+    if !lines.is_empty() && !text.is_empty() && !text.ends_with('\n') {
+        result.push('\n');
     }
-    let updated = update_alias(&text, alias, address);
-    if updated == text {
-        return Ok(false);
+    for (address, names) in lines {
+        result.push_str(&format!("{address}\t{names}\n"));
     }
-    // Written over before it is cut, so that no reader finds it empty.
-    file.write_all_at(updated.as_bytes(), 0)?;
-    file.set_len(updated.len() as u64)?;
-    Ok(true)
+    result
+}
+
+/// Removes lines that say just this.
+pub fn remove_lines(text: &str, lines: &[(IpAddr, String)]) -> String {
+    let lines: Vec<_> = lines.iter().map(|(address, names)| format!("{address}\t{names}")).collect();
+    let kept = text.split_inclusive('\n').filter(|line| !lines.iter().any(|gone| gone == line.trim_end_matches('\n')));
+    kept.collect()
 }
 
 #[cfg(test)]
@@ -120,6 +123,17 @@ mod tests {
         ");
         assert_eq!(render(&Hosts::default()), "127.0.0.1\tlocalhost\n");
         assert_eq!(own_names("web", ""), "web");
+        assert_eq!(own_names("web.example.org", ""), "web.example.org web");
+    }
+
+    #[test]
+    fn lines_come_and_go() {
+        let lines = [(ip("172.18.0.2"), "web.example.org web".to_owned()), (ip("fd00::2"), "web".to_owned())];
+        let text = "127.0.0.1\tlocalhost\n172.18.0.2\tweb\n# own";
+        let more = add_lines(text, &lines);
+        assert_eq!(more, format!("{text}\n172.18.0.2\tweb.example.org web\nfd00::2\tweb\n"));
+        assert_eq!(remove_lines(&more, &lines), format!("{text}\n"));
+        assert_eq!(add_lines("", &[]), "");
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //! - [`reconcile`]: what exists and should not;
 //! - [`firewall`]: the nf_tables table as data;
 //! - [`cidr`], [`ipam`], [`pools`]: addresses and subnets, pure;
-//! - [`hosts`], [`resolv`]: the files that give a container its names;
+//! - [`hosts`], [`resolv`]: the files that give a container its names; [`in_place`]: changing them while it runs;
 //! - [`dns`]: the embedded name server of user networks.
 #![forbid(unsafe_code)]
 
@@ -24,6 +24,7 @@ pub mod endpoint;
 mod error;
 pub mod firewall;
 pub mod hosts;
+pub mod in_place;
 pub mod ipam;
 pub mod netns;
 pub mod network;

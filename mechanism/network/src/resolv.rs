@@ -1,4 +1,4 @@
-//! `/etc/resolv.conf` of containers (`resolv.conf(5)`): made from the host's, never touched afterwards.
+//! `/etc/resolv.conf` of containers (`resolv.conf(5)`): made from the host's.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};

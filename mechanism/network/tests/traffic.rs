@@ -391,7 +391,7 @@ fn a_second_network_is_connected_and_disconnected() {
         assert_eq!(tcp(client.fd(), "172.18.0.2", 80).unwrap(), "172.18.0.3");
         assert_eq!(tcp(client.fd(), OUTSIDE_4, 80).unwrap(), HOST_4);
         machine.network.detach("aaaaaaaaaa").unwrap();
-        machine.network.set_gateways(&adopted, "eth1", Some(v4("172.18.0.1")), None).unwrap();
+        machine.network.set_gateways(&adopted, Some(("eth1", v4("172.18.0.1"))), None).unwrap();
         assert_eq!(tcp(client.fd(), OUTSIDE_4, 80).unwrap(), HOST_4);
         machine.network.detach("cccccccccc").unwrap();
         machine.network.detach("cccccccccc").unwrap();

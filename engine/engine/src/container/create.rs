@@ -60,7 +60,7 @@ impl Engine {
         for (name, settings) in &networks {
             // A network that does not exist is an error of the start.
             if let Ok(net) = self.networks.find(name) {
-                crate::network::endpoint::check_addresses(&net, settings)?;
+                crate::network::endpoint::check_settings(&net, settings)?;
             }
         }
         self.check_modes(&host_config)?;

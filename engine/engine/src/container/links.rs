@@ -111,13 +111,14 @@ impl Engine {
         links: &Links,
     ) -> String {
         let names = hosts::own_names(&record.config.hostname, &record.config.domainname);
+        let ipv6 = files::has_ipv6(&record.host_config);
         let own: Vec<_> = sandbox
             .endpoints
             .iter()
             .flat_map(|endpoint| endpoint.addresses().collect::<Vec<_>>())
+            .filter(|address| ipv6 || address.is_ipv4())
             .map(|address| (address, names.clone()))
             .collect();
-        let ipv6 = sandbox.endpoints.iter().any(|endpoint| endpoint.ipv6.is_some());
         let extra = extra.iter().chain(&links.hosts).cloned().collect();
         hosts::render(&hosts::Hosts { ipv6, extra, own })
     }
@@ -135,7 +136,7 @@ impl Engine {
             return resolv::Rendered { text: files::host_resolv_conf(), upstream: Vec::new() };
         }
         let wanted = resolv::Wanted {
-            embedded: sandbox.endpoints.iter().any(|endpoint| endpoint.network_name != "bridge"),
+            embedded: sandbox.names,
             ipv6: sandbox.endpoints.iter().any(|endpoint| endpoint.ipv6.is_some()),
             nameservers: pick(&host.dns, &config.dns),
             search: pick(&host.dns_search, &config.dns_search),

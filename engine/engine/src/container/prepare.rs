@@ -12,8 +12,10 @@ use super::start::{Fds, namespace_path};
 use crate::Engine;
 use crate::error::{Error, Result};
 use crate::host::random;
+use crate::network::Net;
+use crate::network::endpoint::{DefaultRoutes, free_ifname};
 use crate::network::files::{self, Files};
-use crate::network::sandbox::Sandbox;
+use crate::network::sandbox::{Sandbox, default_routes};
 use crate::spec::{self, Inputs, Place};
 
 /// A container about to be launched.
@@ -161,32 +163,31 @@ impl Engine {
             return Ok(fds);
         }
         let netns = self.networks.mechanism.new_netns().map_err(crate::network::network_error)?;
-        for (index, (name, settings)) in self.ordered_networks(record).into_iter().enumerate() {
-            let failed = |error: Error| error.context("failed to set up container networking: ");
-            let net = self.networks.find(name).map_err(failed)?;
-            if net.driver() != "bridge" {
-                continue;
-            }
-            let ifname = format!("eth{index}");
-            let endpoint = self.networks.connect(&netns, &net, &ifname, settings, index == 0).map_err(failed)?;
+        let failed = |error: Error| error.context("failed to set up container networking: ");
+        let networks = self.ordered_networks(record).map_err(failed)?;
+        let ways: Vec<_> = networks.iter().map(|(net, settings)| net.way(settings)).collect();
+        let (v4, v6) = default_routes(&ways);
+        for (index, (net, settings)) in networks.iter().enumerate() {
+            let routes = DefaultRoutes { v4: v4 == Some(index), v6: v6 == Some(index) };
+            let ifname = free_ifname(&sandbox.endpoints);
+            let endpoint = self.networks.connect(&netns, net, &ifname, settings, routes).map_err(failed)?;
             sandbox.endpoints.push(endpoint);
         }
-        if let Some(gateway) = sandbox.endpoints.first().cloned() {
-            let default_ip = self.config.default_bind_address;
-            let requests = crate::network::ports::requests(&record.config, host, default_ip)?;
-            for port in self.networks.publish(&record.id, &record.name, &gateway, &requests)? {
-                if let Some(socket) = port.socket {
-                    let protocol = match port.mapping.protocol {
-                        tare_network::Protocol::Tcp => Protocol::Tcp,
-                        tare_network::Protocol::Udp => Protocol::Udp,
-                        tare_network::Protocol::Sctp => Protocol::Sctp,
-                    };
-                    fds.push((FdRole::Held(HeldSocket { protocol, relay: port.relay }), socket));
-                }
-                sandbox.mappings.push(port.mapping);
+        let default_ip = self.config.default_bind_address;
+        let requests = crate::network::ports::requests(&record.config, host, default_ip)?;
+        for port in self.networks.publish(&record.id, &record.name, sandbox, &requests)? {
+            if let Some(socket) = port.socket {
+                let protocol = match port.mapping.protocol {
+                    tare_network::Protocol::Tcp => Protocol::Tcp,
+                    tare_network::Protocol::Udp => Protocol::Udp,
+                    tare_network::Protocol::Sctp => Protocol::Sctp,
+                };
+                fds.push((FdRole::Held(HeldSocket { protocol, relay: port.relay }), socket));
             }
+            sandbox.mappings.push(port.mapping);
         }
-        if has_names(sandbox) {
+        sandbox.names = sandbox.needs_names();
+        if sandbox.names {
             let sockets = tare_network::dns::DnsSockets::open(&netns).map_err(crate::network::network_error)?;
             fds.push((FdRole::DnsUdp, sockets.udp));
             fds.push((FdRole::DnsTcp, sockets.tcp));
@@ -195,12 +196,18 @@ impl Engine {
         Ok(fds)
     }
 
-    /// The network of the network mode first: it gives the default route, unless another has a higher priority.
-    fn ordered_networks<'r>(&self, record: &'r Record) -> Vec<(&'r String, &'r EndpointSettings)> {
-        let first = self.networks.name_of(&record.host_config.network_mode);
-        let mut networks: Vec<_> = record.networks.iter().collect();
-        networks.sort_by_key(|(name, settings)| (std::cmp::Reverse(settings.gw_priority), **name != first));
-        networks
+    /// The networks that a container gets an interface on, in the order of the interfaces: the default bridge, then by
+    /// name.
+    fn ordered_networks<'r>(&self, record: &'r Record) -> Result<Vec<(Arc<Net>, &'r EndpointSettings)>> {
+        let mut networks = Vec::new();
+        for (name, settings) in &record.networks {
+            let net = self.networks.find(name)?;
+            if net.driver() == "bridge" {
+                networks.push((net, settings));
+            }
+        }
+        networks.sort_by(|(a, _), (b, _)| (a.name != "bridge", &a.name).cmp(&(b.name != "bridge", &b.name)));
+        Ok(networks)
     }
 
     /// Writes hosts, resolv.conf and hostname; a container in another's network gets that one's.
@@ -208,7 +215,7 @@ impl Engine {
         &self,
         record: &Record,
         names: &Files,
-        sandbox: &Sandbox,
+        sandbox: &mut Sandbox,
         links: &super::links::Links,
     ) -> Result<Vec<(PathBuf, &'static str)>> {
         let host = &record.host_config;
@@ -218,15 +225,16 @@ impl Engine {
         }
         let extra = self.extra_hosts(record)?;
         files::write(&names.hostname, &format!("{}\n", record.config.hostname))?;
-        let hosts = if host.network_mode == "host" {
-            files::host_hosts(&extra)
+        let hosts = if host.network_mode == "host" && extra.is_empty() {
+            files::host_hosts()
         } else {
             self.hosts_text(record, sandbox, &extra, links)
         };
         files::write(&names.hosts, &hosts)?;
         let resolv = self.resolv_conf(record, sandbox);
         files::write(&names.resolv_conf, &resolv.text)?;
-        if has_names(sandbox) {
+        sandbox.resolv_conf = files::fingerprint(&resolv.text);
+        if sandbox.names {
             self.write_names(record, sandbox, resolv.upstream)?;
         }
         Ok(names.mounts())
@@ -244,7 +252,7 @@ impl Engine {
             open_stdin: record.config.open_stdin,
             stdin_once: record.config.stdin_once,
             log: record.log.clone(),
-            dns: has_names(sandbox).then(|| self.names_directory()),
+            dns: sandbox.names.then(|| self.names_directory()),
             labels: std::collections::BTreeMap::new(),
         };
         write_json(&bundle.join(SPEC_NAME), spec)?;
@@ -252,11 +260,6 @@ impl Engine {
         write_json(&bundle.join(RECORD_NAME), record)?;
         write_json(&bundle.join(SANDBOX_NAME), sandbox)
     }
-}
-
-/// A container on a user-defined network has an embedded name server.
-fn has_names(sandbox: &Sandbox) -> bool {
-    sandbox.endpoints.iter().any(|endpoint| endpoint.network_name != "bridge")
 }
 
 /// Namespaces by who has them.

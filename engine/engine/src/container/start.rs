@@ -97,8 +97,8 @@ impl Engine {
         prepared: Prepared,
     ) -> Result<(Arc<Connection>, tokio::sync::mpsc::UnboundedReceiver<tare_shim_protocol::Event>, Started)> {
         let spare = self.spares.take().map_err(|error| Error::io("start a shim", self.config.shim.display(), error))?;
-        let (connection, events) =
-            Connection::open(spare.socket, spare.pid).map_err(|error| Error::io("connect to", "the shim", error))?;
+        let (connection, events) = Connection::open(spare.socket, spare.pid, tare_shim_protocol::VERSION)
+            .map_err(|error| Error::io("connect to", "the shim", error))?;
         let clients = std::mem::take(&mut container.read().waiting_clients);
         for (attach, stream) in clients {
             // Its reply tells nothing that matters here; a lost shim shows at the launch.

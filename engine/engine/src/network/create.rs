@@ -5,17 +5,16 @@ use std::sync::{Arc, PoisonError};
 
 use tare_docker_api::filters::Filters;
 use tare_docker_api::network::{
-    EndpointResource, EndpointSettings, Ipam as IpamRecord, IpamConfig, Network as Record, NetworkConnectRequest,
-    NetworkCreateRequest, NetworkCreateResponse, NetworkDisconnectRequest, NetworkInspect, NetworkPruneReport,
+    EndpointResource, Ipam as IpamRecord, IpamConfig, Network as Record, NetworkCreateRequest, NetworkCreateResponse,
+    NetworkInspect, NetworkPruneReport,
 };
 use tare_network::Cidr;
-use tare_network::{HostLock, Netns};
+use tare_network::HostLock;
 use tare_state::{Change, Kind};
 
 use super::{Net, Networks, bridge_spec, network_error, pool};
 use crate::Engine;
-use crate::container::Container;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::filter;
 
 /// Options of bridge networks this engine honours; others are refused rather than ignored.
@@ -222,134 +221,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Connects a container to a network, at once if it runs.
-    pub async fn network_connect(self: &Arc<Self>, name: &str, request: NetworkConnectRequest) -> Result<()> {
-        let net = self.networks.find(name)?;
-        let container = self.find(&request.container)?;
-        let _operation = container.operation.lock().await;
-        let settings = request.endpoint_config.unwrap_or_default();
-        let mode = container.read().record.host_config.network_mode.clone();
-        if net.name == "host" && mode != "host" {
-            return Err(Error::invalid(
-                "cannot connect container to host network - container must be created in host network mode",
-            ));
-        }
-        if net.name == "none" {
-            return Err(Error::invalid(
-                "container cannot be connected to multiple networks with one of the networks in private (none) mode",
-            ));
-        }
-        if mode.starts_with("container:") || mode == "host" {
-            return Err(Error::invalid(
-                "container sharing network namespace with another container or host cannot be connected to any other \
-                 network",
-            ));
-        }
-        if container.read().record.networks.contains_key(&net.name) {
-            return Err(Error::forbidden(format!(
-                "endpoint with name {} already exists in network {}",
-                container.name(),
-                net.name
-            )));
-        }
-        super::endpoint::check_addresses(&net, &settings)?;
-        if container.read().state.is_alive() {
-            self.connect_live(&container, &net, &settings).await?;
-        }
-        let snapshot = {
-            let mut inner = container.read();
-            inner.record.networks.insert(net.name.clone(), settings);
-            inner.snapshot()
-        };
-        self.renew_names(&container);
-        self.save_container(&snapshot).await?;
-        self.network_event("connect", &net.id, &net.name, &container.id);
-        Ok(())
-    }
-
-    async fn connect_live(
-        self: &Arc<Self>,
-        container: &Arc<Container>,
-        net: &Arc<Net>,
-        settings: &EndpointSettings,
-    ) -> Result<()> {
-        let (pid, used) = {
-            let inner = container.read();
-            (inner.state.pid, inner.sandbox.endpoints.iter().map(|e| e.ifname.clone()).collect::<Vec<_>>())
-        };
-        let ifname = (0..).map(|n| format!("eth{n}")).find(|name| !used.contains(name)).unwrap_or_default();
-        let engine = Arc::clone(self);
-        let (net, settings) = (Arc::clone(net), settings.clone());
-        let endpoint = crate::blocking(move || {
-            let netns = namespace_of(pid)?;
-            engine.networks.connect(&netns, &net, &ifname, &settings, used.is_empty())
-        })
-        .await?;
-        let sandbox = {
-            let mut inner = container.read();
-            inner.sandbox.endpoints.push(endpoint);
-            inner.sandbox.clone()
-        };
-        self.save_sandbox(container);
-        self.refresh_names(&sandbox);
-        Ok(())
-    }
-
-    /// Tells a running container's name server which networks and links the container has now.
-    fn renew_names(&self, container: &Container) {
-        let (record, sandbox, alive) = {
-            let inner = container.read();
-            (inner.record.clone(), inner.sandbox.clone(), inner.state.is_alive())
-        };
-        if alive && let Err(error) = self.write_names(&record, &sandbox, self.resolv_conf(&record, &sandbox).upstream) {
-            tracing::error!("writing the names of container {}: {error}", container.id);
-        }
-    }
-
-    /// Disconnects a container from a network.
-    pub async fn network_disconnect(self: &Arc<Self>, name: &str, request: NetworkDisconnectRequest) -> Result<()> {
-        let net = self.networks.find(name)?;
-        let container = match self.find(&request.container) {
-            Err(error) if request.force && error.kind == ErrorKind::NotFound => {
-                return Err(Error::not_found(format!("endpoint {} not found", request.container)));
-            }
-            found => found?,
-        };
-        let _operation = container.operation.lock().await;
-        if container.read().record.host_config.network_mode == "host" {
-            return Err(Error::forbidden(
-                "container cannot be disconnected from host network or connected to host network",
-            ));
-        }
-        let endpoint = {
-            let mut inner = container.read();
-            if inner.record.networks.remove(&net.name).is_none() {
-                return Err(Error::internal(format!(
-                    "container {} is not connected to the network {}",
-                    container.id, net.name
-                )));
-            }
-            let position = inner.sandbox.endpoints.iter().position(|endpoint| endpoint.network_id == net.id);
-            position.map(|position| inner.sandbox.endpoints.remove(position))
-        };
-        if let Some(endpoint) = endpoint {
-            let engine = Arc::clone(self);
-            crate::blocking(move || {
-                let detached = engine.networks.mechanism.detach(&endpoint.endpoint_id).map_err(network_error);
-                engine.networks.forget(&endpoint);
-                engine.refresh_names(&super::sandbox::Sandbox { endpoints: vec![endpoint], ..Default::default() });
-                detached
-            })
-            .await?;
-            self.save_sandbox(&container);
-        }
-        self.renew_names(&container);
-        let snapshot = container.read().snapshot();
-        self.save_container(&snapshot).await?;
-        self.network_event("disconnect", &net.id, &net.name, &container.id);
-        Ok(())
-    }
-
     /// Removes every user-defined network that no container is on.
     pub async fn networks_prune(self: &Arc<Self>, filters: Filters) -> Result<NetworkPruneReport> {
         let until = filter::prune_until(&filters, &["label", "label!", "until"])?;
@@ -393,20 +264,4 @@ impl Engine {
             self.networks.forget(endpoint);
         }
     }
-
-    /// Writes a running container's sandbox for a daemon that comes back.
-    fn save_sandbox(&self, container: &Container) {
-        let sandbox = container.read().sandbox.clone();
-        let path = self.bundle(&container.id).join(crate::container::prepare::SANDBOX_NAME);
-        if let Err(error) = crate::container::prepare::write_json(&path, &sandbox) {
-            tracing::error!("storing the networks of container {}: {error}", container.id);
-        }
-    }
-}
-
-/// The network namespace of a running container.
-pub(crate) fn namespace_of(pid: i32) -> Result<Netns> {
-    let path = crate::container::start::namespace_path(pid, "net");
-    let file = std::fs::File::open(&path).map_err(|error| Error::io("open", path.display(), error))?;
-    Ok(Netns::adopt(file.into()))
 }

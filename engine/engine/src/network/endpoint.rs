@@ -15,6 +15,13 @@ use crate::host::random;
 /// Attempts at an endpoint ID whose interface's name is free: with ten thousand interfaces one in 26,000 is taken.
 const ID_ATTEMPTS_MAX: u32 = 8;
 
+/// Which of a container's default routes go through an interface.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct DefaultRoutes {
+    pub(crate) v4: bool,
+    pub(crate) v6: bool,
+}
+
 impl Networks {
     /// Makes an interface `ifname` in `netns` that is connected to `net`.
     pub(crate) fn connect(
@@ -23,7 +30,7 @@ impl Networks {
         net: &Net,
         ifname: &str,
         settings: &EndpointSettings,
-        default_route: bool,
+        routes: DefaultRoutes,
     ) -> Result<Endpoint> {
         let mac = mac(&settings.mac_address)?;
         let (internal, mtu) = {
@@ -33,7 +40,11 @@ impl Networks {
         let addresses = allocate(&mut net.read(), settings)?;
         let v4 = addresses.iter().find(|(address, _)| address.address().is_ipv4());
         let v6 = addresses.iter().find(|(address, _)| address.address().is_ipv6());
-        let gateway = default_route && !internal;
+        let (gateway_v4, gateway_v6) = if internal {
+            (None, None)
+        } else {
+            (v4.and_then(|(_, gateway)| ipv4(*gateway)), v6.and_then(|(_, gateway)| ipv6(*gateway)))
+        };
         let spec = EndpointSpec {
             endpoint_id: free_id(random::id, |ifname| Path::new("/sys/class/net").join(ifname).exists()),
             bridge: net.bridge(),
@@ -41,8 +52,8 @@ impl Networks {
             mac,
             ipv4: v4.map(|(address, _)| *address),
             ipv6: v6.map(|(address, _)| *address),
-            gateway_v4: v4.filter(|_| gateway).and_then(|(_, gateway)| ipv4(*gateway)),
-            gateway_v6: v6.filter(|_| gateway).and_then(|(_, gateway)| ipv6(*gateway)),
+            gateway_v4: gateway_v4.filter(|_| routes.v4),
+            gateway_v6: gateway_v6.filter(|_| routes.v6),
             mtu,
         };
         let info = self.mechanism.attach(netns, &spec).map_err(|error| {
@@ -57,9 +68,17 @@ impl Networks {
             mac: info.mac.map(|byte| format!("{byte:02x}")).join(":"),
             ipv4: spec.ipv4,
             ipv6: spec.ipv6,
-            gateway_v4: v4.filter(|_| !internal).and_then(|(_, gateway)| ipv4(*gateway)),
-            gateway_v6: v6.filter(|_| !internal).and_then(|(_, gateway)| ipv6(*gateway)),
+            gateway_v4,
+            gateway_v6,
+            priority: settings.gw_priority,
         })
+    }
+
+    /// Removes an endpoint's interface and gives its addresses back.
+    pub(crate) fn disconnect(&self, endpoint: &Endpoint) -> Result<()> {
+        let detached = self.mechanism.detach(&endpoint.endpoint_id).map_err(network_error);
+        self.forget(endpoint);
+        detached
     }
 
     /// Gives an endpoint's addresses back. The interface itself goes with the network namespace, or by `detach`.
@@ -82,8 +101,14 @@ impl Networks {
     }
 }
 
-/// Checks addresses a user asks for, as far as they can be without taking them.
-pub(crate) fn check_addresses(net: &Net, settings: &EndpointSettings) -> Result<()> {
+/// A name for a container's next interface.
+pub(crate) fn free_ifname(endpoints: &[Endpoint]) -> String {
+    let taken = |name: &String| endpoints.iter().any(|endpoint| endpoint.ifname == *name);
+    (0..).map(|n| format!("eth{n}")).find(|name| !taken(name)).unwrap_or_default()
+}
+
+/// Checks what a user asks for, as far as it can be without taking it.
+pub(crate) fn check_settings(net: &Net, settings: &EndpointSettings) -> Result<()> {
     let asked = settings.ipam_config.clone().unwrap_or_default();
     let inner = net.read();
     for text in [&asked.ipv4_address, &asked.ipv6_address] {

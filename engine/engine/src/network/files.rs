@@ -5,6 +5,8 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+use tare_docker_api::container::HostConfig;
 use tare_network::{hosts, resolv};
 
 use crate::error::{Error, Result};
@@ -41,6 +43,12 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).map_err(|error| Error::io("write", path.display(), error))
 }
 
+/// Tells a text from every other.
+pub(crate) fn fingerprint(text: &str) -> u64 {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.first_chunk().copied().map_or(0, u64::from_be_bytes)
+}
+
 /// resolv.conf of a container.
 pub(crate) fn resolv_conf(wanted: &resolv::Wanted) -> resolv::Rendered {
     let (path, text) = resolv::host_file(wanted.embedded);
@@ -52,16 +60,17 @@ pub(crate) fn host_resolv_conf() -> String {
     fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
 }
 
-/// hosts of a container in the host's network: the host's own and the extra names.
-pub(crate) fn host_hosts(extra: &[(IpAddr, String)]) -> String {
-    let mut text = fs::read_to_string("/etc/hosts").unwrap_or_default();
-    if !text.is_empty() && !text.ends_with('\n') {
-        text.push('\n');
-    }
-    for (address, name) in extra {
-        text.push_str(&format!("{address}\t{name}\n"));
-    }
-    text
+/// The host's own hosts file, for containers in its network.
+pub(crate) fn host_hosts() -> String {
+    fs::read_to_string("/etc/hosts").unwrap_or_default()
+}
+
+/// Whether a container has IPv6, at least on its loopback: the kernel has it, and the container's settings do not say
+/// otherwise.
+pub(crate) fn has_ipv6(host: &HostConfig) -> bool {
+    let off = |key: &str| host.sysctls.get(key).is_some_and(|value| value == "1");
+    let kernel = Path::new("/proc/sys/net/ipv6").exists();
+    kernel && !off("net.ipv6.conf.all.disable_ipv6") && !off("net.ipv6.conf.lo.disable_ipv6")
 }
 
 /// Points a link's line in a hosts file to a new address.

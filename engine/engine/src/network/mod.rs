@@ -1,8 +1,10 @@
 //! Networks as users see them: the predefined three, those they create, and containers' endpoints on them.
 //!
-//! [`endpoint`] joins a running container to a network, [`ports`] publishes its ports, [`create`] makes and removes
-//! networks, [`sandbox`] is what a running container has of all that, [`firewalls`] is about those of others.
+//! [`create`] makes and removes networks, [`connect`] connects containers to them, [`endpoint`] is the part of that which is
+//! an interface, [`ports`] publishes ports, [`sandbox`] is what a running container has of all that, [`files`] and
+//! [`names`] give it its names, [`firewalls`] is about those of others.
 
+pub(crate) mod connect;
 pub(crate) mod create;
 pub(crate) mod endpoint;
 pub(crate) mod files;
@@ -15,12 +17,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use tare_docker_api::network::{Ipam as IpamRecord, IpamConfig, Network as Record};
+use tare_docker_api::network::{EndpointSettings, Ipam as IpamRecord, IpamConfig, Network as Record};
 use tare_docker_api::time::Time;
 use tare_network::Cidr;
 use tare_network::{BridgeSpec, BridgeSubnet, Config, HostLock, Ipam, Network as Mechanism, Pools, Ports};
 use tare_state::{Change, Kind, Store};
 
+use self::sandbox::Way;
 use crate::config::EngineConfig;
 use crate::error::{Error, Result};
 use crate::host::random;
@@ -75,6 +78,13 @@ impl Net {
     /// One of the three every engine has.
     pub(crate) fn is_predefined(&self) -> bool {
         matches!(self.name.as_str(), "bridge" | "host" | "none")
+    }
+
+    /// What it can be for a container's default routes.
+    pub(crate) fn way(&self, settings: &EndpointSettings) -> Way<'_> {
+        let inner = self.read();
+        let out = |ipv6| !inner.record.internal && inner.pools.iter().any(|pool| pool.gateway().is_ipv6() == ipv6);
+        Way { priority: settings.gw_priority, v4: out(false), v6: out(true), network: &self.name }
     }
 
     /// The bridge's interface.

@@ -8,7 +8,7 @@ use tare_docker_api::go::List;
 use tare_network::{BoundPort, HostPort, PortError, PortMapping, PortRequest, Protocol, Target};
 
 use super::Networks;
-use super::sandbox::Endpoint;
+use super::sandbox::Sandbox;
 use crate::error::{Error, Result};
 
 /// Parses `80`, `80/tcp`, `53/udp`.
@@ -73,20 +73,20 @@ fn host_port(text: &str) -> Result<HostPort> {
 }
 
 impl Networks {
-    /// Binds host ports for a container's endpoint and makes the kernel forward them.
+    /// Binds host ports for a container and makes the kernel forward them to the endpoints that give its default routes. A
+    /// container without any has nothing published.
     pub(crate) fn publish(
         &self,
         owner: &str,
         name: &str,
-        endpoint: &Endpoint,
+        sandbox: &Sandbox,
         requests: &[PortRequest],
     ) -> Result<Vec<BoundPort>> {
-        if requests.is_empty() {
-            return Ok(Vec::new());
-        }
+        let (v4, v6) = sandbox.default_routes();
+        let Some(endpoint) = v4.or(v6).filter(|_| !requests.is_empty()) else { return Ok(Vec::new()) };
         let target = Target {
-            ipv4: endpoint.ipv4.and_then(|cidr| if let IpAddr::V4(ip) = cidr.address() { Some(ip) } else { None }),
-            ipv6: endpoint.ipv6.and_then(|cidr| if let IpAddr::V6(ip) = cidr.address() { Some(ip) } else { None }),
+            ipv4: v4.and_then(|v4| if let IpAddr::V4(ip) = v4.ipv4?.address() { Some(ip) } else { None }),
+            ipv6: v6.and_then(|v6| if let IpAddr::V6(ip) = v6.ipv6?.address() { Some(ip) } else { None }),
         };
         let failed = |what: String| {
             Error::internal(format!(

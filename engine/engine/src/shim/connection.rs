@@ -42,6 +42,8 @@ impl std::fmt::Display for CallError {
 pub(crate) struct Connection {
     /// The shim's process.
     pub(crate) pid: i32,
+    /// The protocol's version that it speaks.
+    pub(crate) version: u32,
     socket: AsyncFd<OwnedFd>,
     calls: Mutex<Calls>,
 }
@@ -56,11 +58,15 @@ struct Calls {
 impl Connection {
     /// Takes over a connected `SOCK_SEQPACKET` socket. The receiver yields the shim's events and ends when the
     /// connection does.
-    pub(crate) fn open(socket: OwnedFd, pid: i32) -> io::Result<(Arc<Self>, mpsc::UnboundedReceiver<Event>)> {
+    pub(crate) fn open(
+        socket: OwnedFd,
+        pid: i32,
+        version: u32,
+    ) -> io::Result<(Arc<Self>, mpsc::UnboundedReceiver<Event>)> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         #[expect(deprecated, reason = "an owned descriptor cannot be closed or replaced while it is registered")]
         let socket = AsyncFd::new(socket)?;
-        let connection = Arc::new(Self { pid, socket, calls: Mutex::default() });
+        let connection = Arc::new(Self { pid, version, socket, calls: Mutex::default() });
         // Unbounded, but the shim sends a handful of events in its life and bounds its own queue.
         let (sender, receiver) = mpsc::unbounded_channel();
         tokio::spawn(read(Arc::clone(&connection), sender));
