@@ -28,6 +28,8 @@ const PATH_BYTES: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Given {
     pub root: Option<OwnedFd>,
+    /// For bind mounts, by destination.
+    pub trees: Vec<(PathBuf, OwnedFd)>,
     pub netns: Option<OwnedFd>,
 }
 
@@ -204,6 +206,7 @@ impl Plan {
         let mounts = group.mount_sources();
         let created = tare_runtime::create(Launch {
             root: given.root,
+            trees: given.trees,
             netns: given.netns,
             stdio,
             cgroup: directory.as_ref().map_or(CgroupPlace::Born, |directory| CgroupPlace::Into(directory.as_fd())),

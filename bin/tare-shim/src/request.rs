@@ -1,6 +1,7 @@
 //! What a daemon can ask for.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use rustix::termios::{Winsize, tcsetwinsize};
 use tare_shim_protocol::{
@@ -27,6 +28,7 @@ struct Fds {
     held: Vec<(HeldSocket, OwnedFd)>,
     dns_udp: Option<OwnedFd>,
     dns_tcp: Option<OwnedFd>,
+    trees: Vec<(PathBuf, OwnedFd)>,
 }
 
 impl Fds {
@@ -43,6 +45,7 @@ impl Fds {
                 FdRole::Held(held) => sorted.held.push((held, fd)),
                 FdRole::DnsUdp => sorted.dns_udp = Some(fd),
                 FdRole::DnsTcp => sorted.dns_tcp = Some(fd),
+                FdRole::Mount { destination } => sorted.trees.push((destination, fd)),
             }
         }
         Ok(sorted)
@@ -130,7 +133,7 @@ impl Shim {
                 return Err(failure);
             }
         };
-        let given = Given { root: fds.root, netns: fds.netns };
+        let given = Given { root: fds.root, trees: fds.trees, netns: fds.netns };
         let Some(session) = self.sessions.first_mut() else { return Err(failure::state("no session")) };
         let started = launch(&request.bundle, given, place, &self.host, session)?;
         if let (Some(sockets), Some(directory)) = (names, &started.names) {

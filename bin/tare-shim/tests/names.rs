@@ -193,17 +193,13 @@ fn a_running_container_gets_a_server() {
     let settings = zone::Container { networks: vec!["n1".to_owned()], ..zone::Container::default() };
     zone::write_container(directory, &shim.id, &settings).unwrap();
     let serve = || Op::ServeNames(ServeNames { directory: directory.to_owned() });
-    assert!(shim.failure(serve(), Vec::new()).message.contains("descriptors are missing"));
+    assert!(shim.daemon.failure(serve(), Vec::new()).message.contains("descriptors are missing"));
     let mut container = Container { shim, netns };
     for _ in 0..2 {
         let inside = Netns::adopt(container.netns.try_clone().unwrap());
         let sockets = DnsSockets::open(&inside).unwrap();
-        let fds = vec![
-            (FdRole::DnsUdp, sockets.udp),
-            (FdRole::DnsTcp, sockets.tcp),
-            (FdRole::NetNs, inside.into_fd()),
-        ];
-        container.shim.ok(serve(), fds);
+        let fds = vec![(FdRole::DnsUdp, sockets.udp), (FdRole::DnsTcp, sockets.tcp), (FdRole::NetNs, inside.into_fd())];
+        container.shim.daemon.ok(serve(), fds);
         assert_eq!(container.ask("web"), "NoError 172.18.0.2");
         let mut client = container.connect();
         client.write_all(&framed(&query("web", 5))).unwrap();

@@ -42,6 +42,10 @@ impl Engine {
         for container in self.all_containers() {
             self.settle_run(&container).await;
         }
+        // All are known by now, and so are their names.
+        for container in self.all_containers() {
+            self.finish_connecting(&container).await;
+        }
         let engine = Arc::clone(self);
         crate::blocking(move || {
             engine.sweep();
@@ -147,7 +151,6 @@ impl Engine {
         }
         self.networks.ports.reserve(&container.id, &sandbox.mappings);
         let frozen = self.is_frozen(container).await;
-        let needs_server = sandbox.needs_names() && !sandbox.names;
         self.restore_execs(container, bundle, Some(&connection)).await;
         {
             let mut inner = container.read();
@@ -161,10 +164,6 @@ impl Engine {
         container.announce(|progress| progress.running = true);
         self.start_health(container);
         tokio::spawn(supervise::run(Arc::clone(self), Arc::clone(container), connection, events));
-        if needs_server {
-            // The daemon before this one died while it was connecting the container to its first such network.
-            self.renew_names(container).await;
-        }
         Ok(())
     }
 

@@ -33,6 +33,12 @@ pub enum FdRole {
     DnsUdp,
     /// Listening TCP socket of the embedded DNS server, made inside the container's network namespace.
     DnsTcp,
+    /// A detached mount (open_tree(2)) for the specification's bind mount at a destination, in place of its source. Since
+    /// version 2.
+    Mount {
+        /// The destination as the specification has it.
+        destination: PathBuf,
+    },
 }
 
 /// A published port's socket.
@@ -62,7 +68,7 @@ pub enum Protocol {
 #[serde(rename_all = "snake_case")]
 pub enum Op {
     /// Become the shim of a container and start it. Answered when its process has been executed, or has failed to.
-    /// Descriptors: at most one `Root`, at most one `NetNs`, any number of `Held`, one `DnsUdp` and `DnsTcp`.
+    /// Descriptors: at most one `Root`, at most one `NetNs`, any number of `Held` and `Mount`, one `DnsUdp` and `DnsTcp`.
     Launch(Launch),
     /// Attach a client (descriptor `Client`) to the container's standard streams. Allowed before `Launch`: such
     /// clients see everything from the first byte.

@@ -1,5 +1,5 @@
-//! A container's files as `cp` and `export` see them: its root file system without what the kernel and the container
-//! mounted over it, and for `cp` with its volumes in their places.
+//! A container's files as others see them: for `cp` and `export` its root file system without what the kernel and the
+//! container mounted over it, and for `cp` with its volumes in their places; its shared memory for those it shares it with.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, mkdirat};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change, move_mount, open_tree};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -16,6 +16,9 @@ use tare_sys::process::namespace;
 
 use crate::rootdir::RootDir;
 use crate::{Error, Result};
+
+/// Where POSIX shared memory is.
+const SHARED_MEMORY: &str = "/dev/shm";
 
 /// Something that lies over a place of the root file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +31,29 @@ pub struct Covering {
 
 /// The root file system of a process, detached, without anything that is mounted in it.
 pub fn root_of_process(pid: i32) -> Result<OwnedFd> {
+    in_mounts_of(pid, |path| {
+        // Joining made the namespace's root this thread's.
+        open_tree(CWD, "/", OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
+            .map_err(Error::io("open_tree", path))
+    })
+}
+
+/// The shared memory of a process, which is what is mounted on its `/dev/shm`, detached: files in it are seen on both
+/// sides, and it lasts as long as either has it.
+pub fn shared_memory_of_process(pid: i32) -> Result<OwnedFd> {
+    in_mounts_of(pid, |path| {
+        // The process may have put anything in its place; links would be followed as that wants.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let directory = openat2(CWD, SHARED_MEMORY, flags, Mode::empty(), resolve)
+            .map_err(Error::io("open", Path::new(SHARED_MEMORY)))?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        open_tree(directory, "", flags).map_err(Error::io("open_tree", path))
+    })
+}
+
+/// Runs `work` with the mounts of a process, on a thread of its own.
+fn in_mounts_of<T: Send>(pid: i32, work: impl FnOnce(&Path) -> Result<T> + Send) -> Result<T> {
     let path = PathBuf::from(format!("/proc/{pid}/ns/mnt"));
     let mounts = File::open(&path).map_err(Error::io("open", &path))?;
     on_thread(|| {
@@ -35,9 +61,7 @@ pub fn root_of_process(pid: i32) -> Result<OwnedFd> {
         // gives this thread its own.
         tare_sys::thread::unshare(namespace::MOUNT).map_err(Error::io("unshare", "mount namespace"))?;
         move_into_link_name_space(mounts.as_fd(), Some(LinkNameSpaceType::Mount)).map_err(Error::io("setns", &path))?;
-        // Joining made the namespace's root this thread's.
-        open_tree(CWD, "/", OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
-            .map_err(Error::io("open_tree", &path))
+        work(&path)
     })
 }
 

@@ -31,6 +31,8 @@ pub struct Launch<'a> {
     /// A detached mount (fsmount(2), open_tree(2)) that becomes `/`; `None`: the specification's root directory, with
     /// what is mounted below it.
     pub root: Option<OwnedFd>,
+    /// Detached mounts (open_tree(2)), in place of the sources of the specification's bind mounts at these destinations.
+    pub trees: Vec<(PathBuf, OwnedFd)>,
     /// A network namespace, in place of the specification's.
     pub netns: Option<OwnedFd>,
     /// Standard input, output and error.
@@ -58,6 +60,7 @@ impl<'a> Launch<'a> {
             bundle,
             spec,
             root: None,
+            trees: Vec::new(),
             netns: None,
             stdio: Stdio::Inherit,
             cgroup: CgroupPlace::None,
@@ -152,7 +155,7 @@ pub fn create(launch: Launch<'_>) -> Result<Created> {
     let user = user(process, || Ok(root.0.as_fd()))?;
     let limits = limits(plan.namespaces.create & namespace::USER != 0, launch.keep_keyring)?;
     let process = ProcessPlan::new(launch.id, process, &user, spec.linux.as_ref(), &limits)?;
-    let prepared = Prepared::new(&plan, root, launch.netns, launch.cgroup_mounts, spec)?;
+    let prepared = Prepared::new(&plan, root, launch.trees, launch.netns, launch.cgroup_mounts, spec)?;
 
     let floor = floor(&launch.preserve_fds)?;
     let preserve = all_above(launch.preserve_fds, floor)?;

@@ -18,7 +18,7 @@ use crate::child::mounts::{apply, open_cgroup, open_source};
 use crate::error::{Error, Result};
 use crate::launch::CgroupPlace;
 use crate::plan::mounts::{IdMap, Parameter, c_string};
-use crate::plan::{MountKind, MountPlan, Plan};
+use crate::plan::{MountKind, MountPlan, Plan, RootPath};
 use crate::step::Step;
 use crate::userns;
 
@@ -92,11 +92,19 @@ impl Prepared {
     pub(crate) fn new(
         plan: &Plan,
         root: (OwnedFd, CString),
+        mut trees: Vec<(PathBuf, OwnedFd)>,
         network: Option<OwnedFd>,
         cgroups: Option<&MountSources>,
         spec: &Spec,
     ) -> Result<Self> {
-        let mounts = plan.mounts.iter().map(|mount| prepare(plan, mount, cgroups, spec)).collect::<Result<Vec<_>>>()?;
+        let all = plan.mounts.iter().map(|mount| match take(&mut trees, mount)? {
+            Some(tree) => given(mount, tree),
+            None => prepare(plan, mount, cgroups, spec),
+        });
+        let mounts = all.collect::<Result<Vec<_>>>()?;
+        if let Some((destination, _)) = trees.first() {
+            return Err(Error::invalid(format!("mount `{}`: given, but not specified", destination.display())));
+        }
         let joins = joins(plan, network)?;
         let mode = Parameter { key: c"mode".to_owned(), value: Some(c"755".to_owned()) };
         let (root, root_place) = root;
@@ -117,6 +125,26 @@ impl Prepared {
         let others = self.joins.iter().chain([&self.root]);
         of_mounts.chain(others.map(AsRawFd::as_raw_fd))
     }
+}
+
+/// The given tree for a bind mount, if there is one.
+fn take(trees: &mut Vec<(PathBuf, OwnedFd)>, mount: &MountPlan) -> Result<Option<OwnedFd>> {
+    if !matches!(mount.kind, MountKind::Bind { .. }) {
+        return Ok(None);
+    }
+    for index in 0..trees.len() {
+        if trees.get(index).map(|(destination, _)| RootPath::new(destination)).transpose()?.as_ref()
+            == Some(&mount.target)
+        {
+            return Ok(Some(trees.swap_remove(index).1));
+        }
+    }
+    Ok(None)
+}
+
+fn given(mount: &MountPlan, tree: OwnedFd) -> Result<PreparedMount> {
+    apply(&tree, mount).map_err(|errno| Error::os(Step::Attributes.text(), &mount.target, errno))?;
+    Ok(PreparedMount { made: OnceCell::from(tree), cgroups: Cgroups::None })
 }
 
 /// The child makes its mounts itself, in their order, as they are then listed. In a user namespace it may not reach all

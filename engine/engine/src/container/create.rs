@@ -202,28 +202,7 @@ impl Engine {
             host.cap_drop = normalise(&host.cap_drop);
         }
         security::default_paths(host, self.facts.cpus);
-    }
-
-    /// Modes that name other containers are checked early; whether those run matters at start.
-    fn check_modes(&self, host: &HostConfig) -> Result<()> {
-        for (mode, what) in [
-            (&host.network_mode, "network namespace"),
-            (&host.pid_mode, "PID namespace"),
-            (&host.ipc_mode, "IPC namespace"),
-        ] {
-            let Some(other) = mode.strip_prefix("container:").filter(|_| what != "network namespace") else { continue };
-            // Not 404, which clients take for a missing image.
-            let other = self.find(other).map_err(|error| Error::invalid(error.message))?;
-            let shared = other.read().record.host_config.ipc_mode.clone();
-            if what == "IPC namespace" && matches!(shared.as_str(), "private" | "none") {
-                return Err(Error::invalid(format!(
-                    "failed to join IPC namespace: container {}: non-shareable IPC (hint: use IpcMode:shareable for \
-                     the donor container)",
-                    other.id
-                )));
-            }
-        }
-        security::options(host, &self.facts).map(|_| ())
+        self.name_modes_by_id(host);
     }
 
     /// Undoes a creation that failed.

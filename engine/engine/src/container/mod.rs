@@ -14,6 +14,7 @@ pub(crate) mod links;
 pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod merge;
+pub(crate) mod modes;
 pub(crate) mod mounts;
 pub(crate) mod names;
 pub(crate) mod prepare;

@@ -7,8 +7,9 @@ use tare_docker_api::network::EndpointSettings;
 use tare_shim_protocol::{CONFIG_NAME, FdRole, HeldSocket, Protocol, SPEC_NAME, ShimConfig};
 
 use super::Container;
+use super::modes::Places;
 use super::record::Record;
-use super::start::{Fds, namespace_path};
+use super::start::Fds;
 use crate::Engine;
 use crate::error::{Error, Result};
 use crate::host::random;
@@ -16,7 +17,7 @@ use crate::network::Net;
 use crate::network::endpoint::{DefaultRoutes, free_ifname};
 use crate::network::files::{self, Files};
 use crate::network::sandbox::{Sandbox, default_routes};
-use crate::spec::{self, Inputs, Place};
+use crate::spec::{self, Inputs};
 
 /// A container about to be launched.
 #[derive(Debug)]
@@ -72,56 +73,6 @@ impl Engine {
         }
     }
 
-    /// Which namespaces are shared with whom.
-    fn places(&self, record: &Record) -> Result<Places> {
-        let host = &record.host_config;
-        let place = |mode: &str, namespace: &str| -> Result<Place> {
-            match mode {
-                "host" => Ok(Place::Host),
-                mode => match mode.strip_prefix("container:") {
-                    None => Ok(Place::Own),
-                    Some(other) => Ok(Place::Join(namespace_path(self.namespace_owner(other, namespace)?, namespace))),
-                },
-            }
-        };
-        let joined = host.network_mode.strip_prefix("container:").is_some();
-        let uts = match host.uts_mode.as_str() {
-            // A container in another's network shares its hostname, as the names in it do.
-            "" if joined => place(&host.network_mode, "uts")?,
-            mode => place(mode, "uts")?,
-        };
-        Ok(Places {
-            pid: place(&host.pid_mode, "pid")?,
-            ipc: place(&host.ipc_mode, "ipc")?,
-            uts,
-            network: place(&host.network_mode, "net")?,
-        })
-    }
-
-    /// The init of a running container whose namespace is to be joined.
-    fn namespace_owner(&self, reference: &str, namespace: &str) -> Result<i32> {
-        let words = match namespace {
-            "net" | "uts" => "network",
-            "pid" => "PID",
-            _ => "IPC",
-        };
-        let other = self
-            .find(reference)
-            .map_err(|error| Error::internal(format!("joining {words} namespace of container: {error}")))?;
-        let inner = other.read();
-        if !inner.state.is_alive() {
-            if words != "network" {
-                let error = Error::not_running(&other.id).message;
-                return Err(Error::internal(format!("failed to join {words} namespace: {error}")));
-            }
-            return Err(Error::conflict(format!(
-                "cannot join {words} namespace of a non running container: container {reference} is {}",
-                inner.state.status.word()
-            )));
-        }
-        Ok(inner.state.pid)
-    }
-
     fn prepare_rest(
         &self,
         record: &Record,
@@ -132,6 +83,7 @@ impl Engine {
         let mut fds = self.prepare_network(record, sandbox)?;
         let names = Files::in_directory(&self.container_directory(&record.id));
         let shared_files = self.prepare_files(record, &names, sandbox, links)?;
+        fds.extend(self.shared_memory(record)?);
         self.check_mount_sources(record)?;
         let found = Record { mounts: self.hold_sources(record, &record.id)?, ..record.clone() };
         let spec = spec::build(&Inputs {
@@ -145,7 +97,6 @@ impl Engine {
             files: shared_files,
             link_env: if self.config.legacy_link_env { links.env.clone() } else { Vec::new() },
             cgroup: self.cgroup_path(record),
-            shm: None,
             init: self.init_program(record)?,
         })?;
         let bundle = self.bundle(&record.id);
@@ -260,15 +211,6 @@ impl Engine {
         write_json(&bundle.join(RECORD_NAME), record)?;
         write_json(&bundle.join(SANDBOX_NAME), sandbox)
     }
-}
-
-/// Namespaces by who has them.
-#[derive(Debug)]
-pub(crate) struct Places {
-    pid: Place,
-    ipc: Place,
-    uts: Place,
-    network: Place,
 }
 
 /// Writes a value as JSON, whole or not at all: the daemon may die, and the next one has to read it.

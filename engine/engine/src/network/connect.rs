@@ -172,7 +172,7 @@ impl Engine {
 
     /// Tells a running container's name server which networks and links the container has now. One that did not need a
     /// name server until now gets one.
-    pub(crate) async fn renew_names(self: &Arc<Self>, container: &Container) {
+    async fn renew_names(self: &Arc<Self>, container: &Container) {
         let (record, sandbox, alive) = {
             let inner = container.read();
             (inner.record.clone(), inner.sandbox.clone(), inner.state.is_alive())
@@ -188,6 +188,17 @@ impl Engine {
             && let Err(error) = self.begin_names(container, &record, &rendered.text).await
         {
             tracing::error!("starting a name server for container {}: {error}", container.id);
+        }
+    }
+
+    /// Goes on where the daemon before this one died while it was connecting a container to its first network with names.
+    pub(crate) async fn finish_connecting(self: &Arc<Self>, container: &Container) {
+        let is_missing = {
+            let inner = container.read();
+            inner.sandbox.needs_names() && !inner.sandbox.names
+        };
+        if is_missing {
+            self.renew_names(container).await;
         }
     }
 

@@ -45,8 +45,6 @@ pub(crate) struct Inputs<'a> {
     pub(crate) link_env: Vec<String>,
     /// Path of the cgroup below each hierarchy's root.
     pub(crate) cgroup: String,
-    /// `/dev/shm` shared with others, by path.
-    pub(crate) shm: Option<PathBuf>,
     /// The init to run as PID 1, on the host.
     pub(crate) init: Option<PathBuf>,
 }

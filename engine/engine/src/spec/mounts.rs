@@ -8,6 +8,9 @@ use super::{INIT_PATH, Inputs, Place, security};
 use crate::container::record::{self, MountKind, Record};
 use crate::error::Result;
 
+/// Where shared memory is.
+pub(crate) const SHM: &str = "/dev/shm";
+
 /// Docker's default mounts, then the engine's files, then the user's by depth of their destination.
 pub(crate) fn all(inputs: &Inputs<'_>) -> Result<Vec<Mount>> {
     let record = inputs.record;
@@ -91,17 +94,17 @@ fn defaults(inputs: &Inputs<'_>) -> Vec<Mount> {
     mounts
 }
 
+/// Shared memory belongs to the IPC namespace, as far as the kernel has that in files.
 fn shm(inputs: &Inputs<'_>) -> Option<Mount> {
     let host = &inputs.record.host_config;
-    if host.ipc_mode == "none" {
-        return None;
-    }
-    let shared: Option<PathBuf> = if inputs.ipc == Place::Host { Some("/dev/shm".into()) } else { inputs.shm.clone() };
-    Some(match shared {
-        Some(path) => Mount { source: path, ..mount("/dev/shm", "bind", "", &["rbind", "nosuid", "noexec", "nodev"]) },
-        None => {
+    Some(match inputs.ipc {
+        _ if host.ipc_mode == "none" => return None,
+        Place::Host => mount(SHM, "bind", SHM, &["rbind"]),
+        // The other's comes with the launch.
+        Place::Join(_) => mount(SHM, "bind", SHM, &["bind"]),
+        Place::Own => {
             let size = format!("size={}", host.shm_size);
-            mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size])
+            mount(SHM, "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size])
         }
     })
 }
