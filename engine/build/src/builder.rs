@@ -1,9 +1,8 @@
-//! Stages and steps, and the cache between them.
+//! Stages and their steps.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
 use tare_distribution::{BuildHold, Commit};
 use tare_docker_api::auth::AuthConfig;
 use tare_docker_api::stream::JsonMessage;
@@ -15,6 +14,7 @@ use tare_reference::{Digest, Reference};
 use tokio::sync::mpsc;
 
 use crate::arguments::Arguments;
+use crate::cache::Cache;
 use crate::context::{Context, receive};
 use crate::options::Checked;
 use crate::output::{Failure, Output};
@@ -40,6 +40,7 @@ pub(crate) struct Builder {
     pub(crate) context: Context,
     pub(crate) output: Output,
     pub(crate) escape: char,
+    pub(crate) cache: Cache,
     hold: BuildHold,
     done: Vec<Done>,
 }
@@ -55,7 +56,8 @@ pub(crate) async fn build(
     let file = std::mem::replace(&mut context.dockerfile, Dockerfile::empty());
     let hold = engine.distribution().hold_steps();
     let escape = file.escape;
-    let mut builder = Builder { engine, options, context, output, escape, hold, done: Vec::new() };
+    let cache = Cache::of(&engine, &options);
+    let mut builder = Builder { engine, options, context, output, escape, cache, hold, done: Vec::new() };
     let stages = builder.stages(&file)?;
     builder.all(&file, stages).await
 }
@@ -259,26 +261,9 @@ impl Builder {
         }
     }
 
-    /// What stands for a step: the image below, the instruction with all it brings, and what it makes of the configuration.
-    pub(crate) fn key(&self, state: &State, words: &[String]) -> Result<String> {
-        let parts = serde_json::to_vec(&(&state.id, words, &state.config, &state.author));
-        let parts = parts.map_err(|error| Error::internal(error.to_string()))?;
-        Ok(Sha256::digest(parts).iter().map(|byte| format!("{byte:02x}")).collect())
-    }
-
-    /// Takes the image that an earlier build made of the same, if there is one.
-    pub(crate) async fn cached(&self, state: &mut State, key: &str) -> Result<bool> {
-        if self.options.given.no_cache || state.cache_missed {
-            return Ok(false);
-        }
-        let Some(target) = self.engine.image_store().find_step(key) else {
-            state.cache_missed = true;
-            return Ok(false);
-        };
-        self.hold.hold(&target.digest);
-        self.output.say(" ---> Using cache\n").await;
-        self.advance(state, &target.digest)?;
-        Ok(true)
+    /// Keeps an image from being removed while this build needs it.
+    pub(crate) fn hold(&self, image: &Digest) {
+        self.hold.hold(image);
     }
 
     /// Makes the step's image; `upper` has what changed in the file system.
@@ -303,7 +288,8 @@ impl Builder {
         self.advance(state, &id)
     }
 
-    fn advance(&self, state: &mut State, id: &Digest) -> Result<()> {
+    /// Goes on from a step's image.
+    pub(crate) fn advance(&self, state: &mut State, id: &Digest) -> Result<()> {
         let image = self.local(id.as_str(), None)?;
         state.image = Some(Arc::clone(image.content()));
         state.id = id.to_string();

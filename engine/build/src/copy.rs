@@ -59,7 +59,7 @@ impl Builder {
         let flags = format!("{}{}", flag("chown", &chown), flag("chmod", &chmod));
         let words = state.note(&format!("{name} {flags}{} in {destination} ", sources::hash(&found)), true);
         let key = self.key(state, &words)?;
-        if self.cached(state, &key).await? {
+        if self.cached(state, &words, &key).await? {
             return Ok(());
         }
         let target = Target {
@@ -81,7 +81,7 @@ impl Builder {
         state.config.working_dir = clean(&absolute(&state.config.working_dir, &path));
         let words = state.note(&format!("WORKDIR {}", state.config.working_dir), true);
         let key = self.key(state, &words)?;
-        if self.cached(state, &key).await? {
+        if self.cached(state, &words, &key).await? {
             return Ok(());
         }
         let wanted = state.config.working_dir.clone();

@@ -4,7 +4,7 @@
 //! * [`options`]: what a caller says
 //! * `context`: the files that are built from, received and kept below one directory
 //! * `arguments`: `ARG` and who may see it
-//! * `builder`: stages and steps, the cache; `stage`: what a stage is at one moment
+//! * `builder`: stages and steps; `stage`: what a stage is at one moment; `cache`: steps that were made before
 //! * `metadata`, `run`, `copy`: the instructions; `sources`, `place`, `owner`: files on their way into an image
 //! * `output`: what the caller reads
 //!
@@ -15,6 +15,7 @@
 
 mod arguments;
 mod builder;
+mod cache;
 mod context;
 mod copy;
 mod metadata;

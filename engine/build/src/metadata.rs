@@ -16,7 +16,7 @@ impl Builder {
         let note = self.apply(state, kind).await?;
         let words = state.note(&note, false);
         let key = self.key(state, &words)?;
-        if self.cached(state, &key).await? {
+        if self.cached(state, &words, &key).await? {
             return Ok(());
         }
         self.commit(state, &words, key, None).await

@@ -24,6 +24,8 @@ pub struct Options {
     pub quiet: bool,
     /// Follow every instruction again.
     pub no_cache: bool,
+    /// Images whose steps need not be followed again; if there are any, no other steps are taken from the cache.
+    pub cache_from: Vec<String>,
     /// Ask the registry for newer images.
     pub pull: bool,
     /// Remove a step's container after success.

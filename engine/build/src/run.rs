@@ -39,7 +39,7 @@ impl Builder {
             words = std::iter::once(format!("|{}", counting.len())).chain(counting).chain(words).collect();
         }
         let key = self.key(state, &words)?;
-        if self.cached(state, &key).await? {
+        if self.cached(state, &words, &key).await? {
             return Ok(());
         }
         if state.image.is_none() {

@@ -41,7 +41,7 @@ pub use inspect::Inspected;
 pub use load::Loaded;
 pub use pull::Pulled;
 pub use remove::{Pruned, Removal, Use};
-pub use steps::BuildHold;
+pub use steps::{BuildHold, Taken};
 pub use transfer::BodyReader;
 
 /// Takes progress messages. Called from several threads, never for long.

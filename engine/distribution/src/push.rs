@@ -99,13 +99,7 @@ impl Distribution {
     /// The whole index if all of it is here, else the one manifest that is.
     fn push_plan(&self, name: &Reference, target: &Descriptor, platform: Option<&Platform>) -> Result<Plan> {
         let manifests = self.store.manifests(target)?;
-        let complete = |m: &tare_images::PlatformManifest| {
-            m.content.as_ref().is_some_and(|content| {
-                let blobs = std::iter::once(&content.manifest.config).chain(&content.manifest.layers);
-                blobs.into_iter().all(|blob| self.store.has_blob(&blob.digest))
-            })
-        };
-        let whole = manifests.iter().all(complete);
+        let whole = manifests.iter().all(|manifest| self.store.is_complete(manifest));
         let (target, chosen, instead_of) = if !media::is_index(&target.media_type) || whole && platform.is_none() {
             (target.clone(), manifests.iter().collect::<Vec<_>>(), None)
         } else {
@@ -123,7 +117,7 @@ impl Distribution {
         let mut blobs: Vec<Descriptor> = Vec::new();
         let mut documents = Vec::new();
         for manifest in chosen {
-            if !complete(manifest) {
+            if !self.store.is_complete(manifest) {
                 return Err(Error::NotFound(format!("{}: content of the image is missing", name.familiar())));
             }
             let Some(content) = &manifest.content else { continue };

@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tare_docker_api::image::DeleteItem;
-use tare_images::{Image, Step};
+use tare_images::oci::{Config, ImageConfig};
+use tare_images::{Image, ImageContent, Step};
 use tare_reference::Digest;
 
 use crate::create::{Commit, assemble, write_image};
@@ -44,6 +45,19 @@ impl Drop for BuildHold {
     }
 }
 
+/// A step that is part of an image's history.
+#[derive(Debug)]
+pub struct Taken {
+    /// The image.
+    pub from: Arc<ImageContent>,
+    /// The image that the step was made on: the beginning of [`Self::from`]. `None` where the step is its first.
+    pub below: Option<Arc<ImageContent>>,
+    /// The ID of that.
+    pub parent: Option<Digest>,
+    /// What the step makes of the configuration.
+    pub config: Config,
+}
+
 impl Distribution {
     /// Begins to hold the steps of a build.
     pub fn hold_steps(&self) -> BuildHold {
@@ -60,6 +74,29 @@ impl Distribution {
             let parent = commit.parent.as_ref().map(|parent| parent.descriptor.digest.clone());
             let (image, layers) = assemble(&store, commit)?;
             let target = write_image(&store, &image, layers)?;
+            store.keep_step(&key, &target, parent.as_ref())?;
+            Ok(target.digest)
+        })
+        .await
+    }
+
+    /// Makes a step's image of the beginning of another's history and layers; of all of it, that is the other image.
+    pub async fn take_step(&self, taken: Taken, key: String) -> Result<Digest> {
+        let store = self.store.clone();
+        blocking(move || {
+            let _lease = store.lease();
+            let Taken { from, below, parent, config } = taken;
+            let (steps, layers) = below.map_or((0, 0), |b| (b.config.history.len(), b.config.rootfs.diff_ids.len()));
+            let target = match from.config.history.get(steps) {
+                Some(step) if steps + 1 < from.config.history.len() => {
+                    let layers = layers + usize::from(!step.empty_layer);
+                    let mut image = ImageConfig { created: step.created.clone(), config, ..from.config.clone() };
+                    image.history.truncate(steps + 1);
+                    image.rootfs.diff_ids.truncate(layers);
+                    write_image(&store, &image, from.manifest.layers.iter().take(layers).cloned().collect())?
+                }
+                _ => from.descriptor.clone(),
+            };
             store.keep_step(&key, &target, parent.as_ref())?;
             Ok(target.digest)
         })

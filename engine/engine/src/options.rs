@@ -148,3 +148,12 @@ pub struct Credentials {
     /// The registry the credentials are for, as the client names it.
     pub server_address: String,
 }
+
+/// What a list of images tells beside what it always does.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ImageDetails {
+    /// Counts what each image has in common with others.
+    pub shared_size: bool,
+    /// The manifests behind each image, for every platform.
+    pub manifests: bool,
+}

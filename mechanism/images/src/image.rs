@@ -155,6 +155,14 @@ impl ImageStore {
         Ok(self.flatten(target)?.into_iter().map(describe).collect())
     }
 
+    /// Whether all of a manifest's content is here.
+    pub fn is_complete(&self, manifest: &PlatformManifest) -> bool {
+        manifest.content.as_ref().is_some_and(|content| {
+            let blobs = std::iter::once(&content.manifest.config).chain(&content.manifest.layers);
+            blobs.into_iter().all(|blob| self.has_blob(&blob.digest))
+        })
+    }
+
     /// How the image was built, newest step first.
     pub fn history(&self, image: &Image) -> Vec<HistoryEntry> {
         let mut layers = image.diff_ids().iter();

@@ -10,6 +10,7 @@ use tare_testkit::{Client, Console, Output, eventually, with_both_clients};
 with_both_clients!(
     stages_files_and_settings,
     the_cache,
+    a_cache_from_elsewhere,
     arguments,
     failures_say_why,
     what_is_ignored_and_what_is_outside,
@@ -118,6 +119,43 @@ fn the_cache(c: &Console) {
     let anew = c.ok("build --no-cache context");
     assert_eq!(hits(&anew), 0, "{anew}");
     assert_ne!(built(&anew), built(&first));
+    nothing_left(c);
+}
+
+/// What a registry's image was made of need not be made again, though no step of it was made here.
+fn a_cache_from_elsewhere(c: &Console) {
+    let dockerfile = "FROM busybox:1.29\n\
+        ENV A=1\n\
+        RUN date +%N >/made\n\
+        COPY a.txt /\n\
+        WORKDIR /deep\n\
+        RUN true\n\
+        CMD [\"cat\", \"/made\"]\n";
+    context(c, &[("Dockerfile", dockerfile), ("a.txt", "a")]);
+    c.ok("build -t first context");
+    let id = c.ok("inspect --format {{.Id}} first");
+    let made = c.ok("run --rm first");
+    c.ok(&format!("save -o {} first", c.path("first.tar").display()));
+    c.ok("rmi first");
+    assert!(!c.ok("build --cache-from nothing:here -t other context").contains("Using cache"));
+    c.ok("rmi other");
+    c.ok(&format!("load -i {}", c.path("first.tar").display()));
+    let used = |said: &str| said.matches(" ---> Using cache").count();
+    // Names that mean nothing are no mistake: the first of all builds has none.
+    let said = c.ok("build --cache-from nothing:here --cache-from first -t second context");
+    assert_eq!(used(&said), 6, "{said}");
+    assert_eq!(c.ok("inspect --format {{.Id}} second"), id);
+    // Other content is copied again, and what comes after it is done again.
+    context(c, &[("a.txt", "b")]);
+    let said = c.ok("build --cache-from first -t third context");
+    assert_eq!(used(&said), 2, "{said}");
+    assert_eq!(c.ok("run --rm third"), made);
+    assert_eq!(c.ok("run --rm third cat /a.txt"), "b");
+    // Steps that were made here count where they lead to the image that is named, and only there.
+    let said = c.ok("build --cache-from first -t third context");
+    assert_eq!(used(&said), 2, "{said}");
+    let said = c.ok("build --cache-from third -t third context");
+    assert_eq!(used(&said), 6, "{said}");
     nothing_left(c);
 }
 

@@ -3,7 +3,15 @@
 use tare_testkit::http::free_port;
 use tare_testkit::{Console, with_both_clients};
 
-with_both_clients!(port_filters, tmpfs_mounts, shared_sizes, renamed_links, early_mistakes, sizes_without_a_terminal);
+with_both_clients!(
+    port_filters,
+    tmpfs_mounts,
+    shared_sizes,
+    manifests,
+    renamed_links,
+    early_mistakes,
+    sizes_without_a_terminal,
+);
 
 fn port_filters(c: &Console) {
     let port = free_port();
@@ -36,6 +44,27 @@ fn shared_sizes(c: &Console) {
     assert!(!body.contains("\"SharedSize\":0") && body.contains("\"SharedSize\":-1"), "{body}");
     let tagged = c.ok("inspect --type image --format {{.Metadata.LastTagTime}} own/app");
     assert!(!tagged.starts_with("0001"), "{tagged}");
+}
+
+/// What `image ls --tree` and newer clients' lists are made of.
+fn manifests(c: &Console) {
+    let id = c.ok("run -d busybox:1.29 sleep 1000");
+    let (_, body) = c.request("GET /images/json?manifests=1", "", "");
+    let list: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    let (_, body) = c.request("GET /images/busybox:1.29/json?manifests=1", "", "");
+    let inspected: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(list[0]["Manifests"], inspected["Manifests"], "{body}");
+    let manifests = inspected["Manifests"].as_array().expect("manifests");
+    let own = manifests.iter().find(|manifest| manifest["Available"] == true).expect("one that is here");
+    assert_eq!((&own["Kind"], &own["ID"]), (&"image".into(), &own["Descriptor"]["digest"]), "{body}");
+    assert_eq!(own["ImageData"]["Containers"], serde_json::json!([id]), "{body}");
+    assert_eq!(own["ImageData"]["Platform"]["os"], "linux", "{body}");
+    let size = |value: &serde_json::Value| value.as_i64().filter(|size| *size > 0).expect("a size");
+    assert_eq!(
+        size(&own["Size"]["Content"]) + size(&own["ImageData"]["Size"]["Unpacked"]),
+        size(&own["Size"]["Total"])
+    );
+    assert!(!c.request("GET /images/json", "", "").1.contains("Manifests"));
 }
 
 fn renamed_links(c: &Console) {

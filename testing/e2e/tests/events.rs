@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use tare_testkit::{Console, with_both_clients};
 
-with_both_clients!(a_run, failed_starts, execs, checks, commits_and_names, image_filter);
+with_both_clients!(a_run, a_restart, failed_starts, execs, checks, commits_and_names, image_filter);
 
 /// The time in Docker's notation of moments.
 fn now() -> String {
@@ -46,6 +46,20 @@ fn a_run(c: &Console) {
     let mounts = events(c, &since, "--filter volume=data", form);
     assert!(mounts.contains(&format!("data mount {id} /data")), "{mounts:?}");
     assert!(mounts.iter().any(|line| line.starts_with(&format!("data unmount {id}"))), "{mounts:?}");
+}
+
+/// A restart is told as what it does, then as itself.
+fn a_restart(c: &Console) {
+    c.ok("run -d --name box busybox:1.29 sleep 1000");
+    let since = now();
+    c.ok("restart -t 0 box");
+    let told = events(c, &since, "--filter container=box --filter type=container", "{{.Action}}");
+    assert_eq!(told, ["kill", "kill", "die", "stop", "start", "restart"]);
+    c.ok("stop -t 0 box");
+    let since = now();
+    c.ok("restart box");
+    let told = events(c, &since, "--filter container=box --filter type=container", "{{.Action}}");
+    assert_eq!(told, ["start", "restart"]);
 }
 
 /// What a start that fails took is given back, and told.

@@ -2,7 +2,7 @@
 
 use tare_testkit::{Console, with_both_clients};
 
-with_both_clients!(limits_and_updates, wrong_updates, stats, out_of_memory);
+with_both_clients!(limits_and_updates, execs_have_them_too, wrong_updates, stats, out_of_memory);
 
 /// Prints a limit inside a container, with either version of cgroups.
 fn limit(c: &Console, container: &str, v2: &str, v1: &str) -> String {
@@ -38,6 +38,18 @@ fn limits_and_updates(c: &Console) {
     c.ok("update -m 32m --memory-swap 64m later");
     c.ok("start later");
     assert_eq!(memory(c, "later"), "33554432");
+}
+
+/// What a process is given by itself, its container's execs are given too.
+fn execs_have_them_too(c: &Console) {
+    c.ok("run -d --name box --ulimit nofile=1000:2000 --ulimit core=0 --oom-score-adj 77 busybox:1.29 sleep 1000");
+    let limits = "sh -c 'ulimit -n; ulimit -Hn; ulimit -c; cat /proc/self/oom_score_adj'";
+    assert_eq!(c.ok(&format!("exec box {limits}")), "1000\n2000\n0\n77");
+    let health = format!("--health-cmd \"{}\" --health-interval 100ms", "ulimit -n");
+    c.ok(&format!("run -d --name checked --ulimit nofile=1000:2000 {health} busybox:1.29 sleep 1000"));
+    c.until("inspect --format '{{range .State.Health.Log}}{{.Output}}{{end}}' checked", |said| {
+        said.starts_with("1000")
+    });
 }
 
 fn wrong_updates(c: &Console) {

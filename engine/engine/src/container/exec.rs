@@ -335,8 +335,10 @@ impl Engine {
             env,
             cwd: if directory.is_empty() { "/".into() } else { directory.into() },
             capabilities: Some(spec::capability_sets(capabilities, user)),
+            rlimits: spec::rlimits(&record, &self.facts),
             no_new_privileges: security.no_new_privileges,
             apparmor_profile: security.apparmor,
+            oom_score_adj: spec::oom_score_adj(record.host_config.oom_score_adj, self.facts.oom_score_adj),
             ..Process::default()
         })
     }

@@ -48,6 +48,7 @@ impl Engine {
         }
         if container.read().state.counts_as_running() {
             self.stop_locked(container, options).await?;
+            self.container_event(container, "stop");
         }
         self.start_locked(container).await
     }

@@ -15,13 +15,14 @@ use super::{error, healthcheck, platform};
 use crate::Engine;
 use crate::error::{Error, Result};
 use crate::filter;
+use crate::options::ImageDetails;
 
 /// Filters that `GET /images/json` knows.
 const FILTERS: &[&str] = &["dangling", "label", "label!", "before", "since", "reference", "until"];
 
 impl Engine {
-    /// Lists images, newest first; `shared` counts what each has in common with others.
-    pub async fn images(&self, filters: Filters, shared: bool) -> Result<Vec<ImageSummary>> {
+    /// Lists images, newest first.
+    pub async fn images(&self, filters: Filters, details: ImageDetails) -> Result<Vec<ImageSummary>> {
         filters.validate(FILTERS)?;
         let dangling = if filters.contains("dangling") { Some(filters.bool_or("dangling", false)?) } else { None };
         let created_of = |name: &str| -> Result<Option<i64>> {
@@ -51,9 +52,17 @@ impl Engine {
             images.retain(|image| !image.names.is_empty());
         }
         images.sort_by_key(|image| std::cmp::Reverse(created(image).unix_nanos()));
-        let shared = shared.then(|| Shared::among(&self.images.list()));
+        let shared = details.shared_size.then(|| Shared::among(&self.images.list()));
         let sizes = |image: &Image| shared.as_ref().map_or(-1, |shared| shared.bytes(image, &self.images));
-        Ok(images.iter().map(|image| ImageSummary { shared_size: sizes(image), ..self.image_summary(image) }).collect())
+        let manifests = |image: &Image| {
+            let all = details.manifests.then(|| self.manifest_summaries(image)).transpose();
+            all.map(|all| all.unwrap_or_default().into())
+        };
+        let summary = |image| {
+            let manifests = manifests(image)?;
+            Ok(ImageSummary { shared_size: sizes(image), manifests, ..self.image_summary(image) })
+        };
+        images.iter().map(summary).collect()
     }
 
     fn image_summary(&self, image: &Image) -> ImageSummary {
@@ -74,16 +83,17 @@ impl Engine {
 
     /// Every image for `system df`.
     pub(crate) async fn images_with_sizes(&self) -> Result<Vec<ImageSummary>> {
-        self.images(Filters::default(), true).await
+        self.images(Filters::default(), ImageDetails { shared_size: true, manifests: false }).await
     }
 
     pub(crate) fn layers_size(&self) -> i64 {
         super::layers_size(&self.images)
     }
 
-    /// Describes an image.
-    pub async fn image_inspect(&self, name: &str, wanted: Option<&str>) -> Result<ImageInspect> {
+    /// Describes an image; with what its index names, if that is wanted.
+    pub async fn image_inspect(&self, name: &str, wanted: Option<&str>, manifests: bool) -> Result<ImageInspect> {
         let image = self.find_image(name, wanted)?;
+        let manifests = if manifests { self.manifest_summaries(&image)? } else { Vec::new() };
         let config = &image.config;
         let last = config.history.last();
         Ok(ImageInspect {
@@ -105,6 +115,7 @@ impl Engine {
             },
             metadata: Metadata { last_tag_time: image.updated.parse().unwrap_or_default() },
             descriptor: Some(descriptor(&image)),
+            manifests: manifests.into(),
             ..ImageInspect::default()
         })
     }

@@ -1,7 +1,8 @@
 //! Images as the engine uses them: what a container needs of one ([`ContainerImage`]), lists and descriptions
-//! ([`api`]), and moving them ([`transfer`]).
+//! ([`api`]) with their [`manifests`], and moving them ([`transfer`]).
 
 pub(crate) mod api;
+mod manifests;
 pub(crate) mod transfer;
 
 use std::path::Path;

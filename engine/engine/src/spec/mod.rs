@@ -129,13 +129,15 @@ pub(crate) fn capability_sets(names: Vec<String>, user: &str) -> Capabilities {
     }
 }
 
-fn oom_score_adj(asked: i64, own: i32) -> Option<i32> {
+/// What is written to `/proc/self/oom_score_adj`, if anything.
+pub(crate) fn oom_score_adj(asked: i64, own: i32) -> Option<i32> {
     let asked = i32::try_from(asked).unwrap_or_default();
     // Writing the value it has anyway could still be refused.
     (asked != own).then_some(asked)
 }
 
-fn rlimits(record: &Record, facts: &Facts) -> Vec<Rlimit> {
+/// The limits asked for, and the daemon's defaults for the others.
+pub(crate) fn rlimits(record: &Record, facts: &Facts) -> Vec<Rlimit> {
     let asked = &record.host_config.resources.ulimits;
     let defaults = facts.ulimits.iter().filter(|limit| asked.iter().all(|own| own.name != limit.name));
     asked

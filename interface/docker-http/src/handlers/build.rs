@@ -43,8 +43,6 @@ fn options(request: &Request) -> Result<Options> {
     if !matches!(query.get("outputs"), "" | "[]" | "null") {
         return Err(Failure::not_implemented("outputs of builds need BuildKit, which is not part of this engine"));
     }
-    // Accepted: steps of images that are here are found anyway.
-    let _: Vec<String> = json(query, "cachefrom", "error reading cache-from")?;
     let ulimits: Vec<Ulimit> = json(query, "ulimits", "error reading ulimit settings")?;
     let force_remove = query.flag("forcerm");
     Ok(Options {
@@ -53,6 +51,7 @@ fn options(request: &Request) -> Result<Options> {
         remote: query.get("remote").to_owned(),
         quiet: query.flag("q"),
         no_cache: query.flag("nocache"),
+        cache_from: json(query, "cachefrom", "error reading cache-from")?,
         pull: query.flag("pull"),
         remove: force_remove || query.get("rm").is_empty() || query.flag("rm"),
         force_remove,

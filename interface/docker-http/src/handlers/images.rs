@@ -3,6 +3,7 @@
 use http::StatusCode;
 use tare_docker_api::container::Config;
 use tare_docker_api::stream::media;
+use tare_engine::ImageDetails;
 
 use super::{Context, decode_platform, json_platform, registry_credentials, streams};
 use crate::body::Body;
@@ -18,7 +19,8 @@ pub async fn list(context: Context, request: Request) -> Result<Reply> {
     if query.flag("identity") && !manifests && !request.below(54) {
         return Err(Failure::bad_request("conflicting options: identity requires manifests=1"));
     }
-    let mut images = context.engine.images(query.filters()?, query.flag("shared-size")).await?;
+    let details = ImageDetails { shared_size: query.flag("shared-size"), manifests };
+    let mut images = context.engine.images(query.filters()?, details).await?;
     responses::image_list(request.version, &mut images);
     Ok(Reply::json(&images))
 }
@@ -68,7 +70,7 @@ pub async fn inspect(context: Context, request: Request) -> Result<Reply> {
     if manifests && platform.is_some() {
         return Err(Failure::bad_request("conflicting options: manifests and platform options cannot both be set"));
     }
-    let image = context.engine.image_inspect(request.name(), platform.as_deref()).await?;
+    let image = context.engine.image_inspect(request.name(), platform.as_deref(), manifests).await?;
     Ok(Reply::json(&responses::image(request.version, image)))
 }
 

@@ -1,0 +1,107 @@
+//! Steps that were made before: by builds here, or on the way to images that the caller trusts (`cachefrom`).
+//!
+//! Where the caller names images, only steps on the way to one of them count. An image that was made elsewhere and pulled
+//! tells its steps by its history: as long as what an instruction says is what comes next there, on top of the same
+//! layers, its layer is that image's.
+
+use sha2::{Digest as _, Sha256};
+use tare_distribution::Taken;
+use tare_engine::{Engine, Error, Result};
+use tare_images::{Image, ImageContent};
+use tare_reference::Digest;
+
+use crate::builder::Builder;
+use crate::options::Checked;
+use crate::stage::State;
+
+/// The images that steps are taken from; `None` where the caller names none.
+#[derive(Debug, Default)]
+pub(crate) struct Cache(Option<Vec<Image>>);
+
+impl Cache {
+    /// Finds the images a caller names. Those that are not here are no mistake: a first build has none to name.
+    pub(crate) fn of(engine: &Engine, options: &Checked) -> Cache {
+        let names = &options.given.cache_from;
+        let found = |name: &String| {
+            let found = engine.image_store().resolve_platform(name, options.platform.as_ref());
+            found.inspect_err(|error| tracing::debug!("no cache from {name}: {error}")).ok()
+        };
+        Cache((!names.is_empty()).then(|| names.iter().filter_map(found).collect()))
+    }
+}
+
+impl Builder {
+    /// What stands for a step: the image below, the instruction with all it brings, and what it makes of the configuration.
+    pub(crate) fn key(&self, state: &State, words: &[String]) -> Result<String> {
+        let parts = serde_json::to_vec(&(&state.id, words, &state.config, &state.author));
+        let parts = parts.map_err(|error| Error::internal(error.to_string()))?;
+        Ok(Sha256::digest(parts).iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Takes the image that an earlier build made of the same, if there is one.
+    pub(crate) async fn cached(&mut self, state: &mut State, words: &[String], key: &str) -> Result<bool> {
+        if self.options.given.no_cache || state.cache_missed {
+            return Ok(false);
+        }
+        let known = self.engine.image_store().find_step(key).map(|target| target.digest);
+        let found = match known {
+            Some(known) if self.leads_to_a_source(&known) => Some(known),
+            _ => self.taken(state, words, key).await?,
+        };
+        let Some(found) = found else {
+            state.cache_missed = true;
+            return Ok(false);
+        };
+        self.hold(&found);
+        self.output.say(" ---> Using cache\n").await;
+        self.advance(state, &found)?;
+        Ok(true)
+    }
+
+    /// Whether a step is one of those that the caller's images were made of; without such images every one will do.
+    fn leads_to_a_source(&self, step: &Digest) -> bool {
+        let Some(sources) = &self.cache.0 else { return true };
+        let steps = self.engine.image_store().steps();
+        let mut line: Vec<&Digest> = sources.iter().map(|image| &image.id).collect();
+        // A parent is older than its children.
+        for known in steps.iter().rev() {
+            if line.contains(&&known.target.digest) {
+                line.extend(&known.parent);
+            }
+        }
+        line.contains(&step)
+    }
+
+    /// Takes the step out of an image that has it in its history.
+    async fn taken(&mut self, state: &State, words: &[String], key: &str) -> Result<Option<Digest>> {
+        let said = words.join(" ");
+        let store = self.engine.image_store();
+        let sources = self.cache.0.as_deref().unwrap_or_default();
+        let source = sources.iter().find(|source| {
+            let Some(next) = next_step(source.content(), state.image.as_deref()) else { return false };
+            let manifest = &source.content().manifest;
+            let here = manifest.layers.iter().all(|layer| store.has_blob(&layer.digest));
+            here && next.created_by == said
+                && source.content().config.rootfs.diff_ids.iter().all(|layer| store.has_layer(layer))
+        });
+        let Some(source) = source.cloned() else { return Ok(None) };
+        let taken = Taken {
+            from: source.content().clone(),
+            below: state.image.clone(),
+            parent: Digest::parse(&state.id).ok(),
+            config: state.config.clone(),
+        };
+        let made = self.engine.distribution().take_step(taken, key.to_owned()).await;
+        // Two images that begin alike may go on differently: what follows is taken from this one alone.
+        self.cache.0 = Some(vec![source]);
+        made.map(Some).map_err(|error| Error::internal(error.to_string()))
+    }
+}
+
+/// What comes in an image's history after the one below, if it was made on top of that.
+fn next_step<'i>(image: &'i ImageContent, below: Option<&ImageContent>) -> Option<&'i tare_images::oci::History> {
+    let Some(below) = below else { return image.config.history.first() };
+    let (history, layers) = (&below.config.history, &below.config.rootfs.diff_ids);
+    let same = image.config.history.starts_with(history) && image.config.rootfs.diff_ids.starts_with(layers);
+    image.config.history.get(history.len()).filter(|_| same)
+}
