@@ -10,7 +10,7 @@ use tare_cgroup::{Cgroup, Error, Version, plan, plan_update};
 use tare_logs::Writer;
 use tare_oci_runtime::{Namespace, NamespaceKind, Pids, Resources, Spec};
 use tare_runtime::{CgroupPlace, Created, Init, Launch, Stdio};
-use tare_shim_protocol::{CONFIG_NAME, Failure, SPEC_NAME, STATE_NAME, ShimConfig, ShimState, VERSION};
+use tare_shim_protocol::{CONFIG_NAME, EXIT_NAME, Failure, SPEC_NAME, STATE_NAME, ShimConfig, ShimState, VERSION};
 
 use crate::container::Container;
 use crate::memory::MemoryWatch;
@@ -129,11 +129,15 @@ pub(crate) fn launch(
     Ok(Started { container, pid, start_time, started_at, names: config.dns })
 }
 
-/// The part of the bundle that is ours, and the log, which is the likeliest to fail.
+/// The part of the bundle that is ours, room for what we have to write there, and the log, which is the likeliest to fail.
 fn open(bundle: &Path) -> Result<(ShimConfig, Writer), Failure> {
     let path = bundle.join(CONFIG_NAME);
     let config: ShimConfig = serde_json::from_slice(&read_file(&path)?)
         .map_err(|error| failure::setup("parse", path.display(), &error.into()))?;
+    for name in [STATE_NAME, EXIT_NAME] {
+        record::reserve(bundle, name)
+            .map_err(|error| failure::setup("reserve", bundle.join(name).display(), &error))?;
+    }
     let log =
         Writer::open(&config.log).map_err(|error| failure::setup("open log", config.log.path.display(), &error))?;
     Ok((config, log))

@@ -15,7 +15,7 @@ use crate::names::{Names, Sockets};
 use crate::process;
 use crate::session::{Detached, Process, Session};
 use crate::shim::{Phase, Shim};
-use crate::{exec, failure};
+use crate::{exec, failure, record};
 
 const DONE: Outcome = Outcome::Ok { pid: 0, start_time: 0, log_end: 0, log_file: 0, started_at: 0 };
 
@@ -225,7 +225,13 @@ impl Shim {
         }
         let mut session = Session::new(self.poller.key(), Some(request.id.clone()));
         session.exit_file = std::mem::take(&mut request.exit_file);
-        let init = exec::exec(container, process, &request, &mut session)?;
+        if !session.exit_file.is_empty() {
+            let path = container.bundle.join(&session.exit_file);
+            record::reserve(&container.bundle, &session.exit_file)
+                .map_err(|error| failure::setup("reserve", path.display(), &error))?;
+        }
+        let init = exec::exec(container, process, &request, &mut session)
+            .inspect_err(|_| record::give_up(&container.bundle, &session.exit_file))?;
         if let (Some(socket), Some(attach)) = (fds.client, request.attach.take()) {
             let detached = add_client(&mut session, self.poller.key(), socket, attach);
             self.tell_detached(detached, Some(request.id));

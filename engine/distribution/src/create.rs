@@ -15,7 +15,7 @@ use tare_images::{BlobWriter, ImageContent, ImageStore, Layer};
 use tare_reference::{Digest, Reference};
 
 use crate::transfer::{ChannelReader, Piece};
-use crate::{Distribution, Error, Result, blocking, changes};
+use crate::{Distribution, Error, Result, blocking, changes, making};
 
 /// Bytes of an archive passed on at once.
 const CHUNK: usize = 256 << 10;
@@ -63,21 +63,22 @@ impl Distribution {
         changes::apply(&import.changes, &mut config)?;
         let store = self.store.clone();
         blocking(move || {
-            let _lease = store.lease();
-            let (layer, descriptor) = store_layer(&store, archive)?;
-            let platform = import.platform.unwrap_or_else(Platform::host);
-            let created = now();
-            let mut image = ImageConfig {
-                created: created.clone(),
-                architecture: platform.architecture,
-                variant: platform.variant,
-                os: platform.os,
-                config,
-                history: vec![History { created, comment: import.message, ..History::default() }],
-                ..ImageConfig::default()
-            };
-            image.rootfs.diff_ids.push(layer.diff_id.clone());
-            publish(&store, &image, vec![descriptor], import.name)
+            making(&store, || {
+                let (layer, descriptor) = store_layer(&store, archive)?;
+                let platform = import.platform.unwrap_or_else(Platform::host);
+                let created = now();
+                let mut image = ImageConfig {
+                    created: created.clone(),
+                    architecture: platform.architecture,
+                    variant: platform.variant,
+                    os: platform.os,
+                    config,
+                    history: vec![History { created, comment: import.message, ..History::default() }],
+                    ..ImageConfig::default()
+                };
+                image.rootfs.diff_ids.push(layer.diff_id.clone());
+                publish(&store, &image, vec![descriptor], import.name)
+            })
         })
         .await
     }
@@ -85,11 +86,7 @@ impl Distribution {
     /// Makes an image from what a container changed, on top of its image.
     pub async fn commit(&self, commit: Commit) -> Result<Digest> {
         let store = self.store.clone();
-        blocking(move || {
-            let _lease = store.lease();
-            commit_now(&store, commit)
-        })
-        .await
+        blocking(move || making(&store, || commit_now(&store, commit))).await
     }
 }
 

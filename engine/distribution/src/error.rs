@@ -104,7 +104,20 @@ impl Error {
     }
 
     pub(crate) fn io(step: &str, source: &std::io::Error) -> Error {
-        Error::Internal(format!("{step}: {source}"))
+        Error::Internal(format!("{step}: {}", tare_sys::errno::reason(source)))
+    }
+
+    /// Whether the disk is full.
+    pub(crate) fn is_no_space(&self) -> bool {
+        match self {
+            Error::Store(e) | Error::Extract { source: e, .. } => e.is_no_space(),
+            other => other.to_string().ends_with(tare_sys::errno::NO_SPACE),
+        }
+    }
+
+    /// Whether another attempt may go on where this one ended: it was not ours that failed.
+    pub(crate) fn is_remote(&self) -> bool {
+        matches!(self, Error::Registry(_) | Error::Resolve { .. })
     }
 }
 

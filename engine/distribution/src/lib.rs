@@ -31,7 +31,7 @@ mod transfer;
 use std::sync::Arc;
 
 use tare_docker_api::stream::JsonMessage;
-use tare_images::ImageStore;
+use tare_images::{ImageStore, Lease};
 use tare_registry::Registry;
 use tokio::sync::Semaphore;
 
@@ -99,6 +99,25 @@ impl Distribution {
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
+}
+
+/// After a failure: what was made on the way is of no use and goes, and from a full disk what was interrupted before, too.
+/// Blocking.
+pub(crate) fn clear(store: &ImageStore, lease: Lease, full: bool) {
+    if full {
+        store.drop_interrupted();
+    }
+    lease.give_up();
+}
+
+/// Runs work that makes something in the store; what fails leaves nothing. Blocking.
+pub(crate) fn making<T>(store: &ImageStore, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let lease = store.lease();
+    let result = work();
+    if let Err(error) = &result {
+        clear(store, lease, error.is_no_space());
+    }
+    result
 }
 
 /// Runs blocking work of the store on a thread for it.

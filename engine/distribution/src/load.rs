@@ -20,7 +20,7 @@ use tare_images::{ImageContent, ImageStore};
 use tare_reference::{Digest, Reference};
 
 use crate::create::to_json;
-use crate::{Distribution, Error, Progress, Result, blocking};
+use crate::{Distribution, Error, Progress, Result, blocking, making};
 
 /// Most files of an archive; the largest have a few hundred.
 const MAX_FILES: usize = 100_000;
@@ -74,11 +74,7 @@ impl Distribution {
         progress: Arc<dyn Progress>,
     ) -> Result<Vec<Loaded>> {
         let store = self.store.clone();
-        blocking(move || {
-            let _lease = store.lease();
-            load(&store, archive, platform.as_ref(), &*progress)
-        })
-        .await
+        blocking(move || making(&store, || load(&store, archive, platform.as_ref(), &*progress))).await
     }
 }
 

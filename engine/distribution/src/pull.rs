@@ -8,8 +8,8 @@ use tare_registry::{Access, Credentials, Document, Repository};
 use tokio::sync::Semaphore;
 
 use crate::progress::{layer_id, status, step};
-use crate::transfer::Wanted;
-use crate::{Distribution, Error, Progress, Result, blocking};
+use crate::transfer::{Stop, Wanted};
+use crate::{Distribution, Error, Progress, Result, blocking, clear};
 
 /// Indexes within indexes that are followed.
 const MAX_DEPTH: usize = 4;
@@ -32,8 +32,8 @@ struct Plan {
 impl Distribution {
     /// Pulls an image by tag or digest and gives it the reference as a name.
     ///
-    /// Dropping the future stops the transfers. What has arrived is kept for the next attempt; the image does not
-    /// exist until all of it is here.
+    /// Dropping the future stops the transfers. What has arrived is kept for the next attempt, as it is when the registry
+    /// or the way to it fails; the image does not exist until all of it is here. Any other failure leaves nothing.
     pub async fn pull(
         &self,
         reference: &Reference,
@@ -43,7 +43,28 @@ impl Distribution {
     ) -> Result<Pulled> {
         let reference = reference.clone().with_default_tag();
         refuse_scratch(&reference)?;
-        let _lease = self.store.lease();
+        let lease = self.store.lease();
+        let result = self.pull_leased(reference, platform, credentials, progress).await;
+        if let Err(error) = &result
+            && !error.is_remote()
+        {
+            let (store, full) = (self.store.clone(), error.is_no_space());
+            let cleared = blocking(move || {
+                clear(&store, lease, full);
+                Ok(())
+            });
+            cleared.await?;
+        }
+        result
+    }
+
+    async fn pull_leased(
+        &self,
+        reference: Reference,
+        platform: Option<&Platform>,
+        credentials: Option<Credentials>,
+        progress: &dyn Progress,
+    ) -> Result<Pulled> {
         let before = self.named(&reference);
         let repository = self.registry.repository(&reference, credentials, Access::Pull);
         let tag = tag_of(&reference);
@@ -153,7 +174,7 @@ impl Distribution {
         }
         let quiet = |_: JsonMessage| {};
         let wanted = Wanted { descriptor: descriptor.clone(), diff_id: None };
-        self.layer(repository, wanted, &quiet).await?;
+        self.layer(repository, wanted, &Stop::default(), &quiet).await?;
         let config = parse_config(&self.store.read_blob(&descriptor.digest)?)?;
         if let Some(platform) = platform
             && !config.architecture.is_empty()
@@ -200,15 +221,23 @@ impl Distribution {
             progress(step(&layer_id(&layer.descriptor.digest), "Pulling fs layer"));
         }
         let turns = Semaphore::new(self.settings.downloads.max(1));
+        let stop = Stop::default();
         // Pushed one by one: behind a closure the compiler could not tell that the whole may change threads.
         let mut running = FuturesUnordered::new();
         for layer in wanted {
-            running.push(self.layer_in_turn(&turns, repository, layer, progress));
+            running.push(self.layer_in_turn(&turns, repository, layer, &stop, progress));
         }
+        let mut failed = None;
         while let Some(result) = running.next().await {
-            result?;
+            if let Err(error) = result
+                && failed.is_none()
+            {
+                // The others are waited for: then nothing of this is at work any more.
+                stop.all(error.is_remote());
+                failed = Some(error);
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     async fn layer_in_turn(
@@ -216,6 +245,7 @@ impl Distribution {
         turns: &Semaphore,
         repository: &Repository,
         layer: Wanted,
+        stop: &Stop,
         progress: &dyn Progress,
     ) -> Result<()> {
         let turn = match turns.try_acquire() {
@@ -225,7 +255,7 @@ impl Distribution {
                 turns.acquire().await
             }
         };
-        let result = self.layer(repository, layer, progress).await;
+        let result = self.layer(repository, layer, stop, progress).await;
         drop(turn);
         result
     }

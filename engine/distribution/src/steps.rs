@@ -11,7 +11,7 @@ use tare_reference::Digest;
 
 use crate::create::{Commit, assemble, write_image};
 use crate::remove::{Pruned, Uses};
-use crate::{Distribution, Result, blocking};
+use crate::{Distribution, Result, blocking, making};
 
 /// Steps of builds in progress, by build.
 #[derive(Debug, Default)]
@@ -70,12 +70,13 @@ impl Distribution {
     pub async fn commit_step(&self, commit: Commit, key: String) -> Result<Digest> {
         let store = self.store.clone();
         blocking(move || {
-            let _lease = store.lease();
-            let parent = commit.parent.as_ref().map(|parent| parent.descriptor.digest.clone());
-            let (image, layers) = assemble(&store, commit)?;
-            let target = write_image(&store, &image, layers)?;
-            store.keep_step(&key, &target, parent.as_ref())?;
-            Ok(target.digest)
+            making(&store, || {
+                let parent = commit.parent.as_ref().map(|parent| parent.descriptor.digest.clone());
+                let (image, layers) = assemble(&store, commit)?;
+                let target = write_image(&store, &image, layers)?;
+                store.keep_step(&key, &target, parent.as_ref())?;
+                Ok(target.digest)
+            })
         })
         .await
     }

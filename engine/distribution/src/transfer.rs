@@ -14,8 +14,8 @@ use bytes::{Buf, Bytes};
 use tare_images::oci::Descriptor;
 use tare_images::{BlobWriter, ImageStore};
 use tare_reference::Digest;
-use tare_registry::Repository;
-use tokio::sync::{OwnedMutexGuard, mpsc};
+use tare_registry::{Blob, Repository};
+use tokio::sync::{OwnedMutexGuard, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::progress::{Pace, amount, layer_id, step};
@@ -38,10 +38,20 @@ pub(crate) struct Wanted {
 
 impl Distribution {
     /// Fetches and unpacks a layer, as far as it is not here yet.
-    pub(crate) async fn layer(&self, from: &Repository, wanted: Wanted, progress: &dyn Progress) -> Result<()> {
+    pub(crate) async fn layer(
+        &self,
+        from: &Repository,
+        wanted: Wanted,
+        stop: &Stop,
+        progress: &dyn Progress,
+    ) -> Result<()> {
         let id = layer_id(&wanted.descriptor.digest);
         // whoever has the same layer in work comes first; then it is here
-        let guard = Arc::new(self.locks.lock(&wanted.descriptor.digest).await);
+        let guard = tokio::select! {
+            biased;
+            _ = stop.stopped() => return Err(canceled()),
+            guard = self.locks.lock(&wanted.descriptor.digest) => Arc::new(guard),
+        };
         let fetched = self.store.has_blob(&wanted.descriptor.digest);
         let unpacked = wanted.diff_id.as_ref().is_none_or(|d| self.store.has_layer(d));
         if fetched && unpacked {
@@ -52,7 +62,7 @@ impl Distribution {
             progress(step(&id, "Download complete"));
         } else {
             let unpack = wanted.diff_id.clone().filter(|_| !unpacked);
-            let early = self.download(from, &wanted.descriptor, unpack, &guard, progress).await?;
+            let early = self.download(from, &wanted.descriptor, unpack, &guard, (stop, progress)).await?;
             progress(step(&id, "Download complete"));
             if let Some(unpacking) = early {
                 progress(step(&id, "Extracting"));
@@ -92,11 +102,11 @@ impl Distribution {
         descriptor: &Descriptor,
         unpack: Option<Digest>,
         guard: &Guard,
-        progress: &dyn Progress,
+        told: (&Stop, &dyn Progress),
     ) -> Result<Option<Unpacking>> {
-        match self.download_once(from, descriptor, unpack.clone(), guard, progress).await {
+        match self.download_once(from, descriptor, unpack.clone(), guard, told).await {
             Err(Attempt { error: Error::Store(tare_images::Error::DigestMismatch { .. }), resumed: true }) => {
-                let again = self.download_once(from, descriptor, unpack, guard, progress).await;
+                let again = self.download_once(from, descriptor, unpack, guard, told).await;
                 again.map_err(|attempt| attempt.error)
             }
             other => other.map_err(|attempt| attempt.error),
@@ -109,12 +119,12 @@ impl Distribution {
         descriptor: &Descriptor,
         unpack: Option<Digest>,
         guard: &Guard,
-        progress: &dyn Progress,
+        (stop, progress): (&Stop, &dyn Progress),
     ) -> Result<Option<Unpacking>, Attempt> {
         let failed = |error: Error| Attempt { error, resumed: false };
         let writer = self.store.resume_blob(descriptor).map_err(|e| failed(e.into()))?;
         let resumed = writer.prefix() > 0;
-        let mut offset = writer.prefix();
+        let offset = writer.prefix();
         let unpacking = unpack.map(|diff_id| start_unpacking(&self.store, diff_id, guard.clone()));
         let (sender, chunks) = mpsc::channel(TO_BLOB);
         let forward = unpacking.as_ref().and_then(|u| u.pieces.clone());
@@ -124,37 +134,15 @@ impl Distribution {
             write_blob(writer, chunks, forward.as_ref())
         });
 
-        let id = layer_id(&descriptor.digest);
-        let pace = Pace::default();
-        let mut blob = from.blob(&descriptor.digest, descriptor.size, offset);
-        let mut broken = None;
-        loop {
-            match blob.chunk().await {
-                Ok(Some(chunk)) => {
-                    offset += chunk.len() as u64;
-                    if sender.send(Message::Chunk(chunk)).await.is_err() {
-                        break;
-                    }
-                    if pace.due() {
-                        progress(amount(&id, "Downloading", offset, descriptor.size));
-                    }
-                }
-                Ok(None) => {
-                    progress(step(&id, "Verifying Checksum"));
-                    let _ = sender.send(Message::End).await;
-                    break;
-                }
-                Err(e) => {
-                    broken = Some(e);
-                    break;
-                }
-            }
-        }
-        drop(sender);
+        let blob = from.blob(&descriptor.digest, descriptor.size, offset);
+        let broken = receive(blob, offset, descriptor, sender, stop, progress).await;
         let written =
             writing.await.unwrap_or_else(|e| Err(Stopped::Failed(Error::Internal(format!("image worker: {e}")))));
         match (broken, written) {
-            (Some(e), _) => Err(failed(e.into())),
+            (Some(e), _) => {
+                abandon(unpacking).await;
+                Err(failed(e.into()))
+            }
             (None, Ok(())) => Ok(unpacking.map(Unpacking::complete)),
             // the unpacker knows why it stopped listening
             (None, Err(Stopped::Unwanted)) => match unpacking {
@@ -164,7 +152,51 @@ impl Distribution {
                 },
                 None => Err(failed(Error::Internal("layer: nobody unpacks it".to_owned()))),
             },
-            (None, Err(Stopped::Failed(error))) => Err(Attempt { error, resumed }),
+            (None, Err(Stopped::Failed(error))) => {
+                abandon(unpacking).await;
+                Err(Attempt { error, resumed })
+            }
+        }
+    }
+}
+
+/// Passes on what arrives, up to the end or the word to stop; why it broke off, if it did.
+async fn receive(
+    mut blob: Blob,
+    mut offset: u64,
+    descriptor: &Descriptor,
+    sender: mpsc::Sender<Message>,
+    stop: &Stop,
+    progress: &dyn Progress,
+) -> Option<tare_registry::Error> {
+    let id = layer_id(&descriptor.digest);
+    let pace = Pace::default();
+    loop {
+        let next = tokio::select! {
+            biased;
+            keep = stop.stopped() => {
+                // without a listener it has ended already
+                let _ = sender.send(if keep { Message::Break } else { Message::Drop }).await;
+                return None;
+            }
+            next = blob.chunk() => next,
+        };
+        match next {
+            Ok(Some(chunk)) => {
+                offset += chunk.len() as u64;
+                if sender.send(Message::Chunk(chunk)).await.is_err() {
+                    return None;
+                }
+                if pace.due() {
+                    progress(amount(&id, "Downloading", offset, descriptor.size));
+                }
+            }
+            Ok(None) => {
+                progress(step(&id, "Verifying Checksum"));
+                let _ = sender.send(Message::End).await;
+                return None;
+            }
+            Err(e) => return Some(e),
         }
     }
 }
@@ -182,6 +214,45 @@ enum Message {
     Chunk(Bytes),
     /// All bytes were there.
     End,
+    /// No more bytes are coming now.
+    Break,
+    /// The same, and nothing of it is to be kept.
+    Drop,
+}
+
+/// Tells the transfers of one pull to end.
+pub(crate) struct Stop(watch::Sender<Option<bool>>);
+
+impl Default for Stop {
+    fn default() -> Stop {
+        Stop(watch::Sender::new(None))
+    }
+}
+
+impl Stop {
+    /// Ends all of them; they keep what they have or not.
+    pub(crate) fn all(&self, keep: bool) {
+        self.0.send_replace(Some(keep));
+    }
+
+    /// Waits for the word; whether to keep what there is.
+    async fn stopped(&self) -> bool {
+        let mut word = self.0.subscribe();
+        // the sender is ours: it does not go away
+        word.wait_for(Option::is_some).await.is_ok_and(|word| word.unwrap_or_default())
+    }
+}
+
+fn canceled() -> Error {
+    Error::Internal("canceled".to_owned())
+}
+
+/// Waits until an unpacker whose stream breaks off has cleaned up.
+async fn abandon(unpacking: Option<Unpacking>) {
+    if let Some(unpacking) = unpacking {
+        // why it failed is known already
+        let _ = unpacking.complete().finish().await;
+    }
 }
 
 /// Why a blob was not finished.
@@ -202,13 +273,20 @@ fn write_blob(
         None => Ok(()),
     };
     if writer.prefix() > 0 {
-        writer.replay(|piece| piece.chunks(REPLAY).try_for_each(|part| pass(Bytes::copy_from_slice(part))))?;
+        let replayed =
+            writer.replay(|piece| piece.chunks(REPLAY).try_for_each(|part| pass(Bytes::copy_from_slice(part))));
+        replayed.inspect_err(|_: &Stopped| writer.spoil())?;
     }
     while let Some(message) = chunks.blocking_recv() {
         match message {
             Message::Chunk(bytes) => {
                 writer.write(&bytes)?;
-                pass(bytes)?;
+                pass(bytes).inspect_err(|_| writer.spoil())?;
+            }
+            Message::Break => break,
+            Message::Drop => {
+                writer.spoil();
+                break;
             }
             Message::End => {
                 writer.finish()?;
@@ -219,7 +297,7 @@ fn write_blob(
             }
         }
     }
-    Err(Stopped::Failed(Error::Internal("canceled".to_owned())))
+    Err(Stopped::Failed(canceled()))
 }
 
 impl From<tare_images::Error> for Stopped {

@@ -161,6 +161,43 @@ async fn a_dropped_pull_leaves_only_what_can_be_resumed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pull_that_fails_leaves_only_what_another_registry_could_not_do_better() {
+    let server = Server::start().await;
+    let f = Fixture::new();
+    let (large, small) = (tar(&[("big", &noise(3, 3_000_000))]), tar(&[("small", "x")]));
+    let image = remote(&server, Some("latest"), &amd64(), &[large, small]);
+    let [large, small] = [0, 1].map(|n| image.layers[n].to_string());
+    let (size, right) = server.with(|s| (s.blobs[&large].len(), s.blobs[&small].clone()));
+    server.with(|s| {
+        s.faults = Faults { stall: Some((100, size / 2)), ..Faults::default() };
+        let mut wrong = right.to_vec();
+        *wrong.last_mut().unwrap() ^= 1;
+        s.blobs.insert(small.clone(), wrong.into());
+    });
+    let name = reference(&server.name("app"));
+    let error = f.distribution.pull(&name, None, None, &|_| {}).await.unwrap_err();
+    assert!(error.to_string().contains("digest"), "{error}");
+    // At once: whoever was at work on it has been waited for.
+    assert_eq!((f.count("ingest"), f.count("layers"), f.count("blobs/sha256")), (0, 0, 0));
+    f.store.sync().unwrap();
+    assert_eq!(f.count("trash"), 0);
+
+    server.with(|s| {
+        s.blobs.insert(small.clone(), right);
+        s.faults = Faults { stall: Some((100, 100_000)), no_ranges: true, ..Faults::default() };
+    });
+    let error = f.distribution.pull(&name, None, None, &|_| {}).await.unwrap_err();
+    assert!(!error.to_string().contains("digest"), "{error}");
+    let part = f.directory.path().join("ingest").join(image.layers[0].hex());
+    assert!(std::fs::metadata(&part).unwrap().len() > 0, "the stalled layer is kept");
+    f.store.drop_interrupted();
+    assert!(!part.exists());
+    server.with(|s| s.faults = Faults::default());
+    f.distribution.pull(&name, None, None, &|_| {}).await.unwrap();
+    assert_eq!(f.file(&server.name("app"), "small").as_deref(), Some("x"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pulls_of_the_same_layers_share_the_transfer() {
     let server = Server::start().await;
     let f = Fixture::new();

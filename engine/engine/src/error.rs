@@ -3,7 +3,10 @@
 //! Docker's sentences are part of the contract with its clients (the command line decides exit codes by them), so
 //! those used in more than one place are constructors here.
 
-use std::fmt;
+use std::{fmt, io};
+
+use rustix::io::Errno;
+use tare_sys::errno::NO_SPACE;
 
 /// What went wrong, independent of any protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -94,7 +97,10 @@ impl Error {
 
     /// A step that failed on an object with a system error: ``open `/x`: No such file or directory``.
     pub fn io(step: &str, object: impl fmt::Display, error: impl fmt::Display) -> Self {
-        Self::internal(format!("{step} `{object}`: {error}"))
+        let reason = error.to_string();
+        // What the user has to do something about, every tool says in the same words.
+        let reason = if reason == io::Error::from(Errno::NOSPC).to_string() { NO_SPACE } else { &reason };
+        Self::internal(format!("{step} `{object}`: {reason}"))
     }
 }
 

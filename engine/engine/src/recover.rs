@@ -85,7 +85,10 @@ impl Engine {
                 continue;
             }
             tracing::warn!("container {id} runs and was not in the state database: it is taken back");
-            self.save_container(&record).await?;
+            if let Err(error) = self.save_container(&record).await {
+                // Its bundle still tells of it.
+                tracing::error!("storing container {id}: {error}");
+            }
             self.restore(record)?;
         }
         Ok(())

@@ -20,6 +20,9 @@ use crate::{Stream, local};
 /// attributes.
 const FLUSH_BYTES: usize = 128 * 1024;
 
+/// Longest record of a JSON file, with its attributes: every byte of a piece may take six.
+const LINE_BYTES_MAX: u64 = 256 * 1024;
+
 /// Writes one container's log.
 #[derive(Debug)]
 pub struct Writer {
@@ -215,9 +218,13 @@ fn open(path: &std::path::Path, format: Format) -> io::Result<(File, u64)> {
             file.read_exact_at(&mut last, size - 1)?;
             if last == *b"\n" {
                 size
-            } else {
-                (&file).write_all(b"\n")?;
+            } else if (&file).write_all(b"\n").is_ok() {
                 size + 1
+            } else {
+                // On a full disk the piece of a record goes: the container must start all the same.
+                let whole = whole_lines_end(&file, size)?;
+                file.set_len(whole)?;
+                whole
             }
         }
         Format::Local => {
@@ -229,6 +236,18 @@ fn open(path: &std::path::Path, format: Format) -> io::Result<(File, u64)> {
         }
     };
     Ok((file, size))
+}
+
+/// Where the last whole line of a file ends, as far as it is not further back than a record may be long.
+fn whole_lines_end(file: &File, size: u64) -> io::Result<u64> {
+    let window = size.min(LINE_BYTES_MAX);
+    let mut bytes = vec![0; usize::try_from(window).unwrap_or_default()];
+    file.read_exact_at(&mut bytes, size - window)?;
+    Ok(match bytes.iter().rposition(|&byte| byte == b'\n') {
+        Some(at) => size - window + at as u64 + 1,
+        None if window == size => 0,
+        None => size,
+    })
 }
 
 /// Where the last whole record of a `local` file ends.

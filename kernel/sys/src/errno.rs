@@ -1,5 +1,25 @@
 //! Names of error numbers (`ENOENT`), for messages that say step, object and errno.
 
+use std::borrow::Cow;
+use std::io;
+
+/// What an error says. A full disk is a matter of the user's, who is told in the words that every other tool has for it.
+pub fn reason(error: &io::Error) -> Cow<'static, str> {
+    match error.raw_os_error() {
+        Some(libc::ENOSPC) => Cow::Borrowed(NO_SPACE),
+        Some(libc::EDQUOT) => Cow::Borrowed("disk quota exceeded"),
+        _ => Cow::Owned(error.to_string()),
+    }
+}
+
+/// Whether there was no room on the disk, or no more of it for us.
+pub fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
+}
+
+/// `ENOSPC` in words.
+pub const NO_SPACE: &str = "no space left on device";
+
 /// The name of an error number, `E?` for one that is not in the table.
 pub fn name(errno: i32) -> &'static str {
     NAMES.iter().find(|(number, _)| *number == errno).map_or("E?", |(_, name)| name)
@@ -21,12 +41,20 @@ const NAMES: &[(i32, &str)] = names! {
 
 #[cfg(test)]
 mod tests {
-    use super::name;
+    use super::{is_no_space, name, reason};
 
     #[test]
     fn known_and_unknown() {
         assert_eq!(name(2), "ENOENT");
         assert_eq!(name(0), "E?");
         assert_eq!(name(-1), "E?");
+    }
+
+    #[test]
+    fn a_full_disk_in_words() {
+        let full = std::io::Error::from_raw_os_error(libc::ENOSPC);
+        assert_eq!(reason(&full), "no space left on device");
+        assert!(is_no_space(&full));
+        assert!(!is_no_space(&std::io::Error::from_raw_os_error(libc::ENOENT)));
     }
 }

@@ -71,10 +71,20 @@ impl ImageStore {
         let path = self.inner.root.join("ingest").join(files::unique("tmp-"));
         let file =
             File::options().create_new(true).read(true).write(true).open(&path).map_err(Error::io("create", &path))?;
-        Ok(BlobWriter { store: self.clone(), path, file, hasher: Sha256::new(), length: 0, prefix: 0, expected: None })
+        Ok(BlobWriter {
+            store: self.clone(),
+            path,
+            file,
+            hasher: Sha256::new(),
+            length: 0,
+            prefix: 0,
+            expected: None,
+            spoiled: false,
+        })
     }
 
-    /// Starts or resumes content of known digest and size. Dropping the writer keeps what is there for next time.
+    /// Starts or resumes content of known digest and size. Dropping the writer keeps what is there for next time, unless
+    /// that is [`BlobWriter::spoil`]ed.
     ///
     /// [`Error::Busy`] while another writer is at it.
     pub fn resume_blob(&self, descriptor: &Descriptor) -> Result<BlobWriter> {
@@ -112,6 +122,7 @@ impl ImageStore {
             length: 0,
             prefix,
             expected: Some((descriptor.digest.clone(), descriptor.size)),
+            spoiled: false,
         })
     }
 
@@ -129,13 +140,34 @@ impl ImageStore {
         fs::rename(self.ingest_path(digest), &to).map_err(Error::io("rename", &to))
     }
 
-    /// Interrupted blobs that nobody came back for, and temporary ones of an earlier process.
+    /// Interrupted blobs that nobody came back for, and temporary ones of an earlier process. All of them where the disk
+    /// has less room than they take: they are kept to save time, and somebody needs the room.
     pub(crate) fn remove_old_ingests(&self) {
         let directory = self.inner.root.join("ingest");
+        let mut kept = 0;
         for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
             let temporary = entry.file_name().as_encoded_bytes().starts_with(b"tmp-");
-            let age = entry.metadata().ok().and_then(|m| m.modified().ok()).and_then(|t| t.elapsed().ok());
+            let metadata = entry.metadata().ok();
+            let age = metadata.as_ref().and_then(|m| m.modified().ok()).and_then(|t| t.elapsed().ok());
             if temporary || age.is_some_and(|age| age > INGEST_LIFETIME) {
+                let _ = fs::remove_file(entry.path());
+            } else {
+                kept += metadata.map_or(0, |m| m.len());
+            }
+        }
+        if kept > 0 && rustix::fs::fstatvfs(&self.inner.dir).is_ok_and(|disk| disk.f_bavail * disk.f_frsize < kept) {
+            self.drop_interrupted();
+        }
+    }
+
+    /// Removes interrupted blobs that nobody is at: on a full disk they are in the way.
+    pub fn drop_interrupted(&self) {
+        let state = self.state();
+        let directory = self.inner.root.join("ingest");
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let digest = entry.file_name().to_str().and_then(Digest::from_sha256_hex);
+            if digest.is_some_and(|digest| !state.staged.contains(&digest) && !state.ingesting.contains(&digest)) {
+                // What cannot be removed is tried again at the next start.
                 let _ = fs::remove_file(entry.path());
             }
         }
@@ -153,6 +185,8 @@ pub struct BlobWriter {
     /// Bytes an earlier writer left.
     prefix: u64,
     expected: Option<(Digest, u64)>,
+    /// Nothing of it is to be kept.
+    spoiled: bool,
 }
 
 impl BlobWriter {
@@ -195,15 +229,25 @@ impl BlobWriter {
         Ok(())
     }
 
-    /// Appends bytes. More than the descriptor says is an error at once.
+    /// Nothing of it is worth keeping: dropping the writer removes what is there.
+    pub fn spoil(&mut self) {
+        self.spoiled = true;
+    }
+
+    /// Appends bytes. More than the descriptor says is an error at once. After an error nothing is kept: a disk that is
+    /// full has to become emptier.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let length = self.length + bytes.len() as u64;
         if let Some((digest, size)) = &self.expected
             && length > *size
         {
+            self.spoiled = true;
             return Err(Error::SizeMismatch { digest: digest.clone(), expected: *size, actual: length });
         }
-        self.file.write_all(bytes).map_err(Error::io("write", &self.path))?;
+        if let Err(error) = self.file.write_all(bytes) {
+            self.spoiled = true;
+            return Err(Error::io("write", &self.path)(error));
+        }
         self.hasher.update(bytes);
         self.length = length;
         Ok(())
@@ -248,7 +292,11 @@ impl Drop for BlobWriter {
     fn drop(&mut self) {
         match &self.expected {
             Some((digest, _)) => {
-                self.store.state().ingesting.remove(digest);
+                let mut state = self.store.state();
+                if self.spoiled {
+                    let _ = fs::remove_file(&self.path);
+                }
+                state.ingesting.remove(digest);
             }
             // after `adopt` there is nothing at this path any more
             None => {

@@ -50,7 +50,7 @@ pub enum Error {
         target: String,
     },
     /// A system call.
-    #[error("{step} `{path}`: {source}")]
+    #[error("{step} `{path}`: {}", tare_sys::errno::reason(.source))]
     Io {
         /// System call or action.
         step: &'static str,
@@ -121,6 +121,11 @@ impl Error {
     /// An [`Error::Io`] of step and path, for `map_err`.
     pub(crate) fn io<E: Into<io::Error>>(step: &'static str, path: impl AsRef<Path>) -> impl FnOnce(E) -> Error {
         move |source| Error::Io { step, path: path.as_ref().display().to_string(), source: source.into() }
+    }
+
+    /// Whether the disk is full.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Error::Io { source, .. } if tare_sys::errno::is_no_space(source))
     }
 
     /// The errno, where a system call failed.

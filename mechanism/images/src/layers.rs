@@ -17,7 +17,7 @@ use crate::rootdir::RootDir;
 use crate::settle::{directories_id, mount_points_id};
 use crate::store::{ImageStore, State};
 use crate::unpack::{Options, Unpacked, unpack};
-use crate::{Error, Result, files};
+use crate::{Error, Result, files, gc};
 
 /// Largest `layer.json`, in bytes; it lists implicit directories.
 const MAX_MARK: u64 = 64 << 20;
@@ -206,11 +206,14 @@ impl ImageStore {
     /// Moves a directory to the trash.
     pub(crate) fn discard(&self, directory: &Path) {
         let to = self.inner.root.join("trash").join(files::unique("layer-"));
-        if let Err(e) = fs::rename(directory, &to)
+        // The trash of a full disk may have no room for another name.
+        let moved = fs::rename(directory, &to).or_else(|_| fs::remove_dir_all(directory));
+        if let Err(e) = moved
             && e.kind() != std::io::ErrorKind::NotFound
         {
             tracing::warn!(path = %directory.display(), error = %e, "cannot discard");
         }
+        gc::start(self);
     }
 }
 

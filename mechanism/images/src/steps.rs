@@ -4,7 +4,6 @@
 //! is dropped at the next start. They keep their content from [`ImageStore::collect`] until they are forgotten.
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -94,18 +93,21 @@ impl ImageStore {
 
     fn change_steps(&self, change: impl FnOnce(&mut Vec<Step>)) -> Result<()> {
         let _writing = self.writing();
-        let steps = {
+        let (before, steps) = {
             let mut state = self.state();
+            let before = state.steps.clone();
             change(&mut state.steps);
             state.generation += 1;
-            state.steps.clone()
+            (before, state.steps.clone())
         };
+        // Removing an image asks for it each time, and must not need room.
+        if steps == before {
+            return Ok(());
+        }
         let path = self.root().join("steps.json");
         let bytes = serde_json::to_vec(&steps)
             .map_err(|e| Error::Malformed { what: "list of build steps", reason: e.to_string() })?;
-        let new = path.with_extension("new");
-        fs::write(&new, bytes).map_err(Error::io("write", &new))?;
-        fs::rename(&new, &path).map_err(Error::io("rename", &path))
+        files::replace(&path, &bytes, false).inspect_err(|_| self.state().steps = before)
     }
 }
 

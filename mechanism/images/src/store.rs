@@ -253,11 +253,11 @@ impl ImageStore {
         let path = self.inner.root.join("unsynced.json");
         let bytes = serde_json::to_vec(unsynced)
             .map_err(|e| Error::Malformed { what: "list of unsynced content", reason: e.to_string() })?;
-        files::replace(&path, &bytes)
+        files::replace(&path, &bytes, true)
     }
 
     fn write_records(&self, records: &[ImageRecord]) -> Result<()> {
-        files::replace(&self.inner.root.join("index.json"), &names::encode(records)?)
+        files::replace(&self.inner.root.join("index.json"), &names::encode(records)?, true)
     }
 
     /// The lock. A panic while it was held leaves nothing half-changed that a restart would not repair.
@@ -324,6 +324,13 @@ fn recover(root: &Path, boot: &str) -> Result<Unsynced> {
 /// Keeps new content from being collected; see [`ImageStore::lease`].
 pub struct Lease {
     store: ImageStore,
+}
+
+impl Lease {
+    /// What it protected is of no use: it is collected, at once if there are no other leases.
+    pub fn give_up(self) {
+        self.store.state().collect_wanted = true;
+    }
 }
 
 impl Drop for Lease {

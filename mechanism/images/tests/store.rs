@@ -107,6 +107,29 @@ fn leases_put_collection_off() {
 }
 
 #[test]
+fn what_is_given_up_goes_with_the_last_lease() {
+    let f = Fixture::new();
+    let (lease, other) = (f.store.lease(), f.store.lease());
+    let descriptor = f.store.write_blob(media::OCI_LAYER, b"of no use").unwrap();
+    lease.give_up();
+    assert!(f.store.has_blob(&descriptor.digest));
+    drop(other);
+    assert!(!f.store.has_blob(&descriptor.digest));
+}
+
+#[test]
+fn the_list_of_images_has_room_for_its_next_version() {
+    let f = Fixture::new();
+    for n in 0..40 {
+        f.image(Some(&format!("app:{n}")), &[layer(&n.to_string())]);
+        let length = |name: &str| fs::metadata(f.directory.path().join(name)).unwrap().len();
+        assert!(length("index.json.new") >= length("index.json"));
+    }
+    f.store.untag(&Reference::parse_normalized("app:7").unwrap(), false).unwrap();
+    assert_eq!(ImageStore::open(f.directory.path()).unwrap().records(), f.store.records());
+}
+
+#[test]
 fn a_store_opens_as_it_was_left() {
     let f = Fixture::new();
     let id = f.image(Some("app:1"), &[layer("1")]);

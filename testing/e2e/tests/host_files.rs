@@ -36,7 +36,7 @@ fn modes_of_files() {
     let id = c.ok("inspect --format {{.Id}} box");
     let (data, exec) = (engine.data_root(), engine.exec_root());
     assert_eq!(mode(&data), 0o710);
-    for file in ["state.db", "state.db-wal", "state.db-shm", "engine.lock"] {
+    for file in ["state.db", "state.db-wal", "engine.lock"] {
         assert_eq!(mode(&data.join(file)), 0o600, "{file}");
     }
     assert_eq!(mode(&data.join("containers").join(&id)), 0o710);

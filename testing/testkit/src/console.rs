@@ -44,13 +44,21 @@ impl Console {
     /// # Panics
     /// When anything of that does not start.
     pub fn with_options(client: Client, options: &[&str]) -> Self {
+        Self::on_disks(client, options, None, None)
+    }
+
+    /// The same with file systems of their own, of so many bytes, below the data root, the exec root or both.
+    ///
+    /// # Panics
+    /// When anything of that does not start.
+    pub fn on_disks(client: Client, options: &[&str], data_bytes: Option<u64>, exec_bytes: Option<u64>) -> Self {
         let directory = tempfile::Builder::new().prefix("tare-client-").tempdir().expect("directory");
         if let Ok(host) = std::env::var("TARE_REFERENCE") {
             return Self { engine: None, client, directory, host };
         }
         let mut all = vec!["--registry-mirror", install::mirror()];
         all.extend(options);
-        let engine = Engine::start(&all);
+        let engine = Engine::start_on(&all, data_bytes, exec_bytes);
         Self { host: engine.host(), engine: Some(engine), client, directory }
     }
 

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::leftovers::{Names, Traces};
-use crate::{eventually, install};
+use crate::{Disk, eventually, install};
 
 /// What is still there after [`Engine::switch_off`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum Remains {
 /// A running daemon; stopped and cleaned up after when dropped.
 #[derive(Debug)]
 pub struct Engine {
+    /// First, so that they are unmounted before the directories are removed.
+    disks: Vec<Disk>,
     directory: TempDir,
     /// As in production on a tmpfs, and with a short path: it holds sockets.
     exec_root: TempDir,
@@ -51,7 +53,7 @@ impl Engine {
     /// # Panics
     /// When it does not start.
     pub fn start(options: &[&str]) -> Self {
-        Self::start_by(None, options)
+        Self::start_by(None, options, None, None)
     }
 
     /// Starts a daemon as a service manager does.
@@ -59,16 +61,33 @@ impl Engine {
     /// # Panics
     /// When it does not start.
     pub fn activated(manager: ServiceManager, options: &[&str]) -> Self {
-        Self::start_by(Some(manager), options)
+        Self::start_by(Some(manager), options, None, None)
     }
 
-    fn start_by(manager: Option<ServiceManager>, options: &[&str]) -> Self {
+    /// Starts a daemon with its data root, its exec root or both on file systems of their own, with so many bytes.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_on(options: &[&str], data_bytes: Option<u64>, exec_bytes: Option<u64>) -> Self {
+        Self::start_by(None, options, data_bytes, exec_bytes)
+    }
+
+    fn start_by(
+        manager: Option<ServiceManager>,
+        options: &[&str],
+        data_bytes: Option<u64>,
+        exec_bytes: Option<u64>,
+    ) -> Self {
         // Not below /tmp: that may be a tmpfs, and images are large.
         let directory = tempfile::Builder::new().prefix("tare-test-").tempdir_in("/var/tmp").expect("directory");
         let exec_root = tempfile::Builder::new().prefix("tare-").tempdir_in("/run").expect("directory");
-        let names = Names::new(&[directory.path(), exec_root.path()], &directory.path().join("data"));
+        let mut names = Names::new(&[directory.path(), exec_root.path()], &directory.path().join("data"));
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        let mut engine = Self { directory, exec_root, options, daemon: None, names, manager };
+        let data = data_bytes.map(|bytes| Disk::mount(&directory.path().join("data"), bytes));
+        let exec = exec_bytes.map(|bytes| Disk::mount(exec_root.path(), bytes));
+        let disks: Vec<Disk> = data.into_iter().chain(exec).collect();
+        names.disks = disks.iter().map(|disk| disk.path().to_owned()).collect();
+        let mut engine = Self { directory, exec_root, options, daemon: None, names, manager, disks };
         engine.resume();
         engine
     }
@@ -189,6 +208,11 @@ impl Engine {
     /// Where it keeps what lasts no longer than the machine is up.
     pub fn exec_root(&self) -> &Path {
         self.exec_root.path()
+    }
+
+    /// The file systems that were made for it: of the data root, then of the exec root.
+    pub fn disks(&self) -> &[Disk] {
+        &self.disks
     }
 
     /// A path in the engine's directory, for files of the test too.

@@ -16,6 +16,8 @@ pub struct Names {
     pub directories: Vec<PathBuf>,
     /// Name of its table and cgroup, alias of its links.
     pub mark: String,
+    /// Mounts that are the test's.
+    pub disks: Vec<PathBuf>,
 }
 
 /// What was found, one line each.
@@ -43,6 +45,7 @@ impl Names {
         Self {
             directories: directories.iter().map(|path| path.to_path_buf()).collect(),
             mark: format!("tare-{instance}"),
+            disks: Vec::new(),
         }
     }
 
@@ -113,6 +116,7 @@ impl Names {
         let points = points.filter_map(|line| line.split(' ').nth(4).map(str::to_owned));
         points
             .filter(|point| self.directories.iter().any(|directory| Path::new(point).starts_with(directory)))
+            .filter(|point| !self.disks.iter().any(|disk| Path::new(point) == disk))
             .collect()
     }
 

@@ -1,7 +1,8 @@
 //! What end-to-end tests stand on: an engine of their own, a person at a console who types into it, and proof that
 //! nothing stays behind.
 //!
-//! In reading order: [`Console`] (what a test holds), [`Engine`] (a daemon on directories of its own), [`Terminal`]
+//! In reading order: [`Console`] (what a test holds), [`Engine`] (a daemon on directories of its own), [`Disk`] (small ones
+//! for it), [`Terminal`]
 //! (for what only a terminal can do), [`leftovers`] (mounts, interfaces, tables, cgroups and processes of an engine),
 //! [`install`] (where programs and images come from), [`native`] (programs in C), [`words`] (a typed line becomes arguments).
 //!
@@ -10,6 +11,7 @@
 
 pub mod api;
 pub mod console;
+pub mod disk;
 pub mod engine;
 pub mod http;
 pub mod install;
@@ -22,6 +24,7 @@ pub mod words;
 use std::time::Duration;
 
 pub use console::{Client, Console};
+pub use disk::Disk;
 pub use engine::{Engine, ServiceManager};
 pub use output::Output;
 pub use terminal::Terminal;

@@ -7,7 +7,7 @@ mod listen;
 mod settings;
 
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -152,6 +152,12 @@ fn write_pidfile(path: &Path) -> Result<std::path::PathBuf> {
         std::fs::create_dir_all(parent).with_context(|| format!("mkdir {}", parent.display()))?;
     }
     let mut file = std::fs::File::create(path).with_context(|| format!("create {}", path.display()))?;
-    writeln!(file, "{}", std::process::id()).with_context(|| format!("write {}", path.display()))?;
+    match writeln!(file, "{}", std::process::id()) {
+        // Containers need their daemon all the more then, to be stopped and removed.
+        Err(error) if error.kind() == ErrorKind::StorageFull => {
+            tracing::error!("pid file {}: {error}; going on without", path.display());
+        }
+        written => written.with_context(|| format!("write {}", path.display()))?,
+    }
     Ok(path.to_owned())
 }

@@ -264,7 +264,11 @@ impl Engine {
         let process_file = format!("exec-{}.json", exec.id);
         let path = self.bundle(&exec.container.id).join(&process_file);
         let body = serde_json::to_vec(&process).map_err(|error| Error::internal(error.to_string()))?;
-        std::fs::write(&path, body).map_err(|error| Error::io("write", path.display(), error))?;
+        std::fs::write(&path, body).map_err(|error| {
+            // Half of it is there, perhaps.
+            let _ = std::fs::remove_file(&path);
+            Error::io("write", path.display(), error)
+        })?;
         let config = &exec.config;
         let (attach, fds) = match client {
             Some(Client { stream, input, raw }) => {

@@ -7,7 +7,9 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::io::Errno;
 use tare_shim_protocol::{FailureKind, FdRole, Launch, Op};
+use tare_sys::errno::NO_SPACE;
 
 use super::prepare::Prepared;
 use super::state::Status;
@@ -174,6 +176,10 @@ impl Engine {
 
 fn call_failed(error: CallError) -> Error {
     match error {
+        CallError::Failed(failure) if failure.errno == Errno::NOSPC.raw_os_error() => {
+            let message = failure.message.strip_suffix("ENOSPC").unwrap_or(&failure.message);
+            Error::internal(format!("{START_FAILED}{message}{NO_SPACE}"))
+        }
         CallError::Failed(failure) => match failure.kind {
             FailureKind::NotFound | FailureKind::Permission => {
                 Error { kind: ErrorKind::Invalid, message: format!("{START_FAILED}{INIT_FAILED}{}", failure.message) }

@@ -38,8 +38,12 @@ impl Files {
     }
 }
 
-/// Writes a file in place, keeping its inode (it may be mounted in a container); mode 0644.
+/// Writes a file in place, keeping its inode (it may be mounted in a container); mode 0644. One that is right already is
+/// left alone: a full disk may not have room for it a second time.
 pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
+    if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+        return Ok(());
+    }
     fs::write(path, text).map_err(|error| Error::io("write", path.display(), error))
 }
 

@@ -30,8 +30,9 @@ pub fn source(body: Incoming) -> ByteSource {
 }
 
 /// What is read of a body that nobody wants, bytes: an archive ends before its padding, and a client that is still
-/// sending when the connection closes does not get to the answer.
-const REST_MAX: u64 = 256 * 1024;
+/// sending when the connection closes does not get to the answer. Images are large, and the disk may be full after their
+/// first bytes.
+const REST_MAX: u64 = 4 << 30;
 /// How long the client has for it.
 const REST_TIMEOUT: Duration = Duration::from_secs(5);
 
