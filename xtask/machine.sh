@@ -35,9 +35,15 @@ rust() {
     if apt-cache show rustup >/dev/null 2>&1; then
         packages rustup
     else
-        echo "Installing rustup from https://sh.rustup.rs"
+        # The program that https://sh.rustup.rs would fetch, from where it would.
+        local from=https://static.rust-lang.org/rustup/dist/$(uname -m)-unknown-linux-gnu/rustup-init init
+        echo "Installing rustup from $from"
         packages curl ca-certificates
-        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -q -y --profile minimal --default-toolchain none
+        init=$(mktemp -d)/rustup-init
+        curl --proto '=https' --tlsv1.2 -sSf -o "$init" "$from"
+        chmod 755 "$init"
+        "$init" -q -y --profile minimal --default-toolchain none
+        rm -r "${init%/*}"
     fi
     cargo --version
 }
