@@ -29,10 +29,13 @@ packages() {
     [ ${#missing[@]} -gt 0 ]
 }
 
+# packaged NAME: whether Debian has it. Names that are only mentioned by other packages are known to apt too.
+packaged() { [ -n "$(apt-cache show "$1" 2>/dev/null | grep '^Package:')" ]; }
+
 # rust: cargo for the toolchain of rust-toolchain.toml; rustup fetches that by itself.
 rust() {
     cargo --version >/dev/null 2>&1 && return
-    if apt-cache show rustup >/dev/null 2>&1; then
+    if packaged rustup; then
         packages rustup
     else
         # The program that https://sh.rustup.rs would fetch, from where it would.
@@ -55,7 +58,7 @@ docker_client() {
     DOCKER=$(command -v docker || true)
     for name in docker-cli docker.io; do
         [ -z "$DOCKER" ] || break
-        apt-cache show "$name" >/dev/null 2>&1 || continue
+        packaged "$name" || continue
         echo "Unpacking the docker client of $name below images/out"
         images/make --unpack "$name"
         [ ! -x "images/out/package/$name/usr/bin/docker" ] || DOCKER=$PWD/images/out/package/$name/usr/bin/docker
