@@ -30,8 +30,10 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    pub(crate) fn new(given: Values) -> Arguments {
-        Arguments { given, ..Arguments::default() }
+    /// `platform` is what is there without a declaration for `FROM`, and with one in a stage.
+    pub(crate) fn new(given: Values, platform: &[(&str, &str)]) -> Arguments {
+        let global = platform.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned()))).collect();
+        Arguments { given, global, ..Arguments::default() }
     }
 
     /// The same at the beginning of a stage.
@@ -100,16 +102,17 @@ mod tests {
     fn scopes() {
         let text = |text: &str| Some(text.to_owned());
         let given = [("A".to_owned(), text("given")), ("X".to_owned(), text("x")), ("NO_PROXY".to_owned(), text("p"))];
-        let mut arguments = Arguments::new(given.into());
+        let mut arguments = Arguments::new(given.into(), &[("TARGETOS", "linux")]);
         arguments.declare_global("A", text("default"));
         arguments.declare_global("B", text("b"));
-        assert_eq!(arguments.globals(), ["A=given", "B=b", "NO_PROXY=p"]);
+        assert_eq!(arguments.globals(), ["A=given", "B=b", "NO_PROXY=p", "TARGETOS=linux"]);
         let mut stage = arguments.for_stage();
         assert_eq!(stage.visible(&[]), ["NO_PROXY=p"]);
         stage.declare("B", None);
         stage.declare("C", text("c"));
         stage.declare("D", None);
-        assert_eq!(stage.visible(&["C=env".to_owned()]), ["B=b", "NO_PROXY=p"]);
+        stage.declare("TARGETOS", None);
+        assert_eq!(stage.visible(&["C=env".to_owned()]), ["B=b", "NO_PROXY=p", "TARGETOS=linux"]);
         assert!(stage.counts("B") && !stage.counts("NO_PROXY"));
         arguments.merge(&stage);
         assert_eq!(arguments.unused(), ["X"]);

@@ -52,7 +52,7 @@ pub(crate) async fn build(
     source: ByteSource,
     output: Output,
 ) -> Result<String, Failure> {
-    let mut context = receive(&engine, source, &options.given.dockerfile).await?;
+    let mut context = receive(&engine, source, &options.given).await?;
     let file = std::mem::replace(&mut context.dockerfile, Dockerfile::empty());
     let hold = engine.distribution().hold_steps();
     let escape = file.escape;
@@ -90,14 +90,16 @@ impl Builder {
             let text = "[WARNING]: Empty continuation lines will become errors in a future release.";
             self.output.say(format!("\u{1b}[91m{text}\n\u{1b}[0m")).await;
         }
-        let mut arguments = Arguments::new(self.options.given.arguments.clone());
+        let platform = platform_arguments(self.options.platform.as_ref());
+        let platform: Vec<_> = platform.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let mut arguments = Arguments::new(self.options.given.arguments.clone(), &platform);
         let own = stages.iter().map(|stage| 1 + stage.instructions.len()).sum::<usize>();
         let total = own + file.arguments.len();
         let mut number = 0;
         for argument in &file.arguments {
             number += 1;
             self.output.say(format!("Step {number}/{total} : {}\n", argument.source)).await;
-            let expander = Expander::new(self.escape, &arguments.visible(&[]));
+            let expander = Expander::new(self.escape, &arguments.globals());
             let Kind::Arg(declared) = &argument.kind else { continue };
             for (name, default) in declared {
                 let default = default.as_ref().map(|text| expander.word(text)).transpose().map_err(Error::invalid)?;
@@ -321,6 +323,22 @@ fn with_id(image: &Arc<ImageContent>, id: &str) -> Arc<ImageContent> {
         }
         _ => Arc::clone(image),
     }
+}
+
+/// `TARGETPLATFORM` and the like.
+fn platform_arguments(target: Option<&Platform>) -> Vec<(String, String)> {
+    let build = Platform::host();
+    let target = target.unwrap_or(&build);
+    let of = |prefix: &str, platform: &Platform| {
+        let values = [
+            ("PLATFORM", platform.to_string()),
+            ("OS", platform.os.clone()),
+            ("ARCH", platform.architecture.clone()),
+            ("VARIANT", platform.variant.clone()),
+        ];
+        values.map(|(name, value)| (format!("{prefix}{name}"), value))
+    };
+    [of("BUILD", &build), of("TARGET", target)].concat()
 }
 
 /// Twelve digits of an ID.

@@ -1,6 +1,6 @@
 //! The files that are built from: an archive that anybody may have made, extracted below a directory of the build's own.
 
-use std::io::{BufReader, Read as _};
+use std::io::{BufRead, BufReader, Read as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,12 +12,14 @@ use tare_archive::path::{join, split};
 use tare_dockerfile::ignore::{Ignore, MAX_FILE};
 use tare_dockerfile::{Dockerfile, parse};
 use tare_engine::{ByteSource, Engine, Error, Result};
-use tare_images::compression::{buffered, decompress};
+use tare_images::compression::{Compression, buffered, decompress};
 use tare_images::rootdir::RootDir;
 use tare_images::unpack::{self, unpack};
+use tokio_util::io::SyncIoBridge;
 
-use crate::options::DOCKERFILE;
-use crate::{blocking, stored};
+use crate::git::Repository;
+use crate::options::{DOCKERFILE, Options};
+use crate::{blocking, fetch, stored};
 
 /// Largest Dockerfile, bytes.
 const MAX_DOCKERFILE: u64 = 16 << 20;
@@ -67,26 +69,59 @@ impl Drop for Workspace {
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) workspace: Arc<Workspace>,
+    /// The directory with the files.
+    pub(crate) place: PathBuf,
     pub(crate) root: Arc<RootDir>,
     pub(crate) dockerfile: Dockerfile,
 }
 
-/// Receives an archive and finds the Dockerfile in it.
-pub(crate) async fn receive(engine: &Arc<Engine>, source: ByteSource, name: &str) -> Result<Context> {
-    let engine = Arc::clone(engine);
-    let name = name.to_owned();
+/// Receives the files and finds the Dockerfile in them.
+pub(crate) async fn receive(engine: &Arc<Engine>, body: ByteSource, options: &Options) -> Result<Context> {
+    let name = options.dockerfile.clone();
+    let workspace = Workspace::make(engine)?;
+    if let Some(repository) = Repository::parse(&options.remote) {
+        let place = repository.clone(&workspace.0).await?;
+        return blocking(move || Context::of(workspace, &place, &name)).await;
+    }
+    if options.remote.is_empty() {
+        return blocking(move || extract(workspace, BufReader::new(SyncIoBridge::new(body)), &name)).await;
+    }
+    let path = workspace.0.join("remote");
+    fetch::save(fetch::begin(engine, &options.remote).await?, &path).await?;
     blocking(move || {
-        let workspace = Workspace::make(&engine)?;
-        let path = workspace.context();
-        let archive = BufReader::new(tokio_util::io::SyncIoBridge::new(source));
-        let (_, plain) = decompress(archive).map_err(|error| Error::invalid(error.to_string()))?;
-        unpack(&mut Reader::new(buffered(plain)), open_root(&path)?, unpack::Options::default())
-            .map_err(|error| Error::internal(format!("error reading the build context: {error}")))?;
-        let root = Arc::new(open_root(&path)?);
-        let dockerfile = dockerfile(&root, &name)?;
-        Ok(Context { workspace: Arc::new(workspace), root, dockerfile })
+        let failed = |error| Error::io("open", path.display(), error);
+        let mut file = BufReader::new(std::fs::File::open(&path).map_err(failed)?);
+        if is_archive(file.fill_buf().map_err(failed)?) {
+            return extract(workspace, file, &name);
+        }
+        // What is no archive is a Dockerfile, without any files.
+        let place = workspace.context();
+        std::fs::rename(&path, place.join(DOCKERFILE)).map_err(failed)?;
+        Context::of(workspace, &place, DOCKERFILE)
     })
     .await
+}
+
+/// Whether a file that starts so is an archive: compressed, or with a header of tar.
+fn is_archive(start: &[u8]) -> bool {
+    Compression::detect(start) != Compression::None
+        || Reader::new(start).next_entry().is_ok_and(|entry| entry.is_some())
+}
+
+fn extract(workspace: Workspace, archive: impl BufRead + Send + 'static, name: &str) -> Result<Context> {
+    let (_, plain) = decompress(archive).map_err(|error| Error::invalid(error.to_string()))?;
+    let path = workspace.context();
+    unpack(&mut Reader::new(buffered(plain)), open_root(&path)?, unpack::Options::default())
+        .map_err(|error| Error::internal(format!("error reading the build context: {error}")))?;
+    Context::of(workspace, &path, name)
+}
+
+impl Context {
+    fn of(workspace: Workspace, path: &Path, name: &str) -> Result<Context> {
+        let root = Arc::new(open_root(path)?);
+        let dockerfile = dockerfile(&root, name)?;
+        Ok(Context { workspace: Arc::new(workspace), place: path.to_owned(), root, dockerfile })
+    }
 }
 
 pub(crate) fn open_root(path: &Path) -> Result<RootDir> {

@@ -1,5 +1,6 @@
 //! `COPY`, `ADD` and `WORKDIR`: files written on top of the image so far, without a container.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use crate::stage::State;
 use crate::{blocking, stored};
 
 /// Flags that are followed; the rest is for another builder.
-const FLAGS: [&str; 4] = ["from", "chown", "chmod", "link"];
+const FLAGS: [&str; 5] = ["from", "chown", "chmod", "link", "checksum"];
 
 impl Builder {
     pub(crate) async fn copy(&mut self, state: &mut State, name: &'static str, copy: &Copy) -> Result<()> {
@@ -41,13 +42,21 @@ impl Builder {
             };
             contents.push((content.name.clone(), text));
         }
+        let failed = move |why: String| Error::internal(format!("{name} failed: {why}"));
+        if !copy.checksum.is_empty() && !matches!(paths.as_slice(), [only] if is_url(only)) {
+            return Err(failed("checksum can't be specified for non-HTTP sources".to_owned()));
+        }
+        let mut fetched = HashMap::new();
+        for url in paths.iter().filter(|path| name == "ADD" && is_url(path)) {
+            let checksum = word(&copy.checksum)?;
+            let file = self.fetch(url, &destination, &checksum).await.map_err(|error| failed(error.message))?;
+            fetched.insert(url.clone(), file);
+        }
         let from = self.source_root(&copy.from).await?;
         let in_context = copy.from.is_empty();
         let workspace = Arc::clone(&self.context.workspace);
-        let found = blocking(move || {
-            gather(name, &from, in_context, &paths, &contents, &workspace)
-                .map_err(|why| Error::internal(format!("{name} failed: {why}")))
-        });
+        let found =
+            blocking(move || gather(&from, in_context, &paths, &fetched, &contents, &workspace).map_err(failed));
         let found = found.await?;
         if found.len() > 1 && !destination.ends_with('/') {
             return Err(Error::internal(format!(
@@ -134,20 +143,21 @@ impl Builder {
 
 /// Finds what an instruction names; here-documents become files.
 fn gather(
-    name: &str,
     from: &Arc<RootDir>,
     in_context: bool,
     paths: &[String],
+    fetched: &HashMap<String, Source>,
     contents: &[(String, String)],
     workspace: &Workspace,
 ) -> Result<Vec<Source>, String> {
     let mut found = Vec::new();
     for path in paths {
-        if is_url(path) && name == "COPY" {
-            return Err("source can't be a URL for COPY".to_owned());
+        if let Some(file) = fetched.get(path) {
+            found.push(file.clone());
+            continue;
         }
         if is_url(path) {
-            return Err(format!("{path}: URLs are not supported by this engine: download it into the context"));
+            return Err("source can't be a URL for COPY".to_owned());
         }
         found.extend(sources::find(from, path, in_context)?);
     }
@@ -188,7 +198,7 @@ fn write(root: RootDir, found: &[Source], target: &Target) -> Result<()> {
     };
     let destination = Destination::new(root, &target.path).map_err(Error::internal)?;
     for source in found {
-        let options = place::Options { owner, mode: target.mode, extract: target.extract };
+        let options = place::Options { owner, mode: target.mode, extract: target.extract && !source.is_remote };
         destination.write(source, options).map_err(|why| Error::internal(format!("failed to copy files: {why}")))?;
     }
     Ok(())
@@ -226,12 +236,12 @@ fn mode(text: &str) -> Result<Option<u32>> {
     mode.map(Some).ok_or_else(bad)
 }
 
-fn is_url(text: &str) -> bool {
+pub(crate) fn is_url(text: &str) -> bool {
     text.starts_with("http://") || text.starts_with("https://")
 }
 
 /// A path from the root, by the working directory. A trailing slash stays.
-fn absolute(directory: &str, path: &str) -> String {
+pub(crate) fn absolute(directory: &str, path: &str) -> String {
     if path.starts_with('/') {
         return path.to_owned();
     }

@@ -2,10 +2,10 @@
 //!
 //! In reading order:
 //! * [`options`]: what a caller says
-//! * `context`: the files that are built from, received and kept below one directory
+//! * `context`: the files that are built from, received and kept below one directory; `fetch`, `git`: from elsewhere
 //! * `arguments`: `ARG` and who may see it
 //! * `builder`: stages and steps; `stage`: what a stage is at one moment; `cache`: steps that were made before
-//! * `metadata`, `run`, `copy`: the instructions; `sources`, `place`, `owner`: files on their way into an image
+//! * `metadata`, `run` with `mounts`, `copy`: the instructions; `sources`, `place`, `owner`: files on their way into an image
 //! * `output`: what the caller reads
 //!
 //! Instructions that only say something make neither container nor layer; files are written into a layer without a
@@ -18,7 +18,10 @@ mod builder;
 mod cache;
 mod context;
 mod copy;
+mod fetch;
+mod git;
 mod metadata;
+mod mounts;
 pub mod options;
 mod output;
 mod owner;

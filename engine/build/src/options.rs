@@ -8,6 +8,9 @@ use tare_engine::{Error, Result};
 use tare_images::oci::Platform;
 use tare_reference::Reference;
 
+use crate::copy::is_url;
+use crate::git::Repository;
+
 /// The Dockerfile's name where none is given.
 pub(crate) const DOCKERFILE: &str = "Dockerfile";
 
@@ -78,11 +81,8 @@ impl Options {
         if self.dockerfile.is_empty() {
             DOCKERFILE.clone_into(&mut self.dockerfile);
         }
-        if !self.remote.is_empty() {
-            return Err(Error::not_implemented(format!(
-                "building from {:?} is not supported by this engine: send the context with the request",
-                self.remote
-            )));
+        if !self.remote.is_empty() && Repository::parse(&self.remote).is_none() && !is_url(&self.remote) {
+            return Err(Error::invalid(format!("invalid remote context: {:?}", self.remote)));
         }
         let platform = match self.platform.as_str() {
             "" => None,

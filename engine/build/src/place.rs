@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, FileType, Gid, OFlags, Uid, chownat};
 use rustix::io::Errno;
 use tare_archive::path::{clean, split};
 use tare_archive::{Reader, Writer};
-use tare_images::compression::{Compression, buffered, decompress};
+use tare_images::compression::{buffered, decompress};
 use tare_images::export::{Naming, export};
 use tare_images::rootdir::{DirCache, RootDir};
 use tare_images::unpack::{self, unpack};
@@ -132,13 +132,7 @@ impl Destination {
         };
         let name = String::from_utf8_lossy(&source.name).into_owned();
         let failed = |error: Errno| format!("open {name}: {error}");
-        let mut file = open().map_err(failed)?;
-        let start = std::io::BufRead::fill_buf(&mut file).map_err(|error| format!("read {name}: {error}"))?;
-        if matches!(Compression::detect(start), Compression::Bzip2 | Compression::Xz) {
-            let kind = Compression::detect(start);
-            return Err(format!("{name}: {kind:?} compression is not supported; use gzip or zstd"));
-        }
-        let (_, plain) = decompress(file).map_err(sentence)?;
+        let (_, plain) = decompress(open().map_err(failed)?).map_err(sentence)?;
         if !matches!(Reader::new(buffered(plain)).next_entry(), Ok(Some(_))) {
             return Ok(false);
         }

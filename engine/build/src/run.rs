@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use tare_docker_api::container::{Config, CreateRequest, Healthcheck};
+use tare_docker_api::container::{Config, CreateRequest, Healthcheck, HostConfig};
 use tare_docker_api::stream::{FRAME_HEADER, StreamKind, parse_frame_header};
 use tare_dockerfile::Run;
 use tare_engine::{AttachOptions, Engine, Error, RemoveOptions, Result, WaitCondition};
@@ -11,6 +11,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 
 use crate::builder::{Builder, short};
+use crate::mounts::Mounts;
 use crate::output::{Decoder, Failure};
 use crate::stage::State;
 
@@ -19,15 +20,10 @@ const PIECE: usize = 32 << 10;
 
 impl Builder {
     pub(crate) async fn run(&mut self, state: &mut State, run: &Run) -> Result<(), Failure> {
-        for (name, given) in [
-            ("mount", !run.mounts.is_empty()),
-            ("network", !run.network.is_empty()),
-            ("security", !run.security.is_empty()),
-        ] {
-            if given {
-                return Err(needs_buildkit(name).into());
-            }
+        if !matches!(run.security.as_str(), "" | "sandbox") {
+            return Err(needs_buildkit("security").into());
         }
+        let mounts = self.mounts(state, &run.mounts).await?;
         let command = state.command(&run.command);
         let visible = state.arguments.visible(&state.config.env);
         let mut words = command.clone();
@@ -38,16 +34,27 @@ impl Builder {
             counting.sort();
             words = std::iter::once(format!("|{}", counting.len())).chain(counting).chain(words).collect();
         }
-        let key = self.key(state, &words)?;
-        if self.cached(state, &words, &key).await? {
+        let network = match run.network.as_str() {
+            "" | "default" => &[][..],
+            given => &[format!("--network={given}")],
+        };
+        // Images that the caller names as a cache do not tell what was mounted.
+        let asked = [network, &mounts.words, &words].concat();
+        let key = self.key(state, &asked)?;
+        if self.cached(state, &asked, &key).await? {
             return Ok(());
         }
         if state.image.is_none() {
             self.empty_image(state).await?;
         }
-        let container = self.container(state, command.clone(), visible).await?;
+        let mut host = self.options.given.host_config();
+        if !network.is_empty() {
+            host.network_mode.clone_from(&run.network);
+        }
+        host.mounts = mounts.mounts.clone().into();
+        let container = self.container(state, command.clone(), visible, host).await?;
         self.output.say(format!(" ---> Running in {}\n", short(&container.id))).await;
-        let done = self.run_in(state, &container, command, words, key).await;
+        let done = self.run_in(state, &container, &mounts, command, words, key).await;
         if self.options.given.force_remove || (done.is_ok() && self.options.given.remove) {
             let name = short(&container.id).to_owned();
             match container.remove().await {
@@ -67,7 +74,13 @@ impl Builder {
         self.commit(state, &words, key, None).await
     }
 
-    async fn container(&self, state: &State, command: Vec<String>, environment: Vec<String>) -> Result<StepContainer> {
+    async fn container(
+        &self,
+        state: &State,
+        command: Vec<String>,
+        environment: Vec<String>,
+        host_config: HostConfig,
+    ) -> Result<StepContainer> {
         let config = Config {
             image: state.id.clone(),
             cmd: Some(command),
@@ -79,8 +92,7 @@ impl Builder {
             healthcheck: Some(Healthcheck { test: vec!["NONE".to_owned()].into(), ..Healthcheck::default() }),
             ..Config::default()
         };
-        let request =
-            CreateRequest { config, host_config: self.options.given.host_config(), ..CreateRequest::default() };
+        let request = CreateRequest { config, host_config, ..CreateRequest::default() };
         let created = self.engine.create_for_build(request).await?;
         for warning in &created.warnings {
             self.output.say(format!(" ---> [Warning] {warning}\n")).await;
@@ -92,6 +104,7 @@ impl Builder {
         &self,
         state: &mut State,
         container: &StepContainer,
+        mounts: &Mounts,
         command: Vec<String>,
         words: Vec<String>,
         key: String,
@@ -102,6 +115,7 @@ impl Builder {
             return Err(Failure::Command { message, code });
         }
         let upper = self.engine.image_store().rw_layer(&container.id).upper;
+        mounts.clean(&upper)?;
         Ok(self.commit(state, &words, key, Some(upper)).await?)
     }
 

@@ -25,6 +25,8 @@ pub(crate) struct Source {
     /// The last component as it was named.
     pub(crate) name: Vec<u8>,
     pub(crate) is_directory: bool,
+    /// Fetched from elsewhere: it stays as it is, even if it is an archive.
+    pub(crate) is_remote: bool,
     hash: String,
 }
 
@@ -94,7 +96,7 @@ pub(crate) fn one(root: &Arc<RootDir>, name: &str, in_context: bool) -> Result<S
     } else {
         format!("file:{}", hash_of(root, &path)?)
     };
-    Ok(Source { root: Arc::clone(root), name: split(&clean).1.to_vec(), path, is_directory, hash })
+    Ok(Source { root: Arc::clone(root), name: split(&clean).1.to_vec(), path, is_directory, is_remote: false, hash })
 }
 
 /// Everything below a directory, in the order of names; links are not followed.

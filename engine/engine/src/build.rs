@@ -1,8 +1,11 @@
 //! What a builder needs of the engine beyond the use cases: the images themselves, and containers that go with the build.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use rustix::fs::{FlockOperation, flock};
 use tare_distribution::Distribution;
 use tare_docker_api::container::{CreateRequest, CreateResponse};
 use tare_images::ImageStore;
@@ -25,6 +28,12 @@ impl Engine {
     /// A directory for files of builds in progress; what is in it when the engine starts is removed.
     pub fn build_directory(&self) -> PathBuf {
         self.config.data_root.join("builds")
+    }
+
+    /// Directories that commands of builds share from one build to the next (`RUN --mount=type=cache`), locked (flock(2))
+    /// while one uses them.
+    pub fn build_cache_directory(&self) -> PathBuf {
+        self.config.data_root.join("build-cache")
     }
 
     /// Sixty-four random digits.
@@ -78,4 +87,25 @@ impl Engine {
             tracing::warn!("{error}");
         }
     }
+}
+
+/// Removes the caches of commands that no build uses, those not changed since a time (nanoseconds of the Unix epoch) if
+/// there is one. Gives their names and the bytes they had.
+pub(crate) fn prune_caches(directory: &Path, until: Option<i64>) -> (Vec<String>, u64) {
+    let (mut names, mut freed) = (Vec::new(), 0);
+    for name in crate::recover::names_in(directory) {
+        let path = directory.join(&name);
+        let Ok(cache) = File::open(&path) else { continue };
+        let changed = cache.metadata().ok().and_then(|metadata| metadata.modified().ok());
+        let changed = changed.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let is_old =
+            until.is_none_or(|until| changed.is_some_and(|at| i64::try_from(at.as_nanos()).is_ok_and(|at| at < until)));
+        if !is_old || flock(&cache, FlockOperation::NonBlockingLockExclusive).is_err() {
+            continue;
+        }
+        freed += crate::volume::api::tree_size(&path);
+        crate::remove_tree(&path);
+        names.push(name);
+    }
+    (names, freed)
 }

@@ -11,6 +11,14 @@ use crate::error::Error;
 /// Bytes coming in (an archive, an image).
 pub type ByteSource = std::pin::Pin<Box<dyn tokio::io::AsyncRead + Send>>;
 
+/// Where an archive to import comes from.
+pub enum ImportSource {
+    /// The caller sends it.
+    Sent(ByteSource),
+    /// The engine fetches it; HTTP where no scheme is named.
+    Url(String),
+}
+
 /// Bytes going out; an error ends them.
 pub type ByteStream = mpsc::Receiver<io::Result<Bytes>>;
 

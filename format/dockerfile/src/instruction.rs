@@ -164,6 +164,12 @@ pub struct Mount {
     pub read_only: bool,
     /// Bytes of a tmpfs; 0 has no limit.
     pub size: i64,
+    /// Mode of a cache that is new.
+    pub mode: Option<u32>,
+    /// User and group of a cache that is new.
+    pub owner: (u32, u32),
+    /// Without it, a secret that nobody has given is left out.
+    pub required: bool,
 }
 
 /// Kinds of mounts.
@@ -176,8 +182,10 @@ pub enum MountType {
     Cache,
     /// Memory.
     Tmpfs,
-    /// What only other builders have: `secret`, `ssh`.
-    Other(String),
+    /// A file that the caller gives and no layer shows.
+    Secret,
+    /// The caller's SSH agent.
+    Ssh,
 }
 
 /// A health check; durations in nanoseconds, 0 for the default.

@@ -14,6 +14,7 @@ mod flags;
 pub mod ignore;
 pub mod instruction;
 mod lines;
+mod mount;
 mod parse;
 mod pattern;
 mod words;

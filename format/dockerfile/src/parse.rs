@@ -4,10 +4,9 @@ use tare_docker_api::time::parse_duration;
 
 use crate::Error;
 use crate::flags::{Flags, Takes, meant};
-use crate::instruction::{
-    CommandLine, Content, Copy, Dockerfile, Instruction, Kind, Mount, MountType, Pair, Probe, Run, Stage,
-};
+use crate::instruction::{CommandLine, Content, Copy, Dockerfile, Instruction, Kind, Pair, Probe, Run, Stage};
 use crate::lines::{Line, lines};
+use crate::mount::mount;
 use crate::words::{chomp, heredoc, json_list, plain_words, quoted_words};
 
 /// Names of all instructions.
@@ -292,51 +291,6 @@ fn add_heredocs(text: &mut String, line: &Line) {
         text.push_str(&given.content);
         text.push_str(&given.name);
     }
-}
-
-fn mount(text: &str) -> Result<Mount, String> {
-    let mut mount = Mount::default();
-    let mut writable = None;
-    for field in text.split(',') {
-        let (key, value) = match field.split_once('=') {
-            Some((key, value)) => (key.to_ascii_lowercase(), Some(value)),
-            None => (field.to_ascii_lowercase(), None),
-        };
-        let flag = || match value.map(str::to_ascii_lowercase).as_deref() {
-            None | Some("true" | "1") => Ok(true),
-            Some("false" | "0") => Ok(false),
-            Some(other) => Err(format!("invalid value for {key}: {other}")),
-        };
-        let needed = || value.ok_or_else(|| format!("invalid field '{field}' must be a key=value pair"));
-        match key.as_str() {
-            "type" => {
-                mount.kind = match needed()? {
-                    "bind" => MountType::Bind,
-                    "cache" => MountType::Cache,
-                    "tmpfs" => MountType::Tmpfs,
-                    other => MountType::Other(other.to_owned()),
-                }
-            }
-            "target" | "dst" | "destination" => needed()?.clone_into(&mut mount.target),
-            "source" | "src" => needed()?.clone_into(&mut mount.source),
-            "from" => needed()?.clone_into(&mut mount.from),
-            "id" => needed()?.clone_into(&mut mount.id),
-            "ro" | "readonly" => writable = Some(!flag()?),
-            "rw" | "readwrite" => writable = Some(flag()?),
-            "size" => {
-                let size = needed()?;
-                mount.size = size.parse().map_err(|_| format!("invalid value for size: {size}"))?;
-            }
-            // A cache is never shared between two commands at a time here, which satisfies every mode.
-            "sharing" if mount.kind != MountType::Bind => {}
-            _ => return Err(format!("unexpected key '{key}' in '{field}'")),
-        }
-    }
-    mount.read_only = !writable.unwrap_or(mount.kind != MountType::Bind);
-    if mount.target.is_empty() && !matches!(mount.kind, MountType::Other(_)) {
-        return Err("target path is required".to_owned());
-    }
-    Ok(mount)
 }
 
 fn trigger(line: &Line) -> Result<String, String> {

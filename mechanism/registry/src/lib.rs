@@ -3,7 +3,7 @@
 //! In reading order:
 //! * [`repository`]: [`Registry`], and [`Repository`], one of its repositories with someone's credentials
 //! * [`blob`]: layers as streams that survive interruptions and use several connections; [`push`]
-//! * [`hub`]: search, login
+//! * [`hub`]: search, login; [`download`]: files that are no registry's
 //! * [`auth`], [`http`], [`config`]
 //!
 //! Sources: OCI distribution-spec 1.1, distribution's token specification, Docker's texts for what goes wrong.
@@ -12,6 +12,7 @@
 mod auth;
 pub mod blob;
 pub mod config;
+pub mod download;
 pub mod error;
 mod http;
 pub mod hub;
@@ -20,6 +21,7 @@ pub mod repository;
 
 pub use blob::Blob;
 pub use config::{Config, Credentials, Proxies};
+pub use download::Download;
 pub use error::{Error, Result};
 pub use hub::SearchResult;
 pub use push::Upload;

@@ -211,7 +211,7 @@ fn failures_say_why(c: &Console) {
         "can't find uid for user nobody2: no such user: nobody2",
     );
     fails("FROM scratch\n", 1, "No image was generated. Is your Dockerfile empty?");
-    fails("FROM busybox:1.29\nRUN --mount=type=secret,id=x true\n", 1, "the --mount option requires BuildKit.");
+    fails("FROM busybox:1.29\nRUN --security=insecure true\n", 1, "the --security option requires BuildKit.");
     fails("FROM busybox:1.29\nSTOPSIGNAL NOPE\n", 1, "invalid signal: NOPE");
     let said = c.fails("build --target nope context", 1);
     assert!(said.contains("target stage \"nope\" could not be found"), "{said}");
@@ -438,7 +438,6 @@ fn what_only_buildkit_does_is_said() {
         ("POST /build?squash=1", 400, "squash is only supported with experimental mode"),
         ("POST /build?version=x", 400, "invalid version"),
         ("POST /build?t=UPPER", 400, "invalid reference format: repository name (library/UPPER) must be lowercase"),
-        ("POST /build?remote=https://example.com/x.git", 501, "is not supported by this engine"),
         ("POST /build?buildargs=x", 400, "error reading build args"),
         ("POST /session", 501, "build sessions are not supported by this engine"),
     ] {

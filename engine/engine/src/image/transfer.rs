@@ -18,6 +18,7 @@ use tare_images::{Image, ImageStore, Step};
 use tare_reference::{Digest, Reference};
 use tare_registry::{Proxies, Registry};
 use tokio::sync::mpsc;
+use tokio_util::io::StreamReader;
 
 use super::{defaults, platform};
 use crate::Engine;
@@ -28,7 +29,7 @@ use crate::container::state::Status;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter;
 use crate::host::stream;
-use crate::options::{ByteSource, ByteStream, Credentials, ProgressStream};
+use crate::options::{ByteSource, ByteStream, Credentials, ImportSource, ProgressStream};
 
 type Sender = mpsc::UnboundedSender<Result<JsonMessage>>;
 
@@ -182,7 +183,7 @@ impl Engine {
         message: &str,
         changes: Vec<String>,
         wanted: Option<&str>,
-        source: ByteSource,
+        source: ImportSource,
     ) -> Result<ProgressStream> {
         let name = if repository.is_empty() { None } else { Some(tagged(repository, tag)?.with_default_tag()) };
         let import = Import {
@@ -191,9 +192,19 @@ impl Engine {
             changes,
             name,
         };
-        let archive = stream::blocking_reader(source);
         let engine = Arc::clone(self);
         Ok(report(|sender| async move {
+            let source = match source {
+                ImportSource::Sent(source) => source,
+                ImportSource::Url(url) => {
+                    let url = if url.contains("://") { url } else { format!("http://{url}") };
+                    let answer = engine.distribution.registry().download(&url).await;
+                    let download = answer.map_err(|error| Error::internal(error.to_string()))?;
+                    let _ = sender.send(Ok(JsonMessage::status("", format!("Downloading from {url}"))));
+                    Box::pin(StreamReader::new(Box::pin(download.stream())))
+                }
+            };
+            let archive = stream::blocking_reader(source);
             let id = engine.distribution.import(archive, import).await.map_err(failed)?.to_string();
             let _ = sender.send(Ok(JsonMessage::status("", id.clone())));
             engine.image_event("import", &id, &id);
@@ -360,10 +371,13 @@ impl Engine {
         };
         let engine = Arc::clone(self);
         let uses = move |id: &Digest| engine.image_uses(id);
-        let pruned = self.distribution.prune_steps(&wanted, &uses).await.map_err(failed)?;
+        let mut pruned = self.distribution.prune_steps(&wanted, &uses).await.map_err(failed)?;
+        let directory = self.build_cache_directory();
+        let (names, freed) = crate::blocking(move || Ok(crate::build::prune_caches(&directory, until))).await?;
+        pruned.reclaimed += freed;
         let attributes = std::collections::BTreeMap::from([("reclaimed".to_owned(), pruned.reclaimed.to_string())]);
         self.events.publish("builder", "prune", "", attributes);
-        let caches: Vec<String> = pruned.items.into_iter().map(|item| item.deleted).collect();
+        let caches: Vec<String> = pruned.items.into_iter().map(|item| item.deleted).chain(names).collect();
         let caches_deleted = if caches.is_empty() { List::default() } else { caches.into() };
         Ok(BuildPruneReport { caches_deleted, space_reclaimed: pruned.reclaimed })
     }

@@ -262,7 +262,7 @@ impl Context {
                 }
             }
         };
-        let mut ignore = ignored(&root)?;
+        let mut ignore = ignored(&root, &dockerfile)?;
         for needed in [dockerfile.as_str(), IGNORE_FILE] {
             // The builder needs these, whatever the patterns say.
             ignore.add(&format!("!{needed}")).map_err(CliError::new)?;
@@ -283,9 +283,10 @@ fn read_bounded(reader: impl Read, name: &str) -> Result<Vec<u8>, CliError> {
     Ok(content)
 }
 
-/// The patterns of the context; none without a file of them.
-fn ignored(root: &Path) -> Result<Ignore, CliError> {
-    let path = root.join(IGNORE_FILE);
+/// The patterns of the context, those of the Dockerfile's own file before all others; none without a file of them.
+fn ignored(root: &Path, dockerfile: &str) -> Result<Ignore, CliError> {
+    let own = root.join(format!("{dockerfile}{IGNORE_FILE}"));
+    let path = if own.is_file() { own } else { root.join(IGNORE_FILE) };
     let mut text = String::new();
     match File::open(&path) {
         Ok(file) => file.take(ignore::MAX_FILE).read_to_string(&mut text).map(drop),

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use tare_docker_api::container::Config;
 use tare_docker_api::stream::media;
-use tare_engine::ImageDetails;
+use tare_engine::{ImageDetails, ImportSource};
 
 use super::{Context, decode_platform, json_platform, registry_credentials, streams};
 use crate::body::Body;
@@ -48,17 +48,13 @@ fn is_scratch(image: &str) -> bool {
 async fn import(context: Context, request: Request) -> Result<Reply> {
     let Request { query, body, .. } = request;
     let from = query.get("fromSrc");
-    if from != "-" {
-        let message = format!(
-            "importing from the URL {from:?} is not supported by this engine: download it and import it from standard input"
-        );
-        return Err(Failure::not_implemented(message));
-    }
+    let source =
+        if from == "-" { ImportSource::Sent(streams::source(body)) } else { ImportSource::Url(from.to_owned()) };
     let message = query.text("message").map_or_else(|| format!("Imported from {from}"), str::to_owned);
     let changes = query.all("changes").map(str::to_owned).collect();
     let stream = context
         .engine
-        .import(query.get("repo"), query.get("tag"), &message, changes, query.text("platform"), streams::source(body))
+        .import(query.get("repo"), query.get("tag"), &message, changes, query.text("platform"), source)
         .await?;
     streams::progress(stream).await
 }

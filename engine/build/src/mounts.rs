@@ -1,0 +1,234 @@
+//! `RUN --mount`: what one command sees besides the image, and its layer does not.
+
+use std::fs::File;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, FlockOperation, flock, unlinkat};
+use sha2::{Digest as _, Sha256};
+use tare_archive::path::{join, split};
+use tare_docker_api::container::{ImageOptions, Mount as Mounted, TmpfsOptions};
+use tare_dockerfile::{Expander, Mount, MountType};
+use tare_engine::{Error, Result};
+use tare_images::rootdir::RootDir;
+
+use crate::builder::Builder;
+use crate::context::{inside, open_root, outside};
+use crate::run::needs_buildkit;
+use crate::stage::State;
+use crate::{blocking, sources};
+
+/// Between two looks at a cache that another build uses.
+const CACHE_POLL: Duration = Duration::from_millis(20);
+/// Mode of a new cache.
+const CACHE_MODE: u32 = 0o755;
+
+/// What is mounted for one command.
+#[derive(Debug, Default)]
+pub(crate) struct Mounts {
+    /// For the container.
+    pub(crate) mounts: Vec<Mounted>,
+    /// Stand for them in the cache of steps: how they were asked for, and what is in them as far as the caller decides it.
+    pub(crate) words: Vec<String>,
+    /// Places that the image does not have, from the outermost: they are only there to be mounted on.
+    places: Vec<Vec<u8>>,
+    /// Locked while the command runs.
+    caches: Vec<File>,
+}
+
+impl Builder {
+    pub(crate) async fn mounts(&self, state: &State, wanted: &[Mount]) -> Result<Mounts> {
+        let expander = state.expander(self.escape);
+        let mut all = Mounts::default();
+        let mut caches = Vec::new();
+        for mount in wanted {
+            let mount = expanded(mount, &expander, &state.config.working_dir).map_err(Error::invalid)?;
+            let mounted = match mount.kind {
+                MountType::Bind => self.bind(&mount, &mut all.words).await?,
+                MountType::Cache if !mount.from.is_empty() => return Err(needs_buildkit("mount=type=cache,from")),
+                MountType::Cache => {
+                    let path = self.cache(&mount)?;
+                    caches.push(path.clone());
+                    bound(&path)
+                }
+                MountType::Tmpfs => Mounted {
+                    kind: "tmpfs".to_owned(),
+                    tmpfs_options: Some(TmpfsOptions { size_bytes: mount.size, ..TmpfsOptions::default() }),
+                    ..Mounted::default()
+                },
+                MountType::Secret | MountType::Ssh if mount.required => {
+                    let kind = if mount.kind == MountType::Ssh { "ssh" } else { "secret" };
+                    return Err(Error::invalid(format!("{kind} {}: not found", mount.id)));
+                }
+                // Nobody has given it, and it is not needed.
+                MountType::Secret | MountType::Ssh => continue,
+            };
+            all.words.push(format!("--mount={mount:?}"));
+            let read_only = mount.read_only && mount.kind != MountType::Tmpfs;
+            all.mounts.push(Mounted { target: mount.target, read_only, ..mounted });
+        }
+        // In one order everywhere: two builds that want the same two caches do not wait for each other.
+        caches.sort();
+        caches.dedup();
+        for path in caches {
+            all.caches.push(locked(&path).await?);
+        }
+        all.places = self.places(state, &all.mounts).await?;
+        Ok(all)
+    }
+
+    /// Files of the context, of a stage, or of an image.
+    async fn bind(&self, mount: &Mount, words: &mut Vec<String>) -> Result<Mounted> {
+        let source = inside(&mount.source).ok_or_else(|| Error::invalid(outside(&mount.source)))?;
+        let source = String::from_utf8_lossy(&source).into_owned();
+        if mount.from.is_empty() {
+            if !mount.read_only {
+                return Err(needs_buildkit("mount=type=bind,rw"));
+            }
+            let root = Arc::clone(&self.context.root);
+            let name = source.clone();
+            let found = blocking(move || sources::one(&root, &name, true).map_err(Error::invalid)).await?;
+            words.push(sources::hash(std::slice::from_ref(&found)));
+            let path = self.context.place.join(String::from_utf8_lossy(&found.path).as_ref());
+            return Ok(bound(&path));
+        }
+        let id = match self.stage(&mount.from)? {
+            Some("") => bound(&self.context.workspace.directory()?).source,
+            Some(id) => id.to_owned(),
+            None => self.image(&mount.from, self.options.platform.as_ref()).await?.id.to_string(),
+        };
+        words.push(id.clone());
+        if id.starts_with('/') {
+            return Ok(bound(Path::new(&id)));
+        }
+        let image_options = Some(ImageOptions { subpath: source }).filter(|options| !options.subpath.is_empty());
+        Ok(Mounted { kind: "image".to_owned(), source: id, image_options, ..Mounted::default() })
+    }
+
+    /// The directory of a cache, made where there is none.
+    fn cache(&self, mount: &Mount) -> Result<PathBuf> {
+        let id = if mount.id.is_empty() { &mount.target } else { &mount.id };
+        let name: String = Sha256::digest(id).iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = self.engine.build_cache_directory().join(name);
+        let failed = |step| {
+            let path = path.clone();
+            move |error| Error::io(step, path.display(), error)
+        };
+        std::fs::create_dir_all(self.engine.build_cache_directory()).map_err(failed("mkdir"))?;
+        match std::fs::create_dir(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(path),
+            made => made.map_err(failed("mkdir"))?,
+        }
+        chown(&path, Some(mount.owner.0), Some(mount.owner.1)).map_err(failed("chown"))?;
+        let mode = std::fs::Permissions::from_mode(mount.mode.unwrap_or(CACHE_MODE));
+        std::fs::set_permissions(&path, mode).map_err(failed("chmod"))?;
+        Ok(path)
+    }
+
+    /// Which places of mounts, and directories above them, the image does not have.
+    async fn places(&self, state: &State, mounts: &[Mounted]) -> Result<Vec<Vec<u8>>> {
+        let targets: Vec<Vec<u8>> = mounts.iter().filter_map(|mount| inside(&mount.target)).collect();
+        let Some(image) = state.image.clone().filter(|_| !targets.is_empty()) else { return Ok(Vec::new()) };
+        let store = self.engine.image_store().clone();
+        blocking(move || {
+            let root = store.mount_image(&image.config.rootfs.diff_ids).map_err(crate::stored)?;
+            Ok(missing(&RootDir::from_fd(root), &targets))
+        })
+        .await
+    }
+}
+
+impl Mounts {
+    /// Takes what was only there to be mounted on out of a layer, where nothing else came into it.
+    pub(crate) fn clean(&self, upper: &Path) -> Result<()> {
+        if self.places.is_empty() {
+            return Ok(());
+        }
+        let root = open_root(upper)?;
+        for place in self.places.iter().rev() {
+            let Ok((parent, name)) = root.open_parent(place) else { continue };
+            let Ok(stat) = root.lstat(place) else { continue };
+            // What is not empty is not removed: a directory by the kernel's rule, a file by this one.
+            if stat.st_size == 0 && unlinkat(&parent, name, AtFlags::empty()).is_ok() {
+                continue;
+            }
+            let _ = unlinkat(&parent, name, AtFlags::REMOVEDIR);
+        }
+        Ok(())
+    }
+}
+
+/// Every prefix of the targets that a root does not have, the outer ones first.
+fn missing(root: &RootDir, targets: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let mut places = Vec::new();
+    for target in targets {
+        let mut place = Vec::new();
+        for part in target.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
+            place = join(&place, part);
+            // Through links, the place is not where it is named; it stays.
+            if root.lstat(&place).is_err() && root.real_path(split(&place).0, true).is_ok_and(|p| p == split(&place).0)
+                || places.iter().any(|known| known == split(&place).0)
+            {
+                places.push(place.clone());
+            }
+        }
+    }
+    places.sort();
+    places.dedup();
+    places
+}
+
+fn bound(path: &Path) -> Mounted {
+    Mounted { kind: "bind".to_owned(), source: path.display().to_string(), ..Mounted::default() }
+}
+
+/// Waits until no other build uses a cache.
+async fn locked(path: &Path) -> Result<File> {
+    let failed = |error| Error::io("open", path.display(), error);
+    let file = File::open(path).map_err(failed)?;
+    while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        if error != rustix::io::Errno::WOULDBLOCK {
+            return Err(failed(error.into()));
+        }
+        tokio::time::sleep(CACHE_POLL).await;
+    }
+    Ok(file)
+}
+
+fn expanded(mount: &Mount, expander: &Expander, directory: &str) -> Result<Mount, String> {
+    let mut mount = mount.clone();
+    for text in [&mut mount.target, &mut mount.source, &mut mount.from, &mut mount.id] {
+        *text = expander.word(text)?;
+    }
+    if !mount.target.is_empty() {
+        mount.target = crate::copy::absolute(directory, &mount.target);
+    }
+    Ok(mount)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_that_the_image_has_not_go() {
+        let (image, layer) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir_all(image.path().join("there")).unwrap();
+        std::os::unix::fs::symlink("there", image.path().join("link")).unwrap();
+        let targets = [&b"there/a/b"[..], b"file", b"kept/c", b"link/x", b"there"].map(<[u8]>::to_vec);
+        let root = RootDir::open(image.path()).unwrap();
+        let places = missing(&root, &targets);
+        let text: Vec<_> = places.iter().map(|place| String::from_utf8_lossy(place).into_owned()).collect();
+        assert_eq!(text, ["file", "kept", "kept/c", "there/a", "there/a/b"]);
+        for place in ["there/a/b", "kept/c"] {
+            std::fs::create_dir_all(layer.path().join(place)).unwrap();
+        }
+        std::fs::write(layer.path().join("file"), "").unwrap();
+        std::fs::write(layer.path().join("kept/more"), "").unwrap();
+        Mounts { places, ..Mounts::default() }.clean(layer.path()).unwrap();
+        let left = |path: &str| layer.path().join(path).exists();
+        assert!(left("there") && !left("there/a") && !left("file") && left("kept/more") && !left("kept/c"));
+    }
+}

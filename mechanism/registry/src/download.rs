@@ -1,0 +1,83 @@
+//! Files by HTTP that are no registry's: `ADD https://…`, contexts of builds, archives to import.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures_util::stream::{Stream, unfold};
+use reqwest::Response;
+use reqwest::header::{CONTENT_DISPOSITION, LAST_MODIFIED};
+
+use crate::error::describe;
+use crate::http::{self, read};
+use crate::{Error, Registry, Result};
+
+/// Largest error document read, in bytes.
+const MAX_ERROR: u64 = 4 << 10;
+
+/// A file on its way.
+#[derive(Debug)]
+pub struct Download {
+    response: Response,
+}
+
+impl Registry {
+    /// Begins to fetch a file. Redirects are followed; the engine's proxies and certificates count, credentials are not
+    /// sent. Errors: as Docker words them; what is no HTTP URL is [`Error::Config`].
+    pub async fn download(&self, url: &str) -> Result<Download> {
+        let parsed = url::Url::parse(url).map_err(|error| Error::Config(format!("parse {url:?}: {error}")))?;
+        if !matches!(parsed.scheme(), "http" | "https") {
+            return Err(Error::Config(format!("unsupported protocol scheme {:?}", parsed.scheme())));
+        }
+        // Any host's certificate is checked: insecure registries are insecure as registries only.
+        let client = self.inner.http.client(parsed.host_str().unwrap_or_default(), true)?;
+        let response = http::send(client.get(parsed)).await.map_err(|error| match error {
+            Error::Request { method, url, reason } => Error::Config(format!("{method} {url:?}: {reason}")),
+            other => other,
+        })?;
+        let status = response.status();
+        if !status.is_success() {
+            let body = read(response, "error", MAX_ERROR).await.unwrap_or_default();
+            let reason = status.canonical_reason().unwrap_or_default();
+            let said = String::from_utf8_lossy(&body);
+            let status = format!("{} {reason}", status.as_u16());
+            return Err(Error::Config(format!("failed to GET {url} with status {}: {}", status.trim(), said.trim())));
+        }
+        Ok(Download { response })
+    }
+}
+
+impl Download {
+    /// Bytes that are announced.
+    pub fn length(&self) -> Option<u64> {
+        self.response.content_length()
+    }
+
+    /// `Last-Modified`.
+    pub fn modified(&self) -> Option<SystemTime> {
+        httpdate::parse_http_date(self.header(&LAST_MODIFIED)?).ok()
+    }
+
+    /// The file's name: the last part of the URL that was asked for at last, or what `Content-Disposition` says.
+    pub fn name(&self) -> Option<String> {
+        let path = self.response.url().path();
+        let named = path.rsplit('/').next().filter(|name| !name.is_empty()).map(str::to_owned);
+        let named = named.or_else(|| {
+            let (_, name) = self.header(&CONTENT_DISPOSITION)?.split_once("filename=")?;
+            let name = name.split(';').next().unwrap_or_default().trim().trim_matches('"');
+            name.rsplit(['/', '\\']).next().map(str::to_owned)
+        });
+        named.filter(|name| !matches!(name.as_str(), "" | "." | ".."))
+    }
+
+    /// The content.
+    pub fn stream(self) -> impl Stream<Item = std::io::Result<Bytes>> + Send {
+        unfold(self.response, |mut response| async move {
+            let chunk = response.chunk().await.map_err(|error| std::io::Error::other(describe(&error, None)));
+            chunk.transpose().map(|chunk| (chunk, response))
+        })
+    }
+
+    fn header(&self, name: &reqwest::header::HeaderName) -> Option<&str> {
+        self.response.headers().get(name)?.to_str().ok()
+    }
+}
