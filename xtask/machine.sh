@@ -65,3 +65,25 @@ docker_client() {
     done
     export DOCKER
 }
+
+# compose_client: the unmodified Compose, version 2 or later, in $COMPOSE. Debian 13 is the first release with it: where this
+# machine has none, that one's package is unpacked.
+compose_client() {
+    local at=images/out/package/compose plugin=usr/libexec/docker/cli-plugins/docker-compose apt=images/out/apt/trixie
+    for COMPOSE in "$(command -v docker-compose || true)" "/$plugin" "/${plugin/libexec/lib}" "$PWD/$at/$plugin"; do
+        case $([ ! -x "$COMPOSE" ] || "$COMPOSE" version --short 2>/dev/null) in
+            '' | 1.*) ;;
+            *) export COMPOSE && return ;;
+        esac
+    done
+    echo "Unpacking Compose of Debian 13 below images/out"
+    mkdir -p "$apt/lists/partial" images/out/package
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main" >"$apt/sources"
+    local options=(-qq -o APT::Sandbox::User=root -o "Dir::State::Lists=$PWD/$apt/lists" -o "Dir::Etc::SourceList=$PWD/$apt/sources"
+        -o Dir::Etc::SourceParts=/dev/null -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=)
+    apt-get "${options[@]}" update
+    (cd "$apt" && rm -f ./*.deb && apt-get "${options[@]}" download docker-compose)
+    rm -rf "$at"
+    dpkg -x "$apt"/docker-compose_*.deb "$at"
+    "$COMPOSE" version
+}

@@ -30,6 +30,11 @@ pub fn docker() -> PathBuf {
     std::env::var_os("DOCKER").map_or_else(|| "docker".into(), PathBuf::from)
 }
 
+/// Compose's program, of version 2: `COMPOSE`, or what is found on the path; `./check` gets it where it is missing.
+pub fn compose() -> PathBuf {
+    std::env::var_os("COMPOSE").map_or_else(|| "docker-compose".into(), PathBuf::from)
+}
+
 /// The URL of a registry with the story's images: `TARE_MIRROR`'s, or one on loopback that is started now and shared
 /// by all tests; `images/registry stop` ends it.
 ///
