@@ -78,7 +78,8 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Opens the data root, takes its lock, adopts what runs, starts what should.
+    /// Opens the data root, takes its lock, adopts what runs. What should run and does not is started by
+    /// [`Engine::go_on`].
     pub async fn open(config: EngineConfig) -> Result<Arc<Self>> {
         let engine = blocking(move || Self::build(config)).await?;
         engine.recover().await?;

@@ -39,9 +39,17 @@ impl Engine {
             }
         }
         self.restore_unknown().await?;
+        let mut over = Vec::new();
         for container in self.all_containers() {
-            self.settle_run(&container).await;
+            if !self.settle_run(&container).await {
+                over.push(self.bundle(&container.id));
+            }
         }
+        // What was found out is on disk before the bundles go that tell of it.
+        if let Err(error) = self.write(Vec::new()).await {
+            tracing::error!("recording what has ended meanwhile: {error}");
+        }
+        over.iter().for_each(|bundle| crate::remove_tree(bundle));
         // All are known by now, and so are their names.
         for container in self.all_containers() {
             self.finish_connecting(&container).await;
@@ -53,7 +61,6 @@ impl Engine {
         })
         .await?;
         self.remove_unfinished_builds().await;
-        self.start_by_policy();
         Ok(())
     }
 
@@ -108,19 +115,21 @@ impl Engine {
         Ok(())
     }
 
-    /// Finds out what became of a container's last run.
-    async fn settle_run(self: &Arc<Self>, container: &Arc<Container>) {
+    /// Finds out what became of a container's last run; whether it goes on.
+    async fn settle_run(self: &Arc<Self>, container: &Arc<Container>) -> bool {
         let bundle = self.bundle(&container.id);
         if let Some((shim, sandbox)) = read_run(&bundle) {
             match self.adopt(container, &bundle, &shim, sandbox.clone()).await {
-                Ok(()) => return,
+                Ok(()) => return true,
                 Err(error) => tracing::info!("container {} does not run any more: {error}", container.id),
             }
             container.read().sandbox = sandbox;
             container.read().state.started_at = shim.started_at;
             let exit = supervise::read_exit(&bundle);
             let known = exit.is_some();
-            let exit = exit.unwrap_or_else(lost);
+            // A container whose shim was killed is killed, too. With the machine it was not us who ended it.
+            let gone = || if shim.boot_id == boot_id() { supervise::lost() } else { lost() };
+            let exit = exit.unwrap_or_else(gone);
             if !known {
                 self.kill_rest(container).await;
             }
@@ -131,7 +140,7 @@ impl Engine {
             self.kill_rest(container).await;
             self.forget_run(container, &lost());
         }
-        crate::remove_tree(&bundle);
+        false
     }
 
     /// Takes over a running container from its shim.
@@ -284,8 +293,9 @@ impl Engine {
         }
     }
 
-    /// Starts what its policy says, each container after those it is linked to or shares a namespace with.
-    fn start_by_policy(self: &Arc<Self>) {
+    /// Starts what its policy says, each container after those it is linked to or shares a namespace with, and removes what
+    /// was to be removed at its end. After [`Engine::ended`] has told of their ends whoever wants to know.
+    pub fn go_on(self: &Arc<Self>) {
         for container in self.all_containers() {
             let (wanted, remove) = {
                 let inner = container.read();

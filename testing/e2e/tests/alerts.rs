@@ -156,6 +156,47 @@ fn a_target_that_is_down_and_a_daemon_that_is_killed_lose_nothing() {
 }
 
 #[test]
+fn containers_that_remove_themselves_are_told_of_though_nobody_saw_them_end() {
+    let c = &mut console();
+    let port = http::free_port();
+    c.ok(&format!("alert add ops --on die --lines 2 --webhook http://127.0.0.1:{port}/"));
+    let script = "trap \"echo bye; exit 7\" TERM; echo ready; while true; do sleep 0.05; done";
+    for name in ["one", "two"] {
+        c.ok(&format!(
+            "run --detach --rm --label of={name} --volume /data --name {name} busybox:1.29 sh -c '{script}'"
+        ));
+        c.logged(name, "ready");
+    }
+    let pids = ["one", "two"].map(|name| c.ok(&format!("inspect --format {{{{.State.Pid}}}} {name}")));
+    let Some(engine) = c.engine_mut() else { return };
+    engine.kill();
+    for pid in &pids {
+        assert!(std::process::Command::new("kill").args(["-TERM", pid]).status().expect("kill").success());
+    }
+    let bundles = engine.exec_root().join("containers");
+    eventually("both to end", || {
+        let all = std::fs::read_dir(&bundles).ok()?.flatten();
+        (all.filter(|bundle| bundle.path().join("exit.json").exists()).count() == 2).then_some(())
+    });
+    // A daemon that dies as soon as it is there has told of them, or leaves it to the next.
+    engine.resume();
+    engine.kill();
+    engine.resume();
+    c.until("ps --all --quiet", str::is_empty);
+    c.until("volume ls --quiet", str::is_empty);
+    let received = receive(port, webhook);
+    c.until("alert ls --format '{{.Waiting}} {{.Sent}}'", |counts| counts == "0 2");
+    let mut told = documents(&received);
+    told.sort_by_key(|message| message["Container"]["Name"].to_string());
+    for (message, name) in told.iter().zip(["one", "two"]) {
+        assert_eq!(message["Container"]["Name"], name);
+        assert_eq!(message["Container"]["Labels"]["of"], name);
+        assert_eq!(message["ExitCode"], 7);
+        assert_eq!(message["Lines"], serde_json::json!(["ready", "bye"]));
+    }
+}
+
+#[test]
 fn rates_hold_back_and_tell() {
     let c = &console();
     let port = http::free_port();

@@ -80,8 +80,8 @@ fn a_container_without_its_shim_is_dead_for_the_next_daemon_too() {
     engine.kill();
     shims.into_iter().for_each(|pid| signal(pid, Signal::KILL));
     engine.resume();
-    assert_eq!(c.state("one"), "exited");
-    assert_ne!(seen(&c, "one", ".State.ExitCode"), "0");
+    assert_eq!((c.state("one"), seen(&c, "one", ".State.ExitCode")), ("exited".to_owned(), "137".to_owned()));
+    assert_eq!(seen(&c, "one", ".State.Error"), "shim lost");
     assert_dead(&init);
     c.until("inspect --format {{.State.Status}} two", |status| status == "running");
     // What was to remove itself is gone, with what was made for it.

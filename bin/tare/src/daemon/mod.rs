@@ -83,6 +83,7 @@ async fn run(settings: &Settings, inherited: Inherited) -> Result<()> {
     let pidfile = settings.pidfile().map(write_pidfile).transpose()?;
     let engine = Engine::open(settings.engine()?).await.context("failed to start daemon")?;
     let alerts = tare_alerts::Alerts::start(&engine).await.context("reading the alerts")?;
+    engine.go_on();
     let config = Config {
         server_version: env!("CARGO_PKG_VERSION").to_owned(),
         min_version: settings.min_api_version()?,

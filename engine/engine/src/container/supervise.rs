@@ -90,6 +90,7 @@ pub(crate) fn read_exit(bundle: &std::path::Path) -> Option<ExitRecord> {
     serde_json::from_slice(&bytes).ok()
 }
 
-fn lost() -> ExitRecord {
+/// The end of a container whose shim was killed.
+pub(crate) fn lost() -> ExitRecord {
     ExitRecord { code: LOST_CODE, oom_killed: false, finished_at: clock::now_ns(), error: "shim lost".to_owned() }
 }
