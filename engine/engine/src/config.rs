@@ -50,6 +50,10 @@ pub struct EngineConfig {
     pub shm_size: i64,
     /// What networks' subnets are chosen from; `None` is Docker's pools.
     pub address_pools: Option<tare_network::Pools>,
+    /// Options of new networks that do not say otherwise, by driver.
+    pub network_options: std::collections::BTreeMap<String, std::collections::BTreeMap<String, String>>,
+    /// What `host-gateway` stands for in extra hosts; empty: the default bridge's own addresses.
+    pub host_gateways: Vec<std::net::IpAddr>,
     /// IPC mode of containers that do not say one: `private` or `shareable`.
     pub ipc_mode: String,
     /// Cgroup namespace of containers that do not say one, `private` or `host`; `None` is private where cgroups are

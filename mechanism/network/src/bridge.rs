@@ -27,6 +27,10 @@ pub struct BridgeSpec {
     pub internal: bool,
     /// What goes out carries the host's address.
     pub masquerade: bool,
+    /// What knows a container's IPv4 address may talk to it, on whichever port.
+    pub open_v4: bool,
+    /// The same for IPv6.
+    pub open_v6: bool,
 }
 
 /// A subnet of a bridge.

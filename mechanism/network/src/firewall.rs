@@ -31,6 +31,10 @@ pub const BRIDGES: &str = "bridges";
 pub const INTERNAL: &str = "internal";
 /// Pairs of interfaces between which everything may be forwarded: a bridge and itself.
 pub const WITHIN: &str = "within";
+/// Bridges that everything may be forwarded to, published or not.
+pub const OPEN_4: &str = "open4";
+/// Bridges that everything may be forwarded to, published or not.
+pub const OPEN_6: &str = "open6";
 /// Bridge and its own subnets.
 pub const OWN_4: &str = "own4";
 /// Bridge and its own subnets.
@@ -57,6 +61,8 @@ pub const SETS: &[Set<'static>] = &[
     set(BRIDGES, &[DataType::InterfaceName], Value::Nothing, false),
     set(INTERNAL, &[DataType::InterfaceName], Value::Nothing, false),
     set(WITHIN, &[DataType::InterfaceName, DataType::InterfaceName], Value::Nothing, false),
+    set(OPEN_4, &[DataType::InterfaceName], Value::Nothing, false),
+    set(OPEN_6, &[DataType::InterfaceName], Value::Nothing, false),
     set(OWN_4, &[DataType::InterfaceName, DataType::Ipv4], Value::Nothing, true),
     set(OWN_6, &[DataType::InterfaceName, DataType::Ipv6], Value::Nothing, true),
     set(MASQUERADED_4, &[DataType::Ipv4], Value::Nothing, true),

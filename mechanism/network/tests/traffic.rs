@@ -147,6 +147,25 @@ fn internal_networks_are_closed_both_ways() {
 }
 
 #[test]
+fn open_networks_are_reached_without_publishing() {
+    machine(|machine| {
+        let open = tare_network::BridgeSpec { open_v4: true, ..bridge("tare0", &["172.17.0.0/16"]) };
+        let other = bridge("br-b", &["172.18.0.0/16"]);
+        machine.network.ensure_bridge(&open).unwrap();
+        machine.network.ensure_bridge(&other).unwrap();
+        let web = machine.container("aaaaaaaaaa", &open, 2);
+        let stranger = machine.container("bbbbbbbbbb", &other, 2);
+        tcp_server(web.fd(), "0.0.0.0", 80);
+        tcp_server(stranger.fd(), "0.0.0.0", 80);
+        assert!(tcp(machine.outside.as_fd(), "172.17.0.2", 80).is_ok());
+        assert!(tcp(stranger.fd(), "172.17.0.2", 80).is_ok());
+        assert_silent(machine.outside.as_fd(), "172.18.0.2", 80);
+        machine.network.ensure_bridge(&bridge("tare0", &["172.17.0.0/16"])).unwrap();
+        assert_silent(machine.outside.as_fd(), "172.17.0.2", 80);
+    });
+}
+
+#[test]
 fn without_icc_containers_do_not_reach_each_other() {
     machine(|machine| {
         let spec = tare_network::BridgeSpec { icc: false, ..bridge("tare0", &["172.17.0.0/16"]) };

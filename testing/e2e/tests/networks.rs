@@ -5,7 +5,11 @@ use tare_testkit::{Client, Console, with_both_clients};
 with_both_clients!(
     a_server_of_names_comes_with_the_first_network,
     an_edited_resolv_conf_is_the_containers,
-    default_routes_follow_the_networks
+    default_routes_follow_the_networks,
+    interfaces_are_called_as_asked,
+    addresses_by_family,
+    mistakes_in_options,
+    gateways_of_bridges
 );
 
 const SLEEP: &str = "busybox:1.29 sleep 1000";
@@ -106,6 +110,149 @@ fn default_routes_follow_the_networks(c: &Console) {
     c.ok("network disconnect ark third");
     c.ok("network disconnect zoo third");
     assert_eq!(via("third"), "");
+}
+
+fn interfaces_are_called_as_asked(c: &Console) {
+    const IFNAME: &str = "driver-opt=com.docker.network.endpoint.ifname";
+    c.ok("network create ark");
+    c.ok("network create -o com.docker.network.container_iface_prefix=side zoo");
+    let show = "busybox:1.29 ls /sys/class/net";
+    let names =
+        |options: &str| c.ok(&format!("run --rm {options} {show}")).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(names("--network ark --network zoo"), "eth0 lo side0");
+    assert_eq!(names(&format!("--network name=ark,{IFNAME}=up0 --network bridge")), "eth0 lo up0");
+    assert_eq!(names(&format!("--network name=zoo,{IFNAME}=eth0")), "eth0 lo");
+    for (name, reason) in [
+        ("lo", "file exists"),
+        ("side0", "file exists"),
+        ("sixteen-letters-", "numerical result out of range"),
+        ("a/b", "invalid argument"),
+    ] {
+        // The networks are connected by name.
+        let options = format!("--network name=zzz,{IFNAME}={name} --network zoo");
+        c.run("network create zzz");
+        let refused = c.fails(&format!("run --rm {options} {show}"), 125);
+        assert!(refused.contains("failed to set up container networking: failed to add interface veth"), "{refused}");
+        assert!(refused.contains(&format!(" to \"{name}\": {reason}")), "{refused}");
+    }
+    c.ok(&format!("run -d --name live --network ark {SLEEP}"));
+    c.ok("network connect --driver-opt com.docker.network.endpoint.ifname=late0 zoo live");
+    assert_eq!(c.ok("exec live ls /sys/class/net"), "eth0\nlate0\nlo");
+    let refused = c.fails("network connect --driver-opt com.docker.network.endpoint.ifname=eth0 bridge live", 1);
+    assert!(refused.contains("\"eth0\": file exists"), "{refused}");
+    let option = "{{index .NetworkSettings.Networks.zoo.DriverOpts \"com.docker.network.endpoint.ifname\"}}";
+    assert_eq!(c.ok(&format!("inspect --format '{option}' live")), "late0");
+}
+
+fn addresses_by_family(c: &Console) {
+    let subnets = |name: &str| {
+        let all =
+            c.ok(&format!("network inspect --format '{{{{range .IPAM.Config}}}}{{{{.Subnet}}}} {{{{end}}}}' {name}"));
+        all.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    c.ok("network create --ipv6 both");
+    let chosen = subnets("both");
+    assert!(chosen.len() == 2 && chosen[0].contains('.') && chosen[1].starts_with("fd"), "{chosen:?}");
+    c.ok("network create --ipv4=false --ipv6 six");
+    assert!(subnets("six").len() == 1 && subnets("six")[0].starts_with("fd"), "{:?}", subnets("six"));
+    c.ok("network create --ipv6 --subnet fd00:e2e::/64 --subnet 10.213.0.0/24 given");
+    assert_eq!(subnets("given"), ["10.213.0.0/24", "fd00:e2e::/64"]);
+    c.ok("network create --subnet 0.0.0.0/28 small");
+    assert!(subnets("small")[0].ends_with("/28") && !subnets("small")[0].starts_with("0.0.0.0"));
+    c.ok(&format!("run -d --name one --network six {SLEEP}"));
+    let address = c.ok("inspect --format {{.NetworkSettings.Networks.six.GlobalIPv6Address}} one");
+    assert_eq!(c.ok("inspect --format {{.NetworkSettings.Networks.six.IPAddress}} one"), "");
+    let hosts = file(c, "one", "/etc/hosts");
+    assert!(hosts.contains(&format!("{address}\t")) && !hosts.contains("172."), "{hosts}");
+    assert_eq!(c.ok("exec one sh -c 'ip -o -4 addr | wc -l'"), "1");
+    assert!(c.ok("exec one ip -6 route").contains("default via fd"));
+    c.ok(&format!("run -d --name two --network six {SLEEP}"));
+    assert!(c.ok("exec two ping -6 -c 1 -w 20 one").contains(&address));
+    for (options, reason) in [
+        ("--ipv4=false", "IPv4 or IPv6 must be enabled"),
+        ("--subnet 10.214.0.0/24 --subnet 10.215.0.0/24", "bridge driver doesn't support multiple subnets"),
+        ("--subnet 10.214.0.1/24", "invalid network config:\ninvalid subnet 10.214.0.1/24: it should be 10.214.0.0/24"),
+        ("--subnet 10.213.0.128/25", "invalid pool request: Pool overlaps with other one on this address space"),
+    ] {
+        let refused = c.fails(&format!("network create {options} wrong"), 1);
+        assert!(refused.contains(reason), "{refused}");
+    }
+}
+
+fn mistakes_in_options(c: &Console) {
+    for (options, reason) in [
+        (
+            "-o com.docker.network.bridge.enable_icc=maybe",
+            "failed to parse com.docker.network.bridge.enable_icc value: maybe (strconv.ParseBool: parsing \"maybe\": \
+             invalid syntax)",
+        ),
+        ("-o com.docker.network.driver.mtu=-1", "invalid MTU number: -1"),
+        (
+            "-o com.docker.network.bridge.gateway_mode_ipv4=isolated",
+            "gateway mode 'isolated' can only be used for an internal network",
+        ),
+        ("-o com.docker.network.host_ipv4=10.0.0.1", "is not supported yet"),
+        ("--scope swarm", "cannot create a swarm scoped network when swarm is not active"),
+        ("--ingress", "Ingress network can only be global scope network"),
+        ("-d overlay", "This node is not a swarm manager."),
+        ("-d host", "only one instance of \"host\" network is allowed"),
+        ("--ipam-driver null", "ipv4 pool is empty"),
+    ] {
+        let refused = c.fails(&format!("network create {options} wrong"), 1);
+        assert!(refused.contains(reason), "{refused}");
+    }
+    let bridge = format!("e2e{}", std::process::id() % 100_000);
+    c.ok(&format!("network create --attachable -o com.docker.network.bridge.name={bridge} -o anything=goes named"));
+    assert_eq!(c.ok("network inspect --format '{{.Attachable}} {{.Options.anything}}' named"), "true goes");
+    let refused = c.fails(&format!("network create -o com.docker.network.bridge.name={bridge} again"), 1);
+    assert!(refused.contains("networks have same bridge name"), "{refused}");
+}
+
+fn gateways_of_bridges(c: &Console) {
+    const OPTION: &str = "-o com.docker.network.bridge";
+    c.ok(&format!("network create --internal {OPTION}.gateway_mode_ipv4=isolated alone"));
+    c.ok(&format!("network create {OPTION}.inhibit_ipv4=true bare"));
+    c.ok(&format!("network create {OPTION}.host_binding_ipv4=127.0.0.1 near"));
+    let gateway =
+        |name: &str| c.ok(&format!("network inspect --format '{{{{(index .IPAM.Config 0).Gateway}}}}' {name}"));
+    assert_eq!(gateway("alone").replace("<no value>", ""), "");
+    for name in ["alone", "bare"] {
+        let id = c.ok(&format!("network inspect --format {{{{.Id}}}} {name}"));
+        let show =
+            std::process::Command::new("ip").args(["-o", "-4", "addr", "show", &format!("br-{}", &id[..12])]).output();
+        assert_eq!(String::from_utf8_lossy(&show.expect("ip").stdout), "", "{name}");
+    }
+    c.ok(&format!("run -d --name one --network alone {SLEEP}"));
+    c.ok(&format!("run -d --name two --network alone {SLEEP}"));
+    assert!(c.ok("exec two ping -c 1 -w 20 one").contains("1 packets received"));
+    assert!(
+        c.ok("run --rm --network bare busybox:1.29 ip route").contains(&format!("default via {}", gateway("bare")))
+    );
+    c.ok(&format!("run -d --name web -p 80 --network near {SLEEP}"));
+    assert!(c.ok("port web").starts_with("80/tcp -> 127.0.0.1:"));
+}
+
+/// What the daemon is told about networks that do not say themselves.
+#[test]
+fn settings_for_networks() {
+    let options = [
+        "--default-network-opt",
+        "bridge=com.docker.network.driver.mtu=1234",
+        "--host-gateway-ip",
+        "192.0.2.7",
+        "--host-gateway-ip",
+        "2001:db8::7",
+    ];
+    let c = Console::with_options(Client::Tare, &options);
+    if c.engine().is_none() {
+        return;
+    }
+    c.ok("network create plain");
+    c.ok("network create -o com.docker.network.driver.mtu=1300 own");
+    let mtu = |name: &str| c.ok(&format!("run --rm --network {name} busybox:1.29 cat /sys/class/net/eth0/mtu"));
+    assert_eq!([mtu("plain"), mtu("own")], ["1234", "1300"]);
+    let hosts = c.ok("run --rm --add-host up:host-gateway busybox:1.29 cat /etc/hosts");
+    assert!(hosts.contains("\n192.0.2.7\tup\n2001:db8::7\tup\n"), "{hosts}");
 }
 
 /// How a stored sandbox tells the file that was written from one that the user has changed.

@@ -100,6 +100,12 @@ struct Flags {
     /// Subnets of new networks (base=CIDR,size=PREFIX)
     #[arg(long = "default-address-pool", value_name = "POOL")]
     default_address_pools: Vec<String>,
+    /// Options of new networks (DRIVER=OPTION=VALUE)
+    #[arg(long = "default-network-opt", value_name = "OPTION")]
+    default_network_opts: Vec<String>,
+    /// What host-gateway stands for in --add-host
+    #[arg(long = "host-gateway-ip", value_name = "ADDRESS")]
+    host_gateway_ips: Vec<IpAddr>,
     /// Default IPC mode of containers: private or shareable
     #[arg(long, value_name = "MODE")]
     default_ipc_mode: Option<String>,
@@ -152,6 +158,9 @@ struct File {
     default_stop_timeout: Option<i64>,
     default_shm_size: Option<Size>,
     default_address_pools: Vec<FilePool>,
+    default_network_opts: BTreeMap<String, BTreeMap<String, String>>,
+    host_gateway_ip: Option<IpAddr>,
+    host_gateway_ips: Vec<IpAddr>,
     default_ipc_mode: Option<String>,
     default_cgroupns_mode: Option<String>,
     default_ulimits: BTreeMap<String, FileUlimit>,
@@ -298,6 +307,8 @@ impl Settings {
                 (None, None) => SHM_SIZE,
             },
             address_pools: self.address_pools()?,
+            network_options: self.network_options()?,
+            host_gateways: self.host_gateways()?,
             ipc_mode: one_of(
                 "IPC",
                 flags.default_ipc_mode.as_ref().or(file.default_ipc_mode.as_ref()),
@@ -318,6 +329,33 @@ impl Settings {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: option_env!("TARE_BUILD").unwrap_or("unknown").to_owned(),
         })
+    }
+
+    fn network_options(&self) -> Result<BTreeMap<String, BTreeMap<String, String>>> {
+        let mut options = self.file.default_network_opts.clone();
+        for text in &self.flags.default_network_opts {
+            let parts = text.split_once('=').and_then(|(driver, rest)| Some((driver, rest.split_once('=')?)));
+            let (driver, (name, value)) = parts.with_context(|| format!("invalid --default-network-opt {text:?}"))?;
+            options.entry(driver.to_owned()).or_default().insert(name.to_owned(), value.to_owned());
+        }
+        if let Some(driver) = options.keys().find(|driver| *driver != "bridge") {
+            bail!("default network options: driver {driver:?} has none here");
+        }
+        Ok(options)
+    }
+
+    fn host_gateways(&self) -> Result<Vec<IpAddr>> {
+        let mut gateways = list(&self.flags.host_gateway_ips, &self.file.host_gateway_ips);
+        if gateways.is_empty() {
+            gateways.extend(self.file.host_gateway_ip);
+        }
+        for ipv6 in [false, true] {
+            if gateways.iter().filter(|address| address.is_ipv6() == ipv6).count() > 1 {
+                let family = if ipv6 { "IPv6" } else { "IPv4" };
+                bail!("only one {family} host gateway IP address can be specified");
+            }
+        }
+        Ok(gateways)
     }
 
     fn address_pools(&self) -> Result<Option<Pools>> {
@@ -380,7 +418,7 @@ fn pool(text: &str) -> Result<FilePool> {
 }
 
 /// Flags win over the file.
-fn list(flags: &[String], file: &[String]) -> Vec<String> {
+fn list<T: Clone>(flags: &[T], file: &[T]) -> Vec<T> {
     if flags.is_empty() { file.to_vec() } else { flags.to_vec() }
 }
 

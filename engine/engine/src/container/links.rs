@@ -83,23 +83,30 @@ impl Engine {
         for text in &record.host_config.extra_hosts {
             let invalid = || Error::invalid(format!("bad format for add-host: {text:?}"));
             let (name, address) = text.split_once(':').ok_or_else(invalid)?;
-            let address = if address == "host-gateway" {
-                self.networks
-                    .find("bridge")?
-                    .read()
-                    .pools
-                    .first()
-                    .map(tare_network::Ipam::gateway)
-                    .ok_or_else(|| Error::internal("unable to derive the IP value for host-gateway"))?
-            } else {
-                address
-                    .trim_matches(['[', ']'])
-                    .parse()
-                    .map_err(|_| Error::invalid(format!("invalid IP address in add-host: {address:?}")))?
-            };
+            if address == "host-gateway" {
+                extra.extend(self.host_gateways()?.into_iter().map(|address| (address, name.to_owned())));
+                continue;
+            }
+            let address = address
+                .trim_matches(['[', ']'])
+                .parse()
+                .map_err(|_| Error::invalid(format!("invalid IP address in add-host: {address:?}")))?;
             extra.push((address, name.to_owned()));
         }
         Ok(extra)
+    }
+
+    /// The addresses by which containers reach the host.
+    fn host_gateways(&self) -> Result<Vec<IpAddr>> {
+        let mut gateways = self.config.host_gateways.clone();
+        if gateways.is_empty() {
+            let bridge = self.networks.find("bridge")?;
+            gateways = bridge.read().pools.iter().map(tare_network::Ipam::gateway).collect();
+        }
+        if gateways.is_empty() {
+            return Err(Error::internal("unable to derive the IP value for host-gateway"));
+        }
+        Ok(gateways)
     }
 
     /// The hosts file of a container with endpoints of its own.

@@ -14,7 +14,7 @@ use crate::Engine;
 use crate::error::{Error, Result};
 use crate::host::random;
 use crate::network::Net;
-use crate::network::endpoint::{DefaultRoutes, free_ifname};
+use crate::network::endpoint::DefaultRoutes;
 use crate::network::files::{self, Files};
 use crate::network::sandbox::{Sandbox, default_routes};
 use crate::spec::{self, Inputs};
@@ -120,11 +120,11 @@ impl Engine {
         let (v4, v6) = default_routes(&ways);
         for (index, (net, settings)) in networks.iter().enumerate() {
             let routes = DefaultRoutes { v4: v4 == Some(index), v6: v6 == Some(index) };
-            let ifname = free_ifname(&sandbox.endpoints);
-            let endpoint = self.networks.connect(&netns, net, &ifname, settings, routes).map_err(failed)?;
+            let others = &sandbox.endpoints;
+            let endpoint = self.networks.connect(&netns, net, others, settings, routes).map_err(failed)?;
             sandbox.endpoints.push(endpoint);
         }
-        let default_ip = self.config.default_bind_address;
+        let default_ip = self.networks.default_binding(sandbox).or(self.config.default_bind_address);
         let requests = crate::network::ports::requests(&record.config, host, default_ip)?;
         for port in self.networks.publish(&record.id, &record.name, sandbox, &requests)? {
             if let Some(socket) = port.socket {

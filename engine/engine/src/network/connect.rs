@@ -72,13 +72,12 @@ impl Engine {
             let inner = container.read();
             (inner.state.pid, inner.record.clone(), inner.sandbox.clone())
         };
-        let ifname = super::endpoint::free_ifname(&sandbox.endpoints);
         let engine = Arc::clone(self);
         let (net, settings) = (Arc::clone(net), settings.clone());
         let (endpoint, sandbox) = crate::blocking(move || {
             let netns = namespace_of(pid)?;
             let none = DefaultRoutes::default();
-            let endpoint = engine.networks.connect(&netns, &net, &ifname, &settings, none)?;
+            let endpoint = engine.networks.connect(&netns, &net, &sandbox.endpoints, &settings, none)?;
             let before = routes(&sandbox);
             sandbox.endpoints.push(endpoint.clone());
             if let Err(error) = engine.turn_routes(&netns, &before, &sandbox) {

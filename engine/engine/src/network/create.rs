@@ -12,43 +12,36 @@ use tare_network::Cidr;
 use tare_network::HostLock;
 use tare_state::{Change, Kind};
 
+use super::options::{self, BridgeOptions};
 use super::{Net, Networks, bridge_spec, network_error, pool};
 use crate::Engine;
 use crate::error::{Error, Result};
 use crate::filter;
 
-/// Options of bridge networks this engine honours; others are refused rather than ignored.
-const OPTIONS: &[&str] = &[
-    super::OPTION_BRIDGE_NAME,
-    super::OPTION_ICC,
-    super::OPTION_MASQUERADE,
-    super::OPTION_MTU,
-    super::OPTION_HOST_BINDING,
-];
-
 impl Networks {
     /// Makes a bridge network. Blocking.
     fn create(&self, request: NetworkCreateRequest) -> Result<String> {
         let mut record = self.checked(request)?;
+        let options = BridgeOptions::read(&record.options, record.internal)?;
         let lock = HostLock::acquire().map_err(network_error)?;
-        let asked = record.ipam.config.iter().any(|config| !config.subnet.is_empty());
-        let mut configs = record.ipam.config.to_vec();
-        if !asked {
-            let subnet =
-                self.mechanism.choose_subnet(&self.pools, false, None, &self.subnets(), &lock).map_err(|error| {
-                    Error::invalid(format!("all predefined address pools have been fully subnetted: {error}"))
-                })?;
-            configs = vec![IpamConfig { subnet: subnet.to_string(), ..configs.into_iter().next().unwrap_or_default() }];
-        }
-        let taken = self.subnets();
-        for config in &mut configs {
-            let subnet: Cidr = config.subnet.parse().map_err(|_| super::bad_subnet(&config.subnet))?;
-            if asked && taken.iter().any(|other| other.overlaps(subnet)) {
-                return Err(Error::forbidden(
-                    "invalid pool request: Pool overlaps with other one on this address space",
-                ));
+        self.check_bridge_name(&record)?;
+        let asked = record.ipam.config.to_vec();
+        let mut configs = Vec::new();
+        for (ipv6, enabled) in [(false, record.enable_ipv4), (true, record.enable_ipv6)] {
+            let own: Vec<_> = asked.iter().filter(|config| is_ipv6(config) == Some(ipv6)).collect();
+            let taken = [self.subnets(), subnets_of(&configs)].concat();
+            match own.as_slice() {
+                [] if enabled => configs.push(self.chosen(ipv6, None, first_without_subnet(&asked), &taken, &lock)?),
+                [config] => configs.push(self.taken(config, enabled, &taken, &lock)?),
+                [] => {}
+                _ => return Err(Error::forbidden("bridge driver doesn't support multiple subnets")),
             }
+        }
+        for config in &mut configs {
             config.gateway = pool(config)?.gateway().to_string();
+            if !options.has_gateway(config.subnet.contains(':')) {
+                config.gateway = String::new();
+            }
         }
         record.ipam.config = configs.into();
         self.mechanism.ensure_bridge(&bridge_spec(&record)?).map_err(network_error)?;
@@ -59,7 +52,51 @@ impl Networks {
         Ok(id)
     }
 
-    fn checked(&self, request: NetworkCreateRequest) -> Result<Record> {
+    /// A subnet that nobody has, of a given prefix length or of the pool's; the rest as it was asked for.
+    fn chosen(
+        &self,
+        ipv6: bool,
+        size: Option<u8>,
+        asked: IpamConfig,
+        taken: &[Cidr],
+        lock: &HostLock,
+    ) -> Result<IpamConfig> {
+        let subnet = self.mechanism.choose_subnet(&self.pools, ipv6, size, taken, lock).map_err(|error| {
+            Error::invalid(format!("all predefined address pools have been fully subnetted: {error}"))
+        })?;
+        Ok(IpamConfig { subnet: subnet.to_string(), ..asked })
+    }
+
+    /// The subnet that is asked for, where the network has the family; `0.0.0.0/24` is any of that size.
+    fn taken(&self, asked: &IpamConfig, enabled: bool, taken: &[Cidr], lock: &HostLock) -> Result<IpamConfig> {
+        let invalid = |what: String| Error::invalid(format!("invalid network config:\n{what}"));
+        let subnet: Cidr = asked.subnet.parse().map_err(|_| super::bad_subnet(&asked.subnet))?;
+        if subnet.network() != subnet {
+            return Err(invalid(format!("invalid subnet {subnet}: it should be {}", subnet.network())));
+        }
+        if subnet.address().is_unspecified() && subnet.prefix() > 0 {
+            return self.chosen(subnet.is_ipv6(), Some(subnet.prefix()), asked.clone(), taken, lock);
+        }
+        if enabled && taken.iter().any(|other| other.overlaps(subnet)) {
+            return Err(Error::forbidden("invalid pool request: Pool overlaps with other one on this address space"));
+        }
+        Ok(asked.clone())
+    }
+
+    fn check_bridge_name(&self, record: &Record) -> Result<()> {
+        let Some(name) = record.options.get(options::BRIDGE_NAME).filter(|name| !name.is_empty()) else {
+            return Ok(());
+        };
+        match self.all().iter().find(|net| net.driver() == "bridge" && net.bridge() == *name) {
+            Some(other) => Err(Error::forbidden(format!(
+                "cannot create network {} ({name}): conflicts with network {} ({name}): networks have same bridge name",
+                record.id, other.id
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn checked(&self, mut request: NetworkCreateRequest) -> Result<Record> {
         let name = request.name.trim();
         if name.is_empty() {
             return Err(Error::invalid("invalid network name: name is empty"));
@@ -70,49 +107,46 @@ impl Networks {
         if self.by_name(name).is_some() {
             return Err(Error::conflict(format!("network with name {name} already exists")));
         }
-        match request.driver.as_str() {
-            "" | "bridge" => {}
-            "host" | "null" => {
-                return Err(Error::forbidden(format!(
-                    "only one instance of \"{}\" network is allowed",
-                    request.driver
-                )));
-            }
-            "macvlan" | "ipvlan" | "overlay" => {
-                return Err(Error::not_implemented(format!(
-                    "network driver {:?} is not supported yet",
-                    request.driver
-                )));
-            }
-            other => {
-                return Err(Error::not_found(format!("plugin {other:?} not found")));
-            }
-        }
+        check_driver(&request.driver)?;
         if request.scope == "swarm" {
             return Err(Error::forbidden("cannot create a swarm scoped network when swarm is not active"));
         }
-        if request.ingress
-            || request.config_only
-            || request.config_from.as_ref().is_some_and(|from| !from.network.is_empty())
-        {
-            return Err(Error::not_implemented("ingress and configuration-only networks are not supported"));
+        if request.ingress {
+            return Err(Error::forbidden("Ingress network can only be global scope network"));
         }
-        if let Some(unknown) = request.options.keys().find(|option| !OPTIONS.contains(&option.as_str())) {
-            return Err(Error::not_implemented(format!("network option {unknown:?} is not supported yet")));
+        if request.config_only || request.config_from.as_ref().is_some_and(|from| !from.network.is_empty()) {
+            return Err(Error::not_implemented("configuration-only networks are not supported"));
         }
         let ipam = request.ipam.unwrap_or_default();
-        if !matches!(ipam.driver.as_str(), "" | "default") {
-            return Err(Error::not_found(format!("plugin {:?} not found", ipam.driver)));
+        match ipam.driver.as_str() {
+            "" | "default" => {}
+            "null" => return Err(Error::invalid("ipv4 pool is empty")),
+            other => return Err(Error::not_found(format!("plugin {other:?} not found"))),
         }
+        for (name, value) in self.default_options.get("bridge").into_iter().flatten() {
+            request.options.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        let enabled = |asked: Option<bool>, ipv6, default| -> Result<bool> {
+            Ok(asked
+                .map_or_else(|| options::family(&request.options, ipv6), |asked| Ok(Some(asked)))?
+                .unwrap_or(default))
+        };
+        let (enable_ipv4, enable_ipv6) =
+            (enabled(request.enable_ipv4, false, true)?, enabled(request.enable_ipv6, true, false)?);
+        if !enable_ipv4 && !enable_ipv6 {
+            return Err(Error::invalid("IPv4 or IPv6 must be enabled"));
+        }
+        let blank = super::blank(name, "bridge");
         Ok(Record {
-            enable_ipv4: request.enable_ipv4.unwrap_or(true),
-            enable_ipv6: request.enable_ipv6.unwrap_or(false),
+            enable_ipv4,
+            enable_ipv6,
             ipam: IpamRecord { driver: "default".to_owned(), options: ipam.options, config: ipam.config },
             internal: request.internal,
             attachable: request.attachable,
             options: request.options.into_inner().into(),
             labels: request.labels.into_inner().into(),
-            ..super::blank(name, "bridge")
+            scope: if request.scope.is_empty() { blank.scope.clone() } else { request.scope },
+            ..blank
         })
     }
 
@@ -121,6 +155,33 @@ impl Networks {
         self.by_id.write().unwrap_or_else(PoisonError::into_inner).remove(&net.id);
         self.mechanism.remove_bridge(&net.bridge()).map_err(network_error)
     }
+}
+
+fn check_driver(driver: &str) -> Result<()> {
+    match driver {
+        "" | "bridge" => Ok(()),
+        "host" | "null" => Err(Error::forbidden(format!("only one instance of \"{driver}\" network is allowed"))),
+        "overlay" => Err(Error::unavailable(
+            "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to \
+             swarm and try again.",
+        )),
+        "macvlan" | "ipvlan" => Err(Error::not_implemented(format!("network driver {driver:?} is not supported yet"))),
+        other => Err(Error::not_found(format!("plugin {other:?} not found"))),
+    }
+}
+
+/// The family of a configuration's subnet, if it has one.
+fn is_ipv6(config: &IpamConfig) -> Option<bool> {
+    (!config.subnet.is_empty()).then(|| config.subnet.contains(':'))
+}
+
+/// What is asked for beside a subnet, where none is.
+fn first_without_subnet(configs: &[IpamConfig]) -> IpamConfig {
+    configs.iter().find(|config| config.subnet.is_empty()).cloned().unwrap_or_default()
+}
+
+fn subnets_of(configs: &[IpamConfig]) -> Vec<Cidr> {
+    configs.iter().filter_map(|config| config.subnet.parse().ok()).collect()
 }
 
 impl Engine {
@@ -139,7 +200,7 @@ impl Engine {
             filters.exact("driver", &inner.record.driver)
                 && filters.prefix("id", &net.id)
                 && filters.matches("name", &net.name)
-                && filters.exact("scope", "local")
+                && filters.exact("scope", &inner.record.scope)
                 && filters.exact("type", kind)
                 && filter::labels_match(&filters, &inner.record.labels)
                 && dangling

@@ -7,10 +7,14 @@ use tare_docker_api::network::EndpointSettings;
 use tare_network::Cidr;
 use tare_network::{EndpointSpec, Ipam, IpamError, Netns};
 
+use super::options;
 use super::sandbox::Endpoint;
 use super::{Net, NetInner, Networks, network_error};
 use crate::error::{Error, Result};
 use crate::host::random;
+
+/// Names an endpoint's interface.
+const IFNAME: &str = "com.docker.network.endpoint.ifname";
 
 /// Attempts at an endpoint ID whose interface's name is free: with ten thousand interfaces one in 26,000 is taken.
 const ID_ATTEMPTS_MAX: u32 = 8;
@@ -28,14 +32,15 @@ impl Networks {
         &self,
         netns: &Netns,
         net: &Net,
-        ifname: &str,
+        others: &[Endpoint],
         settings: &EndpointSettings,
         routes: DefaultRoutes,
     ) -> Result<Endpoint> {
         let mac = mac(&settings.mac_address)?;
-        let (internal, mtu) = {
+        let (internal, mtu, ifname) = {
             let inner = net.read();
-            (inner.record.internal, inner.record.options.get(super::OPTION_MTU).and_then(|mtu| mtu.parse().ok()))
+            let prefix = options::interface_prefix(&inner.record.options);
+            (inner.record.internal, options::mtu(&inner.record.options)?, ifname(prefix, settings, others))
         };
         let addresses = allocate(&mut net.read(), settings)?;
         let v4 = addresses.iter().find(|(address, _)| address.address().is_ipv4());
@@ -45,10 +50,18 @@ impl Networks {
         } else {
             (v4.and_then(|(_, gateway)| ipv4(*gateway)), v6.and_then(|(_, gateway)| ipv6(*gateway)))
         };
+        let endpoint_id = free_id(random::id, |ifname| Path::new("/sys/class/net").join(ifname).exists());
+        if let Err(reason) = check_ifname(&ifname, others) {
+            release(&mut net.read(), addresses.iter().map(|(address, _)| address.address()));
+            let host = tare_network::host_ifname(&endpoint_id);
+            return Err(Error::internal(format!(
+                "failed to add interface {host} to sandbox: error renaming interface \"{host}\" to \"{ifname}\": {reason}"
+            )));
+        }
         let spec = EndpointSpec {
-            endpoint_id: free_id(random::id, |ifname| Path::new("/sys/class/net").join(ifname).exists()),
+            endpoint_id,
             bridge: net.bridge(),
-            ifname: ifname.to_owned(),
+            ifname,
             mac,
             ipv4: v4.map(|(address, _)| *address),
             ipv6: v6.map(|(address, _)| *address),
@@ -101,10 +114,27 @@ impl Networks {
     }
 }
 
-/// A name for a container's next interface.
-pub(crate) fn free_ifname(endpoints: &[Endpoint]) -> String {
-    let taken = |name: &String| endpoints.iter().any(|endpoint| endpoint.ifname == *name);
-    (0..).map(|n| format!("eth{n}")).find(|name| !taken(name)).unwrap_or_default()
+/// A name for a container's next interface: the one that is asked for, or a prefix with a number.
+fn ifname(prefix: &str, settings: &EndpointSettings, others: &[Endpoint]) -> String {
+    if let Some(asked) = settings.driver_opts.get(IFNAME).filter(|name| !name.is_empty()) {
+        return asked.clone();
+    }
+    let taken = |name: &String| others.iter().any(|endpoint| endpoint.ifname == *name);
+    (0..).map(|n| format!("{prefix}{n}")).find(|name| !taken(name)).unwrap_or_default()
+}
+
+/// Whether an interface can have a name, in the kernel's words.
+fn check_ifname(name: &str, others: &[Endpoint]) -> std::result::Result<(), &'static str> {
+    /// `IFNAMSIZ` without the terminating zero.
+    const LONGEST: usize = 15;
+    if name == "lo" || others.iter().any(|endpoint| endpoint.ifname == name) {
+        return Err("file exists");
+    }
+    if name.len() > LONGEST {
+        return Err("numerical result out of range");
+    }
+    let bad = |c: char| c == '/' || c == ':' || c == '%' || c.is_whitespace() || c.is_control();
+    if matches!(name, "." | ".." | "all" | "default") || name.contains(bad) { Err("invalid argument") } else { Ok(()) }
 }
 
 /// Checks what a user asks for, as far as it can be without taking it.
@@ -185,7 +215,8 @@ fn take(pool: &mut Ipam, wanted: Option<IpAddr>) -> Result<Option<IpAddr>> {
         Err(IpamError::OutOfSubnet(..)) => Ok(None),
         Err(IpamError::InUse(_)) => Err(Error::forbidden("Address already in use")),
         Err(IpamError::Exhausted(_)) => {
-            Err(Error::forbidden("no available IPv4 addresses on this network's address pools"))
+            let family = if pool.subnet().is_ipv6() { "IPv6" } else { "IPv4" };
+            Err(Error::forbidden(format!("no available {family} addresses on this network's address pools")))
         }
         Err(error) => Err(network_error(error)),
     }

@@ -2,7 +2,7 @@
 //!
 //! [`create`] makes and removes networks, [`connect`] connects containers to them, [`endpoint`] is the part of that which is
 //! an interface, [`ports`] publishes ports, [`sandbox`] is what a running container has of all that, [`files`] and
-//! [`names`] give it its names, [`firewalls`] is about those of others.
+//! [`names`] give it its names, [`options`] is what networks' options mean, [`firewalls`] is about those of others.
 
 pub(crate) mod connect;
 pub(crate) mod create;
@@ -10,6 +10,7 @@ pub(crate) mod endpoint;
 pub(crate) mod files;
 mod firewalls;
 pub(crate) mod names;
+pub(crate) mod options;
 pub(crate) mod ports;
 pub(crate) mod sandbox;
 
@@ -23,19 +24,11 @@ use tare_network::Cidr;
 use tare_network::{BridgeSpec, BridgeSubnet, Config, HostLock, Ipam, Network as Mechanism, Pools, Ports};
 use tare_state::{Change, Kind, Store};
 
+use self::options::{BridgeOptions, GatewayMode};
 use self::sandbox::Way;
 use crate::config::EngineConfig;
 use crate::error::{Error, Result};
 use crate::host::random;
-
-/// Option that names a bridge network's interface.
-pub(crate) const OPTION_BRIDGE_NAME: &str = "com.docker.network.bridge.name";
-/// Option that marks the default bridge.
-pub(crate) const OPTION_DEFAULT_BRIDGE: &str = "com.docker.network.bridge.default_bridge";
-const OPTION_ICC: &str = "com.docker.network.bridge.enable_icc";
-const OPTION_MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
-const OPTION_MTU: &str = "com.docker.network.driver.mtu";
-pub(crate) const OPTION_HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
 
 /// Interface of the default bridge of the only engine on a machine.
 const DEFAULT_BRIDGE: &str = "tare0";
@@ -83,14 +76,15 @@ impl Net {
     /// What it can be for a container's default routes.
     pub(crate) fn way(&self, settings: &EndpointSettings) -> Way<'_> {
         let inner = self.read();
-        let out = |ipv6| !inner.record.internal && inner.pools.iter().any(|pool| pool.gateway().is_ipv6() == ipv6);
+        let out = |ipv6| !inner.record.internal && inner.pools.iter().any(|pool| pool.subnet().is_ipv6() == ipv6);
         Way { priority: settings.gw_priority, v4: out(false), v6: out(true), network: &self.name }
     }
 
     /// The bridge's interface.
     pub(crate) fn bridge(&self) -> String {
         let inner = self.read();
-        inner.record.options.get(OPTION_BRIDGE_NAME).cloned().unwrap_or_else(|| tare_network::bridge_name(&self.id))
+        let name = inner.record.options.get(options::BRIDGE_NAME).filter(|name| !name.is_empty());
+        name.cloned().unwrap_or_else(|| tare_network::bridge_name(&self.id))
     }
 }
 
@@ -101,6 +95,8 @@ pub(crate) struct Networks {
     pub(crate) ports: Ports,
     /// What subnets are chosen from.
     pools: Pools,
+    /// Options of new networks that do not say otherwise, by driver.
+    default_options: BTreeMap<String, BTreeMap<String, String>>,
     by_id: RwLock<BTreeMap<String, Arc<Net>>>,
     /// Serialises creation and removal.
     changing: tokio::sync::Mutex<()>,
@@ -126,7 +122,8 @@ impl Networks {
         let networks = Self {
             mechanism,
             ports: Ports::new(),
-            pools: config.address_pools.clone().unwrap_or_else(Pools::docker),
+            pools: config.address_pools.clone().unwrap_or_else(Pools::docker).with_unique_local(&host_seed(instance)),
+            default_options: config.network_options.clone(),
             by_id: RwLock::default(),
             changing: tokio::sync::Mutex::new(()),
             store,
@@ -134,7 +131,7 @@ impl Networks {
         let lock = HostLock::acquire().map_err(network_error)?;
         for record in records {
             // Another engine may have taken the default bridge's name while this one was away: then a new one is made.
-            let bridge = record.options.get(OPTION_BRIDGE_NAME).cloned().unwrap_or_default();
+            let bridge = record.options.get(options::BRIDGE_NAME).cloned().unwrap_or_default();
             if record.name == "bridge" && !networks.mechanism.bridge_is_free(&bridge).map_err(network_error)? {
                 networks.store.write_sync(vec![Change::Delete(Kind::Network, record.id)])?;
                 continue;
@@ -154,7 +151,7 @@ impl Networks {
 
     /// Adds a network whose bridge exists.
     fn insert(&self, record: Record) -> Result<()> {
-        let pools = record.ipam.config.iter().map(pool).collect::<Result<Vec<_>>>()?;
+        let pools = in_use(&record).map(pool).collect::<Result<Vec<_>>>()?;
         let net = Net {
             id: record.id.clone(),
             name: record.name.clone(),
@@ -190,16 +187,16 @@ impl Networks {
         };
         let mut record = blank("bridge", "bridge");
         for (name, value) in [
-            (OPTION_DEFAULT_BRIDGE, "true"),
-            (OPTION_ICC, "true"),
-            (OPTION_MASQUERADE, "true"),
-            (OPTION_HOST_BINDING, "0.0.0.0"),
-            (OPTION_BRIDGE_NAME, &bridge),
+            (options::DEFAULT_BRIDGE, "true"),
+            (options::ICC, "true"),
+            (options::MASQUERADE, "true"),
+            (options::HOST_BINDING, "0.0.0.0"),
+            (options::BRIDGE_NAME, &bridge),
         ] {
             record.options.insert(name.to_owned(), value.to_owned());
         }
         if let Some(mtu) = config.mtu {
-            record.options.insert(OPTION_MTU.to_owned(), mtu.to_string());
+            record.options.insert(options::MTU.to_owned(), mtu.to_string());
         }
         let (subnet, gateway) = match config.bridge_address {
             Some((address, prefix)) => (network_of(address.into(), prefix)?, Some(address.to_string())),
@@ -283,6 +280,11 @@ impl Networks {
     }
 }
 
+/// What stays the same on this machine and differs from others'.
+fn host_seed(instance: &str) -> Vec<u8> {
+    std::fs::read("/etc/machine-id").ok().filter(|id| !id.is_empty()).unwrap_or_else(|| instance.into())
+}
+
 /// Network namespaces kept ready: one start's worth.
 const NETNS_READY: usize = 2;
 
@@ -327,32 +329,31 @@ fn pool(config: &IpamConfig) -> Result<Ipam> {
 
 /// The bridge a network record describes.
 fn bridge_spec(record: &Record) -> Result<BridgeSpec> {
-    let enabled = |option: &str| record.options.get(option).is_none_or(|value| value != "false");
+    let options = BridgeOptions::read(&record.options, record.internal)?;
     let mut subnets = Vec::new();
-    for config in &record.ipam.config {
+    for config in in_use(record) {
         let pool = pool(config)?;
         let subnet: Cidr = config.subnet.parse().map_err(|_| bad_subnet(&config.subnet))?;
-        subnets.push(BridgeSubnet { subnet, gateway: Some(pool.gateway()) });
+        let has_address = options.has_gateway(subnet.is_ipv6()) && (subnet.is_ipv6() || !options.inhibit_ipv4);
+        subnets.push(BridgeSubnet { subnet, gateway: Some(pool.gateway()).filter(|_| has_address) });
     }
-    let mtu = match record.options.get(OPTION_MTU) {
-        Some(text) => Some(text.parse().map_err(|_| {
-            let reason = format!("(strconv.Atoi: parsing {text:?}: invalid syntax)");
-            Error::invalid(format!("failed to parse {OPTION_MTU} value: {text} {reason}"))
-        })?),
-        None => None,
-    };
     Ok(BridgeSpec {
-        bridge: record
-            .options
-            .get(OPTION_BRIDGE_NAME)
-            .cloned()
-            .unwrap_or_else(|| tare_network::bridge_name(&record.id)),
+        bridge: options.name.unwrap_or_else(|| tare_network::bridge_name(&record.id)),
         subnets,
-        mtu,
-        icc: enabled(OPTION_ICC),
+        mtu: options.mtu,
+        icc: options.icc,
         internal: record.internal,
-        masquerade: enabled(OPTION_MASQUERADE),
+        masquerade: options.masquerade,
+        open_v4: options.mode_v4 == GatewayMode::NatUnprotected,
+        open_v6: options.mode_v6 == GatewayMode::NatUnprotected,
     })
+}
+
+/// The subnets of the families that a network has.
+fn in_use(record: &Record) -> impl Iterator<Item = &IpamConfig> {
+    let enabled =
+        |config: &&IpamConfig| if config.subnet.contains(':') { record.enable_ipv6 } else { record.enable_ipv4 };
+    record.ipam.config.iter().filter(enabled)
 }
 
 /// Errors of the mechanism are the machine's, not the user's.

@@ -8,6 +8,7 @@ use tare_docker_api::go::List;
 use tare_network::{BoundPort, HostPort, PortError, PortMapping, PortRequest, Protocol, Target};
 
 use super::Networks;
+use super::options::BridgeOptions;
 use super::sandbox::Sandbox;
 use crate::error::{Error, Result};
 
@@ -102,6 +103,14 @@ impl Networks {
             failed(error.to_string())
         })?;
         Ok(bound)
+    }
+
+    /// The address that ports are published on which do not say one, as the network decides that they are published for.
+    pub(crate) fn default_binding(&self, sandbox: &Sandbox) -> Option<IpAddr> {
+        let (endpoint, _) = sandbox.default_routes();
+        let net = self.find(&endpoint?.network_id).ok()?;
+        let inner = net.read();
+        BridgeOptions::read(&inner.record.options, inner.record.internal).ok()?.default_binding()
     }
 
     /// Takes published ports back. The sockets are the shim's to close, afterwards.

@@ -9,8 +9,8 @@ use tare_nftables::transaction::{Element, ElementValue};
 use tare_nftables::value::{Key, KeyReader};
 
 use super::{
-    ANYWHERE_4, ANYWHERE_6, BRIDGES, INTERNAL, MASQUERADED_4, MASQUERADED_6, OWN_4, OWN_6, PUBLISHED_4, PUBLISHED_6,
-    WITHIN,
+    ANYWHERE_4, ANYWHERE_6, BRIDGES, INTERNAL, MASQUERADED_4, MASQUERADED_6, OPEN_4, OPEN_6, OWN_4, OWN_6, PUBLISHED_4,
+    PUBLISHED_6, WITHIN,
 };
 use crate::bridge::BridgeSpec;
 use crate::ports::PortMapping;
@@ -34,6 +34,8 @@ pub fn of_bridge(spec: &BridgeSpec) -> BTreeSet<Item> {
     if spec.icc {
         items.insert(plain(WITHIN, interface().interface(&spec.bridge)));
     }
+    let open = [(spec.open_v4, OPEN_4), (spec.open_v6, OPEN_6)];
+    items.extend(open.into_iter().filter(|(open, _)| *open).map(|(_, set)| plain(set, interface())));
     for subnet in spec.subnets.iter().map(|subnet| subnet.subnet.network()) {
         let own = if subnet.is_ipv6() { OWN_6 } else { OWN_4 };
         let end = |address| interface().address(address).into_bytes();
@@ -54,7 +56,8 @@ pub fn of_bridge(spec: &BridgeSpec) -> BTreeSet<Item> {
 pub fn of_interface(items: &BTreeSet<Item>, bridge: &str) -> BTreeSet<Item> {
     let name = Key::new().interface(bridge).into_bytes();
     let by_name = |item: &&Item| {
-        [BRIDGES, INTERNAL, WITHIN, OWN_4, OWN_6].contains(&item.set) && item.element.key.starts_with(&name)
+        [BRIDGES, INTERNAL, WITHIN, OPEN_4, OPEN_6, OWN_4, OWN_6].contains(&item.set)
+            && item.element.key.starts_with(&name)
     };
     let mut found: BTreeSet<Item> = items.iter().filter(by_name).cloned().collect();
     let subnets: Vec<_> = found.iter().filter_map(subnet_of).collect();

@@ -11,7 +11,7 @@ use tare_nftables::value::{Family, Verdict};
 
 use super::{
     ANYWHERE_4, ANYWHERE_6, ARRIVING, BRIDGES, CHAINS, FORWARD, FROM_HOST, INTERNAL, LEAVING, LOOPBACK, MASQUERADED_4,
-    MASQUERADED_6, OWN_4, OWN_6, PUBLISHED_4, PUBLISHED_6, SETS, USER, WITHIN,
+    MASQUERADED_6, OPEN_4, OPEN_6, OWN_4, OWN_6, PUBLISHED_4, PUBLISHED_6, SETS, USER, WITHIN,
 };
 
 type Phrase = Vec<Expression<'static>>;
@@ -119,6 +119,8 @@ fn forward() -> Vec<Rule> {
         rule(FORWARD, "out of internal networks", &[in_set(Meta::InputInterface, INTERNAL), drop()]),
         rule(FORWARD, "into internal networks", &[in_set(Meta::OutputInterface, INTERNAL), drop()]),
         rule(FORWARD, "published ports", &[to_bridges(), translated(), accept()]),
+        rule(FORWARD, "into open networks", &[ipv4(), in_set(Meta::OutputInterface, OPEN_4), accept()]),
+        rule(FORWARD, "into open networks", &[ipv6(), in_set(Meta::OutputInterface, OPEN_6), accept()]),
         rule(FORWARD, "anything else into networks", &[to_bridges(), drop()]),
     ]
 }
@@ -250,6 +252,8 @@ mod tests {
         r0 = InputInterface; r0 in @internal; drop  # out of internal networks
         r0 = OutputInterface; r0 in @internal; drop  # into internal networks
         r0 = OutputInterface; r0 in @bridges; r0 = ConnectionStatus; r0 &= 0x20000000; r0 != 0x00000000; accept  # published ports
+        r0 = NetworkProtocol; r0 == 0x02; r0 = OutputInterface; r0 in @open4; accept  # into open networks
+        r0 = NetworkProtocol; r0 == 0x0a; r0 = OutputInterface; r0 in @open6; accept  # into open networks
         r0 = OutputInterface; r0 in @bridges; drop  # anything else into networks
         ");
     }

@@ -119,6 +119,8 @@ pub fn bridge(name: &str, subnets: &[&str]) -> BridgeSpec {
         icc: true,
         internal: false,
         masquerade: true,
+        open_v4: false,
+        open_v6: false,
     }
 }
 

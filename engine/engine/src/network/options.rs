@@ -1,0 +1,182 @@
+//! What a network's options mean. Those that nobody gives a meaning to are kept and shown, as in Docker; those that Docker
+//! gives one and this engine does not are refused.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use tare_docker_api::go::Map;
+
+use crate::error::{Error, Result};
+
+/// Names a bridge network's interface.
+pub(crate) const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
+/// Marks the default bridge.
+pub(crate) const DEFAULT_BRIDGE: &str = "com.docker.network.bridge.default_bridge";
+/// Whether containers may talk to each other.
+pub(crate) const ICC: &str = "com.docker.network.bridge.enable_icc";
+/// Whether what goes out carries the host's address.
+pub(crate) const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
+/// The MTU in bytes.
+pub(crate) const MTU: &str = "com.docker.network.driver.mtu";
+/// Where ports are published that do not say.
+pub(crate) const HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
+/// What containers' interfaces are called before their numbers.
+const IFACE_PREFIX: &str = "com.docker.network.container_iface_prefix";
+/// Leaves the bridge without an IPv4 address.
+const INHIBIT_IPV4: &str = "com.docker.network.bridge.inhibit_ipv4";
+/// How containers are reached, by family.
+const GATEWAY_MODE_4: &str = "com.docker.network.bridge.gateway_mode_ipv4";
+const GATEWAY_MODE_6: &str = "com.docker.network.bridge.gateway_mode_ipv6";
+/// Older ways to say whether a network has a family.
+const ENABLE_IPV4: &str = "com.docker.network.enable_ipv4";
+const ENABLE_IPV6: &str = "com.docker.network.enable_ipv6";
+/// Docker's, and not here yet.
+const UNSUPPORTED: &[&str] = &[
+    "com.docker.network.bridge.trusted_host_interfaces",
+    "com.docker.network.host_ipv4",
+    "com.docker.network.host_ipv6",
+];
+
+/// How containers of a bridge network are reached from outside it, for one family.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum GatewayMode {
+    /// Through published ports.
+    #[default]
+    Nat,
+    /// Directly, too.
+    NatUnprotected,
+    /// Not at all, not even by the host.
+    Isolated,
+}
+
+/// The options of a bridge network.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct BridgeOptions {
+    pub(crate) name: Option<String>,
+    pub(crate) icc: bool,
+    pub(crate) masquerade: bool,
+    pub(crate) mtu: Option<u32>,
+    pub(crate) host_binding: Option<IpAddr>,
+    pub(crate) inhibit_ipv4: bool,
+    pub(crate) mode_v4: GatewayMode,
+    pub(crate) mode_v6: GatewayMode,
+}
+
+impl BridgeOptions {
+    /// Reads them, with Docker's sentences about mistakes.
+    pub(crate) fn read(options: &Map<String>, internal: bool) -> Result<Self> {
+        let text = |name: &str| options.get(name).map(String::as_str).filter(|text| !text.is_empty());
+        let flag = |name: &str, default| text(name).map_or(Ok(default), |text| boolean(name, text));
+        if let Some(unknown) = UNSUPPORTED.iter().find(|name| text(name).is_some()) {
+            return Err(Error::not_implemented(format!("network option {unknown:?} is not supported yet")));
+        }
+        let mode = |name: &str| {
+            let mode = text(name).map_or(Ok(GatewayMode::Nat), |text| gateway_mode(name, text))?;
+            if mode == GatewayMode::Isolated && !internal {
+                return Err(Error::invalid("gateway mode 'isolated' can only be used for an internal network"));
+            }
+            Ok(mode)
+        };
+        Ok(Self {
+            name: text(BRIDGE_NAME).map(str::to_owned),
+            icc: flag(ICC, true)?,
+            masquerade: flag(MASQUERADE, true)?,
+            mtu: mtu(options)?,
+            host_binding: text(HOST_BINDING)
+                .map(|text| text.parse().map_err(|_| wrong(HOST_BINDING, text, "nil ip")))
+                .transpose()?,
+            inhibit_ipv4: flag(INHIBIT_IPV4, false)?,
+            mode_v4: mode(GATEWAY_MODE_4)?,
+            mode_v6: mode(GATEWAY_MODE_6)?,
+        })
+    }
+
+    /// Whether the host is a router of the network, for a family.
+    pub(crate) fn has_gateway(&self, ipv6: bool) -> bool {
+        let mode = if ipv6 { self.mode_v6 } else { self.mode_v4 };
+        mode != GatewayMode::Isolated
+    }
+
+    /// Where ports are published that do not say; nowhere in particular if that is everywhere.
+    pub(crate) fn default_binding(&self) -> Option<IpAddr> {
+        self.host_binding.filter(|address| *address != IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+    }
+}
+
+/// The MTU that a network asks for; zero asks for none.
+pub(crate) fn mtu(options: &Map<String>) -> Result<Option<u32>> {
+    let Some(text) = options.get(MTU).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let reason = || format!("strconv.Atoi: parsing {text:?}: invalid syntax");
+    let number: i64 = text.parse().map_err(|_| wrong(MTU, text, &reason()))?;
+    let mtu = u32::try_from(number).map_err(|_| Error::invalid(format!("invalid MTU number: {number}")))?;
+    Ok(Some(mtu).filter(|mtu| *mtu > 0))
+}
+
+/// What containers' interfaces on a network are called before their numbers.
+pub(crate) fn interface_prefix(options: &Map<String>) -> &str {
+    options.get(IFACE_PREFIX).map(String::as_str).filter(|prefix| !prefix.is_empty()).unwrap_or("eth")
+}
+
+/// Whether a network has a family, where only its options say so.
+pub(crate) fn family(options: &Map<String>, ipv6: bool) -> Result<Option<bool>> {
+    let name = if ipv6 { ENABLE_IPV6 } else { ENABLE_IPV4 };
+    options.get(name).map(|text| boolean(name, text)).transpose()
+}
+
+/// As Go reads them.
+fn boolean(name: &str, text: &str) -> Result<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(wrong(name, text, &format!("strconv.ParseBool: parsing {text:?}: invalid syntax"))),
+    }
+}
+
+fn gateway_mode(name: &str, text: &str) -> Result<GatewayMode> {
+    match text {
+        "nat" => Ok(GatewayMode::Nat),
+        "nat-unprotected" => Ok(GatewayMode::NatUnprotected),
+        "isolated" => Ok(GatewayMode::Isolated),
+        "routed" => {
+            Err(Error::not_implemented(format!("network option {name:?}: mode \"routed\" is not supported yet")))
+        }
+        _ => Err(wrong(name, text, &format!("unknown gateway mode {text}"))),
+    }
+}
+
+fn wrong(name: &str, text: &str, reason: &str) -> Error {
+    Error::invalid(format!("failed to parse {name} value: {text} ({reason})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(internal: bool, options: &[(&str, &str)]) -> std::result::Result<BridgeOptions, String> {
+        let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        BridgeOptions::read(&options, internal).map_err(|error| error.message)
+    }
+
+    #[test]
+    fn mistakes_have_dockers_words() {
+        for (name, value, words) in [
+            (ICC, "maybe", "(strconv.ParseBool: parsing \"maybe\": invalid syntax)"),
+            (INHIBIT_IPV4, "x", "(strconv.ParseBool: parsing \"x\": invalid syntax)"),
+            (HOST_BINDING, "x", "(nil ip)"),
+            (MTU, "x", "(strconv.Atoi: parsing \"x\": invalid syntax)"),
+            (GATEWAY_MODE_6, "bogus", "(unknown gateway mode bogus)"),
+        ] {
+            assert_eq!(read(false, &[(name, value)]), Err(format!("failed to parse {name} value: {value} {words}")));
+        }
+        assert_eq!(read(false, &[(MTU, "-1")]), Err("invalid MTU number: -1".to_owned()));
+        let isolated = [(GATEWAY_MODE_4, "isolated")];
+        assert!(read(false, &isolated).is_err() && !read(true, &isolated).unwrap().has_gateway(false));
+    }
+
+    #[test]
+    fn what_says_nothing_changes_nothing() {
+        let plain = read(false, &[]).unwrap();
+        assert!(plain.icc && plain.masquerade && plain.has_gateway(true) && plain.mtu.is_none());
+        assert_eq!(read(false, &[(MTU, "0"), (BRIDGE_NAME, ""), ("unknown", "1"), (ICC, "")]), Ok(plain));
+        assert_eq!(read(false, &[(HOST_BINDING, "0.0.0.0")]).unwrap().default_binding(), None);
+    }
+}
