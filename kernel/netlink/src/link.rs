@@ -13,6 +13,7 @@ const GETLINK: u16 = 18;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_OPERSTATE: u16 = 16;
 const IFLA_LINKINFO: u16 = 18;
@@ -25,6 +26,7 @@ const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const VETH_INFO_PEER: u16 = 1;
+const IFLA_MACVLAN_MODE: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 
@@ -64,6 +66,23 @@ pub struct Veth<'a> {
     pub peer_mac: [u8; 6],
     /// Where it goes.
     pub peer_netns: BorrowedFd<'a>,
+}
+
+/// A link with a hardware address of its own on another one, to make in another network namespace.
+#[derive(Debug, Clone)]
+pub struct Macvlan<'a> {
+    /// Its name there.
+    pub name: &'a str,
+    /// Interface index, here, of the link it is on.
+    pub parent: u32,
+    /// `MACVLAN_MODE_*`.
+    pub mode: u32,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// Hardware address; `None` leaves it to the kernel.
+    pub mac: Option<[u8; 6]>,
+    /// Where it goes.
+    pub netns: BorrowedFd<'a>,
 }
 
 /// What a bridge does with one of its ports, and the link's alias.
@@ -146,6 +165,24 @@ fn peer_attributes(peer: &mut Message, veth: &Veth<'_>) {
     peer.bytes(IFLA_ADDRESS, &veth.peer_mac);
     single_queue(peer);
     peer.u32(IFLA_NET_NS_FD, veth.peer_netns.as_raw_fd().cast_unsigned());
+}
+
+/// Makes a macvlan link, down.
+pub fn create_macvlan(batch: &mut Batch, macvlan: &Macvlan<'_>) {
+    batch.request(NEWLINK, CREATE | EXCLUSIVE, "create macvlan", macvlan.name, |message| {
+        message.raw(&header(0, 0));
+        message.text(IFLA_IFNAME, macvlan.name);
+        message.u32(IFLA_LINK, macvlan.parent);
+        message.u32(IFLA_MTU, macvlan.mtu);
+        if let Some(mac) = &macvlan.mac {
+            message.bytes(IFLA_ADDRESS, mac);
+        }
+        message.u32(IFLA_NET_NS_FD, macvlan.netns.as_raw_fd().cast_unsigned());
+        message.nest(IFLA_LINKINFO, |info| {
+            info.text(IFLA_INFO_KIND, "macvlan");
+            info.nest(IFLA_INFO_DATA, |data| data.u32(IFLA_MACVLAN_MODE, macvlan.mode));
+        });
+    });
 }
 
 /// Sets what a link that is a bridge port is for its bridge, and its alias.

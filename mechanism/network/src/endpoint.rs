@@ -95,15 +95,9 @@ impl Network {
     }
 
     fn connect(&self, inside: &mut Inside, spec: &EndpointSpec, veth: &link::Veth<'_>) -> Result<()> {
-        let own = link::find(&mut inside.route, &spec.ifname)?.ok_or_else(|| vanished(&spec.ifname))?;
-        let mut batch = Batch::new();
-        for cidr in spec.ipv4.into_iter().chain(spec.ipv6) {
-            let own = Address { index: own.index, address: cidr.address(), prefix: cidr.prefix() };
-            address::add(&mut batch, &own);
-        }
-        link::set_up(&mut batch, &spec.ifname);
-        add_gateways(&mut batch, own.index, spec.gateway_v4, spec.gateway_v6);
-        inside.route.execute(batch)?;
+        let addresses =
+            Addresses { ipv4: spec.ipv4, ipv6: spec.ipv6, gateway_v4: spec.gateway_v4, gateway_v6: spec.gateway_v6 };
+        let own = bring_up(inside, &spec.ifname, &addresses)?;
         {
             let mut host = self.route();
             settle(&mut host, veth.name)?;
@@ -157,6 +151,29 @@ impl Network {
     }
 }
 
+/// An interface's addresses with the prefix lengths of their subnets, and the default routes that go through it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Addresses {
+    pub(crate) ipv4: Option<Cidr>,
+    pub(crate) ipv6: Option<Cidr>,
+    pub(crate) gateway_v4: Option<Ipv4Addr>,
+    pub(crate) gateway_v6: Option<Ipv6Addr>,
+}
+
+/// Gives an interface inside its addresses and routes, and sets it up.
+pub(crate) fn bring_up(inside: &mut Inside, ifname: &str, addresses: &Addresses) -> Result<link::Link> {
+    let own = link::find(&mut inside.route, ifname)?.ok_or_else(|| vanished(ifname))?;
+    let mut batch = Batch::new();
+    for cidr in addresses.ipv4.into_iter().chain(addresses.ipv6) {
+        let own = Address { index: own.index, address: cidr.address(), prefix: cidr.prefix() };
+        address::add(&mut batch, &own);
+    }
+    link::set_up(&mut batch, ifname);
+    add_gateways(&mut batch, own.index, addresses.gateway_v4, addresses.gateway_v6);
+    inside.route.execute(batch)?;
+    Ok(own)
+}
+
 fn add_gateways(batch: &mut Batch, index: u32, gateway_v4: Option<Ipv4Addr>, gateway_v6: Option<Ipv6Addr>) {
     for gateway in gateway_v4.map(IpAddr::V4).into_iter().chain(gateway_v6.map(IpAddr::V6)) {
         path::set_default(batch, index, gateway);
@@ -174,7 +191,7 @@ fn settle(socket: &mut Socket, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn vanished(name: &str) -> Error {
+pub(crate) fn vanished(name: &str) -> Error {
     Error::io("look up interface", name, rustix::io::Errno::NODEV.into())
 }
 

@@ -22,6 +22,11 @@ pub fn table_name(instance: &str) -> String {
     format!("tare-{instance}")
 }
 
+/// Whether a table is an engine's, whichever that is.
+pub(crate) fn is_table_name(name: &str) -> bool {
+    name.starts_with("tare-")
+}
+
 /// Chain that belongs to the machine's owner.
 pub const USER: &str = "user";
 

@@ -9,6 +9,7 @@
 //! In reading order:
 //! - [`network`]: what is shared, the firewall's contents, subnets, conflicts with other firewalls;
 //! - [`bridge`], [`netns`], [`endpoint`]: one bridge per network, one namespace per container, one veth pair per both;
+//! - [`macvlan`]: interfaces straight on one of the host's;
 //! - [`ports`]: published ports;
 //! - [`reconcile`]: what exists and should not;
 //! - [`firewall`]: the nf_tables table as data;
@@ -26,6 +27,7 @@ pub mod firewall;
 pub mod hosts;
 pub mod in_place;
 pub mod ipam;
+pub mod macvlan;
 pub mod netns;
 pub mod network;
 pub mod pools;
@@ -39,6 +41,7 @@ pub use cidr::Cidr;
 pub use endpoint::{EndpointInfo, EndpointSpec, host_ifname};
 pub use error::{Error, Result};
 pub use ipam::{Ipam, IpamError};
+pub use macvlan::{MacvlanMode, MacvlanSpec};
 pub use netns::Netns;
 pub use network::{Config, Network};
 pub use pools::{HostLock, Pools};

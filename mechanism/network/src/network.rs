@@ -119,13 +119,30 @@ impl Network {
         subnet.ok_or(Error::NoSubnet)
     }
 
-    /// The networks that this host has addresses in or routes to (default routes aside).
+    /// The subnets of other engines like this one on the host. A bridge may be without an address, and no route shows them.
+    fn claimed(&self) -> Result<Vec<Cidr>> {
+        let mut netfilter = self.netfilter();
+        let chains = netfilter.base_chains()?;
+        let of_other = |table: &String| firewall::is_table_name(table) && *table != self.mark;
+        let tables: BTreeSet<String> = chains.into_iter().map(|chain| chain.table).filter(of_other).collect();
+        let mut subnets = Vec::new();
+        for table in tables {
+            for set in [firewall::OWN_4, firewall::OWN_6] {
+                let elements = netfilter.elements(FAMILY, &table, set)?.unwrap_or_default();
+                subnets.extend(elements.into_iter().filter_map(|element| items::subnet(&Item { set, element })));
+            }
+        }
+        Ok(subnets)
+    }
+
+    /// The networks that this host has addresses in or routes to (default routes aside), and those of other engines.
     pub fn live_networks(&self) -> Result<Vec<Cidr>> {
         let mut socket = self.route();
         let addresses = address::list(&mut socket)?.into_iter().map(|own| (own.address, own.prefix));
         let routes = path::list(&mut socket)?.into_iter().filter_map(|route| route.destination);
         let network = |(address, prefix): (IpAddr, u8)| Cidr::new(address, prefix).map(Cidr::network);
-        Ok(addresses.chain(routes).filter_map(network).filter(|network| network.prefix() > 0).collect())
+        let live = addresses.chain(routes).filter_map(network).filter(|network| network.prefix() > 0);
+        Ok(live.chain(self.claimed()?).collect())
     }
 
     /// The MTU (bytes) of the interface that the host's default route goes out of, 1500 without one.

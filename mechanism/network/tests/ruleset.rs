@@ -3,7 +3,9 @@
 mod support;
 
 use support::{Machine, bridge, endpoint, ip, machine, nft, open};
-use tare_network::{BridgeSpec, Error, Expected, HostLock, Pools, PortMapping, Protocol, Reconciled, host_ifname};
+use tare_network::{
+    BridgeSpec, Config, Error, Expected, HostLock, Network, Pools, PortMapping, Protocol, Reconciled, host_ifname,
+};
 
 fn mapping(protocol: Protocol, host_ip: &str, host_port: u16, container_ip: &str) -> PortMapping {
     PortMapping { protocol, host_ip: ip(host_ip), host_port, container_ip: ip(container_ip), container_port: 80 }
@@ -52,6 +54,14 @@ fn sets_as_nft_shows_them() {
         	set within {
         		type ifname . ifname
         		elements = { "tare0" . "tare0" }
+        	}
+
+        	set open4 {
+        		type ifname
+        	}
+
+        	set open6 {
+        		type ifname
         	}
 
         	set own4 {
@@ -153,6 +163,8 @@ fn chains_as_nft_shows_them() {
         		iifname @internal drop comment "out of internal networks"
         		oifname @internal drop comment "into internal networks"
         		oifname @bridges ct status dnat accept comment "published ports"
+        		meta nfproto ipv4 oifname @open4 accept comment "into open networks"
+        		meta nfproto ipv6 oifname @open6 accept comment "into open networks"
         		oifname @bridges drop comment "anything else into networks"
         	}
         }
@@ -209,6 +221,24 @@ fn a_changed_bridge_is_changed() {
         assert_eq!((set("within"), set("own4")), (String::new(), r#""tare0" . 10.1.0.0/24"#.to_owned()));
         let live: Vec<_> = machine.network.live_networks().unwrap().iter().map(ToString::to_string).collect();
         assert!(live.contains(&"10.1.0.0/24".to_owned()) && !live.contains(&"172.17.0.0/16".to_owned()), "{live:?}");
+    });
+}
+
+/// A bridge without an address shows in no route, and its subnet is not for others all the same.
+#[test]
+fn other_engines_subnets_are_avoided() {
+    machine(|machine| {
+        let mut bare = bridge("tare0", &["172.17.0.0/16", "fd00:17::/64"]);
+        bare.subnets.iter_mut().for_each(|subnet| subnet.gateway = None);
+        machine.network.ensure_bridge(&bare).unwrap();
+        let config = Config { instance: "00000002".into(), passages: false, ready_namespaces: 0 };
+        let other = Network::open(config).unwrap();
+        let live: Vec<_> = other.live_networks().unwrap().iter().map(ToString::to_string).collect();
+        assert!(live.contains(&"172.17.0.0/16".to_owned()) && live.contains(&"fd00:17::/64".to_owned()), "{live:?}");
+        let own: Vec<_> = machine.network.live_networks().unwrap().iter().map(ToString::to_string).collect();
+        assert!(!own.contains(&"172.17.0.0/16".to_owned()), "{own:?}");
+        machine.network.remove_bridge("tare0").unwrap();
+        assert!(!other.live_networks().unwrap().iter().any(|network| network.to_string() == "172.17.0.0/16"));
     });
 }
 

@@ -8,7 +8,7 @@ use support::{
     HOST_4, HOST_6, Machine, OUTSIDE_4, OUTSIDE_6, UdpClient, assert_silent, bridge, here, ip, machine, tcp,
     tcp_server, udp_server, v4,
 };
-use tare_network::{BoundPort, HostPort, PortMapping, PortRequest, Ports, Protocol, Target};
+use tare_network::{BoundPort, HostPort, MacvlanMode, PortMapping, PortRequest, Ports, Protocol, Target};
 
 /// Binds and publishes one port for a container.
 fn publish(
@@ -388,6 +388,38 @@ fn a_flushed_ruleset_comes_back() {
         for port in [8080, 8081] {
             assert_eq!(tcp(machine.outside.as_fd(), HOST_4, port).unwrap(), OUTSIDE_4);
         }
+    });
+}
+
+#[test]
+fn an_interface_straight_on_the_hosts() {
+    machine(|machine| {
+        let spec = |mode, host: u128| tare_network::MacvlanSpec {
+            parent: "switch".into(),
+            mode,
+            ifname: "eth0".into(),
+            mac: None,
+            ipv4: tare_network::Cidr::new(support::cidr("192.0.2.0/24").nth(host).unwrap(), 24),
+            ipv6: None,
+            gateway_v4: Some(v4(OUTSIDE_4)),
+            gateway_v6: None,
+        };
+        tcp_server(machine.outside.as_fd(), "0.0.0.0", 80);
+        let [one, two, apart] = [(); 3].map(|()| machine.network.new_netns().unwrap());
+        machine.network.attach_macvlan(&one, &spec(MacvlanMode::Bridge, 11)).unwrap();
+        machine.network.attach_macvlan(&two, &spec(MacvlanMode::Bridge, 12)).unwrap();
+        machine.network.attach_macvlan(&apart, &spec(MacvlanMode::Private, 13)).unwrap();
+        tcp_server(one.fd(), "0.0.0.0", 80);
+        assert_eq!(tcp(one.fd(), OUTSIDE_4, 80).unwrap(), "192.0.2.11");
+        assert_eq!(tcp(two.fd(), "192.0.2.11", 80).unwrap(), "192.0.2.12");
+        assert_eq!(tcp(apart.fd(), OUTSIDE_4, 80).unwrap(), "192.0.2.13");
+        assert!(tcp(apart.fd(), "192.0.2.11", 80).is_err());
+        // The parent is there already for others.
+        assert!(machine.network.attach_macvlan(&apart, &spec(MacvlanMode::Passthru, 14)).is_err());
+        for _ in 0..2 {
+            machine.network.detach_macvlan(&one, "eth0").unwrap();
+        }
+        assert!(tcp(one.fd(), OUTSIDE_4, 80).is_err());
     });
 }
 

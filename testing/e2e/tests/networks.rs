@@ -120,7 +120,7 @@ fn interfaces_are_called_as_asked(c: &Console) {
     let names =
         |options: &str| c.ok(&format!("run --rm {options} {show}")).split_whitespace().collect::<Vec<_>>().join(" ");
     assert_eq!(names("--network ark --network zoo"), "eth0 lo side0");
-    assert_eq!(names(&format!("--network name=ark,{IFNAME}=up0 --network bridge")), "eth0 lo up0");
+    assert_eq!(names(&format!("--network name=ark,{IFNAME}=side0 --network zoo")), "lo side0 side1");
     assert_eq!(names(&format!("--network name=zoo,{IFNAME}=eth0")), "eth0 lo");
     for (name, reason) in [
         ("lo", "file exists"),
@@ -193,7 +193,6 @@ fn mistakes_in_options(c: &Console) {
         ),
         ("-o com.docker.network.host_ipv4=10.0.0.1", "is not supported yet"),
         ("--scope swarm", "cannot create a swarm scoped network when swarm is not active"),
-        ("--ingress", "Ingress network can only be global scope network"),
         ("-d overlay", "This node is not a swarm manager."),
         ("-d host", "only one instance of \"host\" network is allowed"),
         ("--ipam-driver null", "ipv4 pool is empty"),

@@ -338,7 +338,7 @@ impl Settings {
             let (driver, (name, value)) = parts.with_context(|| format!("invalid --default-network-opt {text:?}"))?;
             options.entry(driver.to_owned()).or_default().insert(name.to_owned(), value.to_owned());
         }
-        if let Some(driver) = options.keys().find(|driver| *driver != "bridge") {
+        if let Some(driver) = options.keys().find(|driver| !matches!(driver.as_str(), "bridge" | "macvlan")) {
             bail!("default network options: driver {driver:?} has none here");
         }
         Ok(options)

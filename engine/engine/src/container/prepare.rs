@@ -153,7 +153,7 @@ impl Engine {
         let mut networks = Vec::new();
         for (name, settings) in &record.networks {
             let net = self.networks.find(name)?;
-            if net.driver() == "bridge" {
+            if net.has_interfaces() {
                 networks.push((net, settings));
             }
         }

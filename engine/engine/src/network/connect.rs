@@ -81,7 +81,7 @@ impl Engine {
             let before = routes(&sandbox);
             sandbox.endpoints.push(endpoint.clone());
             if let Err(error) = engine.turn_routes(&netns, &before, &sandbox) {
-                engine.networks.disconnect(&endpoint)?;
+                engine.networks.disconnect(Some(&netns), &endpoint)?;
                 return Err(error);
             }
             Ok((endpoint, sandbox))
@@ -156,10 +156,11 @@ impl Engine {
         let gone = endpoint.clone();
         let alive = container.read().state.is_alive();
         let result = crate::blocking(move || {
-            let detached = engine.networks.disconnect(&gone);
+            let netns = if alive { Some(namespace_of(pid)?) } else { None };
+            let detached = engine.networks.disconnect(netns.as_ref(), &gone);
             engine.refresh_names(&Sandbox { endpoints: vec![gone], ..Sandbox::default() });
-            if alive {
-                engine.turn_routes(&namespace_of(pid)?, &before, &sandbox)?;
+            if let Some(netns) = netns {
+                engine.turn_routes(&netns, &before, &sandbox)?;
             }
             detached
         })

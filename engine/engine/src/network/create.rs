@@ -22,19 +22,31 @@ impl Networks {
     /// Makes a bridge network. Blocking.
     fn create(&self, request: NetworkCreateRequest) -> Result<String> {
         let mut record = self.checked(request)?;
+        let is_bridge = record.driver == "bridge";
         let options = BridgeOptions::read(&record.options, record.internal)?;
+        if !is_bridge {
+            self.check_parent(&record)?;
+        }
         let lock = HostLock::acquire().map_err(network_error)?;
         self.check_bridge_name(&record)?;
         let asked = record.ipam.config.to_vec();
         let mut configs = Vec::new();
         for (ipv6, enabled) in [(false, record.enable_ipv4), (true, record.enable_ipv6)] {
             let own: Vec<_> = asked.iter().filter(|config| is_ipv6(config) == Some(ipv6)).collect();
-            let taken = [self.subnets(), subnets_of(&configs)].concat();
             match own.as_slice() {
-                [] if enabled => configs.push(self.chosen(ipv6, None, first_without_subnet(&asked), &taken, &lock)?),
-                [config] => configs.push(self.taken(config, enabled, &taken, &lock)?),
-                [] => {}
-                _ => return Err(Error::forbidden("bridge driver doesn't support multiple subnets")),
+                [] if enabled => {
+                    let taken = [self.subnets(), subnets_of(&configs)].concat();
+                    configs.push(self.chosen(ipv6, None, first_without_subnet(&asked), &taken, &lock)?);
+                }
+                [_, _, ..] if is_bridge => {
+                    return Err(Error::forbidden("bridge driver doesn't support multiple subnets"));
+                }
+                all => {
+                    for config in all {
+                        let taken = [self.subnets(), subnets_of(&configs)].concat();
+                        configs.push(self.taken(config, enabled, &taken, &lock)?);
+                    }
+                }
             }
         }
         for config in &mut configs {
@@ -44,7 +56,9 @@ impl Networks {
             }
         }
         record.ipam.config = configs.into();
-        self.mechanism.ensure_bridge(&bridge_spec(&record)?).map_err(network_error)?;
+        if is_bridge {
+            self.mechanism.ensure_bridge(&bridge_spec(&record)?).map_err(network_error)?;
+        }
         drop(lock);
         self.save(&record)?;
         let id = record.id.clone();
@@ -83,6 +97,21 @@ impl Networks {
         Ok(asked.clone())
     }
 
+    /// Interfaces of the host are the owner's to make.
+    fn check_parent(&self, record: &Record) -> Result<()> {
+        let (parent, _) = options::macvlan(&record.options)?;
+        if self.mechanism.has_interface(&parent).map_err(network_error)? {
+            return Ok(());
+        }
+        Err(if parent.contains('.') {
+            Error::not_implemented(format!(
+                "parent interface {parent} does not exist, and making VLAN interfaces is not supported yet"
+            ))
+        } else {
+            Error::invalid(format!("invalid subinterface vlan name {parent}, example formatting is eth0.10"))
+        })
+    }
+
     fn check_bridge_name(&self, record: &Record) -> Result<()> {
         let Some(name) = record.options.get(options::BRIDGE_NAME).filter(|name| !name.is_empty()) else {
             return Ok(());
@@ -108,6 +137,7 @@ impl Networks {
             return Err(Error::conflict(format!("network with name {name} already exists")));
         }
         check_driver(&request.driver)?;
+        let driver = if request.driver.is_empty() { "bridge".to_owned() } else { request.driver.clone() };
         if request.scope == "swarm" {
             return Err(Error::forbidden("cannot create a swarm scoped network when swarm is not active"));
         }
@@ -123,7 +153,7 @@ impl Networks {
             "null" => return Err(Error::invalid("ipv4 pool is empty")),
             other => return Err(Error::not_found(format!("plugin {other:?} not found"))),
         }
-        for (name, value) in self.default_options.get("bridge").into_iter().flatten() {
+        for (name, value) in self.default_options.get(&driver).into_iter().flatten() {
             request.options.entry(name.clone()).or_insert_with(|| value.clone());
         }
         let enabled = |asked: Option<bool>, ipv6, default| -> Result<bool> {
@@ -136,7 +166,7 @@ impl Networks {
         if !enable_ipv4 && !enable_ipv6 {
             return Err(Error::invalid("IPv4 or IPv6 must be enabled"));
         }
-        let blank = super::blank(name, "bridge");
+        let blank = super::blank(name, &driver);
         Ok(Record {
             enable_ipv4,
             enable_ipv6,
@@ -153,19 +183,23 @@ impl Networks {
     fn remove(&self, net: &Net) -> Result<()> {
         self.store.write_sync(vec![Change::Delete(Kind::Network, net.id.clone())])?;
         self.by_id.write().unwrap_or_else(PoisonError::into_inner).remove(&net.id);
-        self.mechanism.remove_bridge(&net.bridge()).map_err(network_error)
+        if net.driver() == "bridge" {
+            self.mechanism.remove_bridge(&net.bridge()).map_err(network_error)
+        } else {
+            Ok(())
+        }
     }
 }
 
 fn check_driver(driver: &str) -> Result<()> {
     match driver {
-        "" | "bridge" => Ok(()),
+        "" | "bridge" | "macvlan" => Ok(()),
         "host" | "null" => Err(Error::forbidden(format!("only one instance of \"{driver}\" network is allowed"))),
         "overlay" => Err(Error::unavailable(
             "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to \
              swarm and try again.",
         )),
-        "macvlan" | "ipvlan" => Err(Error::not_implemented(format!("network driver {driver:?} is not supported yet"))),
+        "ipvlan" => Err(Error::not_implemented(format!("network driver {driver:?} is not supported yet"))),
         other => Err(Error::not_found(format!("plugin {other:?} not found"))),
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tare_docker_api::network::EndpointSettings;
 use tare_network::Cidr;
-use tare_network::{EndpointSpec, Ipam, IpamError, Netns};
+use tare_network::{EndpointSpec, Ipam, IpamError, MacvlanSpec, Netns};
 
 use super::options;
 use super::sandbox::Endpoint;
@@ -69,16 +69,15 @@ impl Networks {
             gateway_v6: gateway_v6.filter(|_| routes.v6),
             mtu,
         };
-        let info = self.mechanism.attach(netns, &spec).map_err(|error| {
+        let mac = self.attach(netns, net, &spec).inspect_err(|_| {
             release(&mut net.read(), addresses.iter().map(|(address, _)| address.address()));
-            network_error(error)
         })?;
         Ok(Endpoint {
             network_id: net.id.clone(),
             network_name: net.name.clone(),
             endpoint_id: spec.endpoint_id,
             ifname: spec.ifname,
-            mac: info.mac.map(|byte| format!("{byte:02x}")).join(":"),
+            mac: mac.map(|byte| format!("{byte:02x}")).join(":"),
             ipv4: spec.ipv4,
             ipv6: spec.ipv6,
             gateway_v4,
@@ -87,11 +86,36 @@ impl Networks {
         })
     }
 
-    /// Removes an endpoint's interface and gives its addresses back.
-    pub(crate) fn disconnect(&self, endpoint: &Endpoint) -> Result<()> {
-        let detached = self.mechanism.detach(&endpoint.endpoint_id).map_err(network_error);
+    /// Makes the interface that a specification describes, as the network's driver has it; returns its hardware address.
+    fn attach(&self, netns: &Netns, net: &Net, spec: &EndpointSpec) -> Result<[u8; 6]> {
+        if net.driver() == "bridge" {
+            return Ok(self.mechanism.attach(netns, spec).map_err(network_error)?.mac);
+        }
+        let (parent, mode) = options::macvlan(&net.read().record.options)?;
+        let spec = MacvlanSpec {
+            parent,
+            mode,
+            ifname: spec.ifname.clone(),
+            mac: spec.mac,
+            ipv4: spec.ipv4,
+            ipv6: spec.ipv6,
+            gateway_v4: spec.gateway_v4,
+            gateway_v6: spec.gateway_v6,
+        };
+        let attached = self.mechanism.attach_macvlan(netns, &spec);
+        attached.map_err(|error| Error::internal(format!("failed to create the macvlan port: {error}")))
+    }
+
+    /// Removes an endpoint's interface, if the container still runs, and gives its addresses back.
+    pub(crate) fn disconnect(&self, netns: Option<&Netns>, endpoint: &Endpoint) -> Result<()> {
+        let driver = self.find(&endpoint.network_id).map(|net| net.driver());
+        let detached = match (driver.as_deref(), netns) {
+            (Ok("macvlan"), Some(netns)) => self.mechanism.detach_macvlan(netns, &endpoint.ifname),
+            (Ok("macvlan"), None) => Ok(()),
+            _ => self.mechanism.detach(&endpoint.endpoint_id),
+        };
         self.forget(endpoint);
-        detached
+        detached.map_err(network_error)
     }
 
     /// Gives an endpoint's addresses back. The interface itself goes with the network namespace, or by `detach`.

@@ -63,7 +63,12 @@ impl Net {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `bridge`, `host` or `null`.
+    /// Containers get an interface on it.
+    pub(crate) fn has_interfaces(&self) -> bool {
+        matches!(self.driver().as_str(), "bridge" | "macvlan")
+    }
+
+    /// `bridge`, `macvlan`, `host` or `null`.
     pub(crate) fn driver(&self) -> String {
         self.read().record.driver.clone()
     }

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use tare_docker_api::go::Map;
+use tare_network::MacvlanMode;
 
 use crate::error::{Error, Result};
 
@@ -29,6 +30,9 @@ const GATEWAY_MODE_6: &str = "com.docker.network.bridge.gateway_mode_ipv6";
 /// Older ways to say whether a network has a family.
 const ENABLE_IPV4: &str = "com.docker.network.enable_ipv4";
 const ENABLE_IPV6: &str = "com.docker.network.enable_ipv6";
+/// The interface of the host that a macvlan network is on, and who reaches whom there.
+pub(crate) const PARENT: &str = "parent";
+const MACVLAN_MODE: &str = "macvlan_mode";
 /// Docker's, and not here yet.
 const UNSUPPORTED: &[&str] = &[
     "com.docker.network.bridge.trusted_host_interfaces",
@@ -102,6 +106,26 @@ impl BridgeOptions {
     }
 }
 
+/// The parent and the mode of a macvlan network.
+pub(crate) fn macvlan(options: &Map<String>) -> Result<(String, MacvlanMode)> {
+    let mode = match options.get(MACVLAN_MODE).map_or("", String::as_str) {
+        "" | "bridge" => MacvlanMode::Bridge,
+        "vepa" => MacvlanMode::Vepa,
+        "private" => MacvlanMode::Private,
+        "passthru" => MacvlanMode::Passthru,
+        other => {
+            return Err(Error::invalid(format!(
+                "requested macvlan mode '{other}' is not valid, 'bridge' mode is the macvlan driver default"
+            )));
+        }
+    };
+    match options.get(PARENT).map_or("", String::as_str) {
+        "" => Err(Error::not_implemented("macvlan networks without a parent interface are not supported yet")),
+        "lo" => Err(Error::invalid("loopback interface is not a valid macvlan parent link")),
+        parent => Ok((parent.to_owned(), mode)),
+    }
+}
+
 /// The MTU that a network asks for; zero asks for none.
 pub(crate) fn mtu(options: &Map<String>) -> Result<Option<u32>> {
     let Some(text) = options.get(MTU).filter(|text| !text.is_empty()) else { return Ok(None) };
@@ -170,6 +194,18 @@ mod tests {
         assert_eq!(read(false, &[(MTU, "-1")]), Err("invalid MTU number: -1".to_owned()));
         let isolated = [(GATEWAY_MODE_4, "isolated")];
         assert!(read(false, &isolated).is_err() && !read(true, &isolated).unwrap().has_gateway(false));
+    }
+
+    #[test]
+    fn parents_and_modes() {
+        let read = |options: &[(&str, &str)]| {
+            let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            macvlan(&options).map_err(|error| error.message)
+        };
+        assert_eq!(read(&[(PARENT, "eth0")]), Ok(("eth0".to_owned(), MacvlanMode::Bridge)));
+        assert_eq!(read(&[(PARENT, "eth0"), (MACVLAN_MODE, "vepa")]), Ok(("eth0".to_owned(), MacvlanMode::Vepa)));
+        assert!(read(&[]).is_err() && read(&[(PARENT, "lo")]).is_err());
+        assert!(read(&[(PARENT, "eth0"), (MACVLAN_MODE, "l2")]).unwrap_err().contains("mode 'l2' is not valid"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tare_network::{BoundPort, HostPort, PortError, PortMapping, PortRequest, Pro
 
 use super::Networks;
 use super::options::BridgeOptions;
-use super::sandbox::Sandbox;
+use super::sandbox::{Endpoint, Sandbox};
 use crate::error::{Error, Result};
 
 /// Parses `80`, `80/tcp`, `53/udp`.
@@ -83,7 +83,11 @@ impl Networks {
         sandbox: &Sandbox,
         requests: &[PortRequest],
     ) -> Result<Vec<BoundPort>> {
+        // Other networks' containers are reached by their own addresses.
+        let is_bridge =
+            |endpoint: &&Endpoint| self.find(&endpoint.network_id).is_ok_and(|net| net.driver() == "bridge");
         let (v4, v6) = sandbox.default_routes();
+        let (v4, v6) = (v4.filter(is_bridge), v6.filter(is_bridge));
         let Some(endpoint) = v4.or(v6).filter(|_| !requests.is_empty()) else { return Ok(Vec::new()) };
         let target = Target {
             ipv4: v4.and_then(|v4| if let IpAddr::V4(ip) = v4.ipv4?.address() { Some(ip) } else { None }),

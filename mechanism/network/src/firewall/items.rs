@@ -13,6 +13,7 @@ use super::{
     PUBLISHED_6, WITHIN,
 };
 use crate::bridge::BridgeSpec;
+use crate::cidr::Cidr;
 use crate::ports::PortMapping;
 
 /// One element of one set.
@@ -72,12 +73,29 @@ fn subnet_of(item: &Item) -> Option<Vec<Item>> {
         OWN_6 => MASQUERADED_6,
         _ => return None,
     };
+    let (first, last) = ends(item)?;
+    Some(range(set, first, last).collect())
+}
+
+/// The subnet in an item of [`OWN_4`] or [`OWN_6`].
+pub(crate) fn subnet(item: &Item) -> Option<Cidr> {
+    let (first, last) = ends(item)?;
+    let prefix = match (first, last) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => (first.to_bits() ^ last.to_bits()).leading_zeros(),
+        (IpAddr::V6(first), IpAddr::V6(last)) => (first.to_bits() ^ last.to_bits()).leading_zeros(),
+        _ => return None,
+    };
+    Cidr::new(first, u8::try_from(prefix).ok()?)
+}
+
+/// The first and the last address of such an item.
+fn ends(item: &Item) -> Option<(IpAddr, IpAddr)> {
     let address = |bytes: &[u8]| {
         let mut reader = KeyReader(bytes);
         reader.interface()?;
         if item.set == OWN_4 { reader.ipv4().map(IpAddr::V4) } else { reader.ipv6().map(IpAddr::V6) }
     };
-    Some(range(set, address(&item.element.key)?, address(item.element.last.as_ref()?)?).collect())
+    Some((address(&item.element.key)?, address(item.element.last.as_ref()?)?))
 }
 
 /// The element of a published port; `None` when the families differ and the port's socket must be relayed.

@@ -1,0 +1,111 @@
+//! Macvlan: a container's interface with a hardware address of its own on an interface of the host. Packets go straight
+//! there, past the firewall's tables; the host itself does not reach them, as the kernel has it.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use tare_netlink::{Batch, link};
+
+use crate::bridge::{check_name, random_mac};
+use crate::cidr::Cidr;
+use crate::endpoint::{Addresses, bring_up, vanished};
+use crate::error::Result;
+use crate::netns::Netns;
+use crate::network::Network;
+
+/// Who reaches whom.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MacvlanMode {
+    /// Each other and the outside.
+    #[default]
+    Bridge,
+    /// Each other through the switch outside, if that sends back what comes.
+    Vepa,
+    /// The outside alone.
+    Private,
+    /// The interface is the parent, for one container alone.
+    Passthru,
+}
+
+impl MacvlanMode {
+    /// `MACVLAN_MODE_*`.
+    fn number(self) -> u32 {
+        match self {
+            Self::Private => 1,
+            Self::Vepa => 2,
+            Self::Bridge => 4,
+            Self::Passthru => 8,
+        }
+    }
+}
+
+/// An interface for a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MacvlanSpec {
+    /// The host's interface that it is on.
+    pub parent: String,
+    /// Who reaches whom.
+    pub mode: MacvlanMode,
+    /// Name inside (`eth0`).
+    pub ifname: String,
+    /// Hardware address; `None`: a random one, or with [`MacvlanMode::Passthru`] the parent's.
+    pub mac: Option<[u8; 6]>,
+    /// IPv4 address with the subnet's prefix length.
+    pub ipv4: Option<Cidr>,
+    /// IPv6 address with the subnet's prefix length. Without one the interface has no IPv6 at all.
+    pub ipv6: Option<Cidr>,
+    /// Default route; `None`: not through this interface.
+    pub gateway_v4: Option<Ipv4Addr>,
+    /// Default route; `None`: not through this interface.
+    pub gateway_v6: Option<Ipv6Addr>,
+}
+
+impl Network {
+    /// Whether the host has an interface of this name.
+    pub fn has_interface(&self, name: &str) -> Result<bool> {
+        Ok(link::find(&mut self.route(), name)?.is_some())
+    }
+
+    /// Makes an interface inside a network namespace; returns its hardware address. After a failure nothing is left.
+    pub fn attach_macvlan(&self, netns: &Netns, spec: &MacvlanSpec) -> Result<[u8; 6]> {
+        check_name(&spec.ifname)?;
+        let parent = link::find(&mut self.route(), &spec.parent)?.ok_or_else(|| vanished(&spec.parent))?;
+        let mac = match (spec.mac, spec.mode) {
+            (None, MacvlanMode::Passthru) => None,
+            (None, _) => Some(random_mac()?),
+            (given, _) => given,
+        };
+        let macvlan = link::Macvlan {
+            name: &spec.ifname,
+            parent: parent.index,
+            mode: spec.mode.number(),
+            mtu: parent.mtu,
+            mac,
+            netns: netns.fd(),
+        };
+        let addresses =
+            Addresses { ipv4: spec.ipv4, ipv6: spec.ipv6, gateway_v4: spec.gateway_v4, gateway_v6: spec.gateway_v6 };
+        netns.inside(|inside| {
+            inside.default_ipv6(spec.ipv6.is_some())?;
+            let mut batch = Batch::new();
+            link::create_macvlan(&mut batch, &macvlan);
+            let made = self.route().execute(batch);
+            inside.default_ipv6(true)?;
+            made?;
+            let own = bring_up(inside, &spec.ifname, &addresses).inspect_err(|_| {
+                let mut batch = Batch::new();
+                link::delete(&mut batch, &spec.ifname);
+                let _ = inside.route.execute(batch);
+            })?;
+            Ok(mac.or(own.mac).unwrap_or_default())
+        })
+    }
+
+    /// Removes an interface that was made inside. One that is not there is no failure.
+    pub fn detach_macvlan(&self, netns: &Netns, ifname: &str) -> Result<()> {
+        netns.inside(|inside| {
+            let mut batch = Batch::new();
+            link::delete(&mut batch, ifname);
+            Ok(inside.route.execute(batch)?)
+        })
+    }
+}
