@@ -38,7 +38,7 @@ pub enum Error {
         /// The full reference.
         reference: String,
         /// Why.
-        source: tare_registry::Error,
+        source: Box<tare_registry::Error>,
     },
     /// A reference.
     #[error(transparent)]
@@ -56,6 +56,22 @@ pub enum Error {
     NoManifest {
         /// What was asked for.
         platform: String,
+    },
+    /// Content that is not what its descriptor says. The words are containerd's.
+    #[error(
+        "failed commit on ref \"{content}-{digest}\": unexpected commit {difference} {actual}, expected {expected}: failed precondition"
+    )]
+    Commit {
+        /// `layer`, `config`, `manifest`, `index`
+        content: &'static str,
+        /// Its name.
+        digest: tare_reference::Digest,
+        /// `digest` or `size`
+        difference: &'static str,
+        /// What it is.
+        actual: String,
+        /// What was said.
+        expected: String,
     },
     /// A layer that cannot be unpacked.
     #[error("failed to extract layer {diff_id}: {source}")]
@@ -94,12 +110,13 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Store(e) => store_kind(e),
-            Error::Registry(e) | Error::Resolve { source: e, .. } => registry_kind(e),
+            Error::Registry(e) => registry_kind(e),
+            Error::Resolve { source, .. } => registry_kind(source),
             Error::Reference(_) | Error::Platform(_) | Error::Invalid(_) | Error::Archive(_) => Kind::Invalid,
             Error::NoManifest { .. } | Error::NotFound(_) => Kind::NotFound,
             Error::Conflict { .. } => Kind::Conflict,
             Error::Forbidden(_) => Kind::Forbidden,
-            Error::Extract { .. } | Error::Internal(_) => Kind::Internal,
+            Error::Commit { .. } | Error::Extract { .. } | Error::Internal(_) => Kind::Internal,
         }
     }
 
@@ -134,7 +151,8 @@ fn registry_kind(error: &tare_registry::Error) -> Kind {
     use tare_registry::Error as E;
     match error {
         E::PullDenied(_) | E::NotFound(_) => Kind::NotFound,
-        E::PushDenied(_) | E::NoBasicCredentials | E::Unauthorized(_) => Kind::Unauthorized,
+        // Without credentials it is the registry's refusal, not ours: a 401 would make clients ask for a password.
+        E::PushDenied(_) | E::Unauthorized(_) => Kind::Unauthorized,
         E::Schema1(_) => Kind::Invalid,
         _ => Kind::Internal,
     }

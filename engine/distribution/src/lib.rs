@@ -105,7 +105,7 @@ impl Distribution {
 /// Blocking.
 pub(crate) fn clear(store: &ImageStore, lease: Lease, full: bool) {
     if full {
-        store.drop_interrupted();
+        store.drop_interrupted(std::time::Duration::ZERO);
     }
     lease.give_up();
 }

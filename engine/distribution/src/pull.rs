@@ -1,5 +1,8 @@
 //! `docker pull`.
 
+use std::collections::HashSet;
+
+use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tare_docker_api::stream::JsonMessage;
 use tare_images::oci::{Descriptor, ImageConfig, Manifest, Platform, media, parse_config, parse_index, parse_manifest};
@@ -13,6 +16,8 @@ use crate::{Distribution, Error, Progress, Result, blocking, clear};
 
 /// Indexes within indexes that are followed.
 const MAX_DEPTH: usize = 4;
+/// Most layers of an image: as many as overlayfs stacks. Docker stops at 125.
+const MAX_LAYERS: usize = 500;
 
 /// A pulled image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +135,9 @@ impl Distribution {
                         reference.familiar()
                     )));
                 }
+                if manifest.layers.len() > MAX_LAYERS {
+                    return Err(Error::Invalid("max depth exceeded".to_owned()));
+                }
                 return Ok(Plan { target, manifest });
             }
             let index = parse_index(&document.bytes)?;
@@ -144,10 +152,22 @@ impl Distribution {
     async fn document(&self, repository: &Repository, descriptor: &Descriptor) -> Result<Document> {
         if self.store.has_blob(&descriptor.digest) {
             let bytes = self.store.read_blob(&descriptor.digest)?.into();
+            check_size(descriptor, &bytes)?;
             let (digest, media_type) = (descriptor.digest.clone(), descriptor.media_type.clone());
             return Ok(Document { digest, media_type, bytes });
         }
-        let mut document = repository.manifest(descriptor.digest.as_str()).await?;
+        let fetched = repository.manifest(descriptor.digest.as_str()).await;
+        let mut document = fetched.map_err(|e| match e {
+            tare_registry::Error::Digest { expected, actual, .. } => Error::Commit {
+                content: word(&descriptor.media_type),
+                difference: "digest",
+                actual: actual.to_string(),
+                expected: expected.to_string(),
+                digest: expected,
+            },
+            other => other.into(),
+        })?;
+        check_size(descriptor, &document.bytes)?;
         if !descriptor.media_type.is_empty() {
             document.media_type.clone_from(&descriptor.media_type);
         }
@@ -206,8 +226,9 @@ impl Distribution {
         progress: &dyn Progress,
     ) -> Result<()> {
         let mut wanted: Vec<Wanted> = Vec::new();
+        let mut seen = HashSet::new();
         for (descriptor, diff_id) in manifest.layers.iter().zip(&config.rootfs.diff_ids) {
-            if !wanted.iter().any(|w| w.descriptor.digest == descriptor.digest) {
+            if seen.insert(&descriptor.digest) {
                 wanted.push(Wanted { descriptor: descriptor.clone(), diff_id: Some(diff_id.clone()) });
             }
         }
@@ -261,6 +282,30 @@ impl Distribution {
     }
 }
 
+fn check_size(descriptor: &Descriptor, bytes: &Bytes) -> Result<()> {
+    if bytes.len() as u64 == descriptor.size {
+        return Ok(());
+    }
+    Err(Error::Commit {
+        content: word(&descriptor.media_type),
+        digest: descriptor.digest.clone(),
+        difference: "size",
+        actual: bytes.len().to_string(),
+        expected: descriptor.size.to_string(),
+    })
+}
+
+/// What containerd calls content of a type.
+pub(crate) fn word(media_type: &str) -> &'static str {
+    match media_type {
+        other if media::is_layer(other) => "layer",
+        other if media::is_config(other) => "config",
+        other if media::is_index(other) => "index",
+        other if media::is_manifest(other) => "manifest",
+        _ => "unknown",
+    }
+}
+
 /// Old images have configurations of a generic type; their layers tell.
 fn has_layers(manifest: &Manifest) -> bool {
     !manifest.layers.is_empty() && manifest.layers.iter().all(|layer| media::is_layer(&layer.media_type))
@@ -285,7 +330,7 @@ pub(crate) fn refuse_scratch(reference: &Reference) -> Result<()> {
 fn resolve_error(reference: &Reference, error: tare_registry::Error) -> Error {
     use tare_registry::Error as E;
     match error {
-        E::PullDenied(_) | E::Schema1(_) | E::TooManyRequests(_) => error.into(),
-        source => Error::Resolve { reference: reference.to_string(), source },
+        E::PullDenied(_) | E::Schema1(_) | E::TooManyRequests { .. } => error.into(),
+        source => Error::Resolve { reference: reference.to_string(), source: Box::new(source) },
     }
 }

@@ -163,13 +163,30 @@ impl Distribution {
         name: &Reference,
         progress: &dyn Progress,
     ) -> Result<()> {
-        let id = layer_id(&blob.digest);
         let shown = media::is_layer(&blob.media_type);
         let say = |message: JsonMessage| {
             if shown {
                 progress(message);
             }
         };
+        let mut attempts = repository.attempts();
+        while let Err(error) = self.push_blob_once(repository, blob, name, &say).await {
+            match error {
+                Error::Registry(error) => attempts.pause_after(error).await?,
+                other => return Err(other),
+            }
+        }
+        Ok(())
+    }
+
+    async fn push_blob_once(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        name: &Reference,
+        say: &(dyn Fn(JsonMessage) + Sync),
+    ) -> Result<()> {
+        let id = layer_id(&blob.digest);
         let source = self.elsewhere(&blob.digest, name);
         let place = match repository.begin_upload(&blob.digest, source.as_ref()).await? {
             Upload::Exists => {
@@ -266,7 +283,12 @@ impl Distribution {
             "" => media::OCI_MANIFEST,
             other => other,
         };
-        Ok(repository.put_manifest(tag, media_type, bytes.into()).await?)
+        let bytes = Bytes::from(bytes);
+        let mut attempts = repository.attempts();
+        while let Err(error) = repository.put_manifest(tag, media_type, bytes.clone()).await {
+            attempts.pause_after(error).await?;
+        }
+        Ok(())
     }
 }
 

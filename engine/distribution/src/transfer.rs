@@ -19,6 +19,7 @@ use tokio::sync::{OwnedMutexGuard, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::progress::{Pace, amount, layer_id, step};
+use crate::pull::word;
 use crate::{Distribution, Error, Progress, Result};
 
 /// Chunks (some 16 KiB each) between the socket and the blob's file.
@@ -107,9 +108,9 @@ impl Distribution {
         match self.download_once(from, descriptor, unpack.clone(), guard, told).await {
             Err(Attempt { error: Error::Store(tare_images::Error::DigestMismatch { .. }), resumed: true }) => {
                 let again = self.download_once(from, descriptor, unpack, guard, told).await;
-                again.map_err(|attempt| attempt.error)
+                again.map_err(|attempt| attempt.of(descriptor))
             }
-            other => other.map_err(|attempt| attempt.error),
+            other => other.map_err(|attempt| attempt.of(descriptor)),
         }
     }
 
@@ -210,6 +211,22 @@ struct Attempt {
     resumed: bool,
 }
 
+impl Attempt {
+    /// The error in the words for the content it is about.
+    fn of(self, descriptor: &Descriptor) -> Error {
+        match self.error {
+            Error::Store(tare_images::Error::DigestMismatch { what: "blob", expected, actual }) => Error::Commit {
+                content: word(&descriptor.media_type),
+                difference: "digest",
+                actual: actual.to_string(),
+                expected: expected.to_string(),
+                digest: expected,
+            },
+            other => other,
+        }
+    }
+}
+
 enum Message {
     Chunk(Bytes),
     /// All bytes were there.
@@ -262,38 +279,48 @@ enum Stopped {
     Failed(Error),
 }
 
-/// Writes, hashes and passes on what arrives.
+/// Writes, hashes and passes on what arrives. When the unpacker stops listening nothing is kept, but the blob is read to its
+/// end all the same: its digest tells whether the registry has sent something else.
 fn write_blob(
     mut writer: BlobWriter,
     mut chunks: mpsc::Receiver<Message>,
     forward: Option<&SyncSender<Piece>>,
 ) -> Result<(), Stopped> {
-    let pass = |bytes: Bytes| match forward {
-        Some(forward) => forward.send(Piece::Data(bytes)).map_err(|_| Stopped::Unwanted),
-        None => Ok(()),
+    let mut unwanted = false;
+    let mut pass = |piece: Piece| {
+        unwanted = unwanted || forward.is_some_and(|forward| forward.send(piece).is_err());
+        unwanted
     };
     if writer.prefix() > 0 {
-        let replayed =
-            writer.replay(|piece| piece.chunks(REPLAY).try_for_each(|part| pass(Bytes::copy_from_slice(part))));
-        replayed.inspect_err(|_: &Stopped| writer.spoil())?;
+        let mut spoilt = false;
+        writer.replay(|piece| -> Result<(), Stopped> {
+            spoilt = piece.chunks(REPLAY).any(|part| pass(Piece::Data(Bytes::copy_from_slice(part))));
+            Ok(())
+        })?;
+        if spoilt {
+            writer.spoil();
+        }
     }
     while let Some(message) = chunks.blocking_recv() {
         match message {
             Message::Chunk(bytes) => {
                 writer.write(&bytes)?;
-                pass(bytes).inspect_err(|_| writer.spoil())?;
+                if pass(Piece::Data(bytes)) {
+                    writer.spoil();
+                }
             }
             Message::Break => break,
             Message::Drop => {
                 writer.spoil();
                 break;
             }
+            Message::End if writer.is_spoilt() => {
+                writer.verify()?;
+                return Err(Stopped::Unwanted);
+            }
             Message::End => {
                 writer.finish()?;
-                if let Some(forward) = forward {
-                    forward.send(Piece::End).map_err(|_| Stopped::Unwanted)?;
-                }
-                return Ok(());
+                return if pass(Piece::End) { Err(Stopped::Unwanted) } else { Ok(()) };
             }
         }
     }

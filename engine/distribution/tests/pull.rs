@@ -5,7 +5,7 @@ mod common;
 use std::sync::atomic::Ordering;
 
 use common::server::Faults;
-use common::{Fixture, Messages, Server, noise, reference, remote, remote_index, tar};
+use common::{Fixture, Messages, Server, compressed, noise, reference, remote, remote_index, tar};
 use tare_distribution::{Error, Kind};
 use tare_images::oci::{Descriptor, Platform};
 
@@ -190,7 +190,7 @@ async fn a_pull_that_fails_leaves_only_what_another_registry_could_not_do_better
     assert!(!error.to_string().contains("digest"), "{error}");
     let part = f.directory.path().join("ingest").join(image.layers[0].hex());
     assert!(std::fs::metadata(&part).unwrap().len() > 0, "the stalled layer is kept");
-    f.store.drop_interrupted();
+    f.store.drop_interrupted(std::time::Duration::ZERO);
     assert!(!part.exists());
     server.with(|s| s.faults = Faults::default());
     f.distribution.pull(&name, None, None, &|_| {}).await.unwrap();
@@ -230,10 +230,21 @@ async fn lies_about_content_are_found_out() {
     });
     let name = reference(&server.name("app"));
     let error = f.distribution.pull(&name, None, None, &|_| {}).await.unwrap_err();
-    assert!(
-        matches!(error, Error::Store(tare_images::Error::DigestMismatch { .. }) | Error::Extract { .. }),
-        "{error}"
-    );
+    let told = |error: &Error| error.to_string().starts_with("failed commit on ref \"layer-sha256:");
+    assert!(matches!(error, Error::Commit { content: "layer", difference: "digest", .. }) && told(&error), "{error}");
+    // one that cannot even be unpacked is fetched to its end all the same: what is wrong must not be resumed
+    server.with(|s| {
+        let mut bytes = compressed(&layer);
+        bytes[12] ^= 0x55;
+        s.blobs.insert(image.layers[0].to_string(), bytes.into());
+    });
+    let error = f.distribution.pull(&name, None, None, &|_| {}).await.unwrap_err();
+    assert!(matches!(error, Error::Commit { .. }) && told(&error), "{error}");
+    f.store.sync().unwrap();
+    assert_eq!((f.count("ingest"), f.count("layers"), f.count("blobs/sha256")), (0, 0, 0));
+    server.with(|s| s.blobs.insert(image.layers[0].to_string(), compressed(&layer).into()));
+    f.distribution.pull(&name, None, None, &|_| {}).await.unwrap();
+    let f = Fixture::new();
     // a configuration that promises another layer
     let server = Server::start().await;
     let image = remote(&server, None, &amd64(), std::slice::from_ref(&layer));

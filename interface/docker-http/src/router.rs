@@ -29,6 +29,9 @@ pub struct Route<S: 'static> {
     pub operation: &'static str,
     /// The API version that introduced it, where that is above the lowest accepted one.
     pub since: Option<ApiVersion>,
+    /// Whether it is given up when its client goes away before the answer has begun. What changes something is not, as a
+    /// rule; but what waits for somebody else (a registry) may wait for long, and has done nothing before.
+    pub until_client_goes: bool,
     /// Serves it.
     pub handler: Handler<S>,
 }
@@ -164,7 +167,14 @@ mod tests {
     use super::*;
 
     const fn route(method: Method, pattern: &'static str) -> Route<()> {
-        Route { method, pattern, operation: pattern, since: None, handler: |(), _| unreachable!() }
+        Route {
+            method,
+            pattern,
+            operation: pattern,
+            since: None,
+            until_client_goes: false,
+            handler: |(), _| unreachable!(),
+        }
     }
 
     static ROUTES: [Route<()>; 6] = [

@@ -157,7 +157,8 @@ impl<S: Clone + Send + Sync + 'static> Server<S> {
             Err(failure) => return Ok(self.with_headers(failure_response(&failure, false), true)),
         };
         let request = Request { version, captures, query, headers: parts.headers, body };
-        let result = if parts.method == Method::GET || parts.method == Method::HEAD {
+        let only_reads = parts.method == Method::GET || parts.method == Method::HEAD;
+        let result = if only_reads || route.until_client_goes {
             (route.handler)(self.state.clone(), request).await
         } else {
             self.run_to_the_end(route, request).await

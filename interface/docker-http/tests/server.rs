@@ -37,7 +37,7 @@ const fn route(
     since: Option<ApiVersion>,
     handler: Handler<State>,
 ) -> Route<State> {
-    Route { method, pattern, operation: pattern, since, handler }
+    Route { method, pattern, operation: pattern, since, until_client_goes: false, handler }
 }
 
 fn answer(future: impl Future<Output = Result<Reply>> + Send + 'static) -> Answer {

@@ -17,7 +17,7 @@ pub const MAX_DOCUMENT: u64 = 8 << 20;
 /// Bytes read at once when an interrupted blob is verified.
 const REPLAY_BUFFER: usize = 256 << 10;
 /// How long interrupted blobs are kept for resumption: as long as containerd keeps them.
-const INGEST_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const INGEST_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl ImageStore {
     /// Whether the content is here, whole.
@@ -156,17 +156,19 @@ impl ImageStore {
             }
         }
         if kept > 0 && rustix::fs::fstatvfs(&self.inner.dir).is_ok_and(|disk| disk.f_bavail * disk.f_frsize < kept) {
-            self.drop_interrupted();
+            self.drop_interrupted(Duration::ZERO);
         }
     }
 
-    /// Removes interrupted blobs that nobody is at: on a full disk they are in the way.
-    pub fn drop_interrupted(&self) {
+    /// Removes interrupted blobs that nobody has been at for so long: on a full disk all of them are in the way.
+    pub fn drop_interrupted(&self, age: Duration) {
         let state = self.state();
         let directory = self.inner.root.join("ingest");
         for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
             let digest = entry.file_name().to_str().and_then(Digest::from_sha256_hex);
-            if digest.is_some_and(|digest| !state.staged.contains(&digest) && !state.ingesting.contains(&digest)) {
+            let unused = |digest: &Digest| !state.staged.contains(digest) && !state.ingesting.contains(digest);
+            let modified = entry.metadata().ok().and_then(|m| m.modified().ok()).and_then(|t| t.elapsed().ok());
+            if digest.is_some_and(|digest| unused(&digest)) && modified.unwrap_or_default() >= age {
                 // What cannot be removed is tried again at the next start.
                 let _ = fs::remove_file(entry.path());
             }
@@ -229,9 +231,19 @@ impl BlobWriter {
         Ok(())
     }
 
-    /// Nothing of it is worth keeping: dropping the writer removes what is there.
+    /// Nothing of it is worth keeping: what comes from now on is hashed only, and dropping the writer removes what is there.
     pub fn spoil(&mut self) {
         self.spoiled = true;
+    }
+
+    /// Whether nothing of it is kept.
+    pub fn is_spoilt(&self) -> bool {
+        self.spoiled
+    }
+
+    /// Verifies what was written, without keeping it.
+    pub fn verify(&mut self) -> Result<()> {
+        self.digest().map(drop)
     }
 
     /// Appends bytes. More than the descriptor says is an error at once. After an error nothing is kept: a disk that is
@@ -244,7 +256,9 @@ impl BlobWriter {
             self.spoiled = true;
             return Err(Error::SizeMismatch { digest: digest.clone(), expected: *size, actual: length });
         }
-        if let Err(error) = self.file.write_all(bytes) {
+        if !self.spoiled
+            && let Err(error) = self.file.write_all(bytes)
+        {
             self.spoiled = true;
             return Err(Error::io("write", &self.path)(error));
         }
@@ -255,6 +269,13 @@ impl BlobWriter {
 
     /// Verifies size and digest; then the content is the store's. What does not match is removed.
     pub fn finish(mut self) -> Result<(Digest, u64)> {
+        let actual = self.digest()?;
+        self.adopt(&actual)?;
+        Ok((actual, self.length))
+    }
+
+    /// The digest of everything, if it is the one expected.
+    fn digest(&mut self) -> Result<Digest> {
         let hash: [u8; 32] = std::mem::take(&mut self.hasher).finalize().into();
         let actual = Digest::from_sha256(&hash);
         if let Some((digest, size)) = &self.expected {
@@ -267,8 +288,7 @@ impl BlobWriter {
                 return Err(Error::DigestMismatch { what: "blob", expected: digest.clone(), actual });
             }
         }
-        self.adopt(&actual)?;
-        Ok((actual, self.length))
+        Ok(actual)
     }
 
     /// Hands the file to the store, unless the store has the same already.
@@ -293,7 +313,8 @@ impl Drop for BlobWriter {
         match &self.expected {
             Some((digest, _)) => {
                 let mut state = self.store.state();
-                if self.spoiled {
+                if self.spoiled || self.length == 0 && self.prefix == 0 && !state.staged.contains(digest) {
+                    // Spoilt, or nothing came: nothing is to be resumed.
                     let _ = fs::remove_file(&self.path);
                 }
                 state.ingesting.remove(digest);

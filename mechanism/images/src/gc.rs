@@ -6,6 +6,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use tare_reference::Digest;
 
+use crate::blobs::INGEST_LIFETIME;
 use crate::oci::Descriptor;
 use crate::settle::{directories_id, mount_points_id};
 use crate::store::{ImageStore, State};
@@ -45,6 +46,7 @@ impl ImageStore {
             if state.generation == generation {
                 let freed = self.sweep(&mut state, &blobs, layers)?;
                 drop(state);
+                self.drop_interrupted(INGEST_LIFETIME);
                 start(self);
                 return Ok(freed);
             }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use reqwest::header::HeaderValue;
 use serde::Deserialize;
 
 use crate::config::Credentials;
@@ -116,12 +117,14 @@ impl Tokens {
         good.then(|| cached.header.clone())
     }
 
-    /// Answers a 401: finds a scheme, gets a token. `refused` is the header that was sent, if any.
+    /// Answers a 401: finds a scheme, gets a token. `secure` is whether the 401 came over verified TLS; `refused` is the
+    /// header that was sent, if any.
     pub(crate) async fn answer(
         &self,
         http: &Http,
         grant: &Grant,
         challenges: &[Challenge],
+        secure: bool,
         refused: Option<&str>,
     ) -> Result<String> {
         let cached = match choose(challenges, &grant.credentials)? {
@@ -132,6 +135,9 @@ impl Tokens {
                     return Err(Error::Unauthorized("insufficient_scope: authorization failed".to_owned()));
                 }
                 let scopes = merge_scopes(&grant.scope, scope);
+                if secure {
+                    keep_secret(http, realm, &grant.credentials)?;
+                }
                 bearer(http, realm, service, &scopes, &grant.credentials).await?
             }
         };
@@ -145,6 +151,15 @@ impl Tokens {
         tokens.insert(grant.clone(), cached);
         Ok(header)
     }
+}
+
+/// Refuses to send credentials for a registry that speaks TLS to a token server that does not.
+fn keep_secret(http: &Http, realm: &str, credentials: &Credentials) -> Result<()> {
+    let url = url::Url::parse(realm).map_err(|e| malformed(realm, &e.to_string()))?;
+    if url.scheme() == "https" || credentials.is_anonymous() || http.config.is_insecure(&http::host_of(&url)) {
+        return Ok(());
+    }
+    Err(Error::Config(format!("credentials are not sent to {realm}: the registry uses TLS, its token server does not")))
 }
 
 /// The server's first choice; someone without credentials can do nothing with basic authentication.
@@ -212,8 +227,11 @@ async fn bearer(
     let token = answer.token.or(answer.access_token).filter(|t| !t.is_empty());
     let token =
         token.ok_or_else(|| malformed(realm, "authorization server did not include a token in the response"))?;
+    let header = format!("Bearer {token}");
+    // one that cannot be sent must not be remembered
+    HeaderValue::from_str(&header).map_err(|e| malformed(realm, &format!("token: {e}")))?;
     let until = Instant::now().checked_add(Duration::from_secs(lifetime));
-    Ok(Cached { header: format!("Bearer {token}"), until })
+    Ok(Cached { header, until })
 }
 
 async fn get_token(
@@ -245,7 +263,7 @@ async fn get_token(
     if let Some(credentials) = credentials {
         request = request.header(reqwest::header::AUTHORIZATION, basic_header(credentials));
     }
-    token_answer("GET", request, url.as_str()).await
+    token_answer(http, "GET", request, url.as_str()).await
 }
 
 async fn post_token(
@@ -259,11 +277,11 @@ async fn post_token(
     let url = url::Url::parse(realm).map_err(|e| malformed(realm, &e.to_string()))?;
     let body = token_form(service, scopes, credentials, offline);
     let request = http
-        .client_for_url(&url)?
+        .client_for_secrets(&url)?
         .post(url.clone())
         .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded; charset=utf-8")
         .body(body);
-    token_answer("POST", request, url.as_str()).await
+    token_answer(http, "POST", request, url.as_str()).await
 }
 
 fn token_form(service: &str, scopes: &[String], credentials: &Credentials, offline: bool) -> String {
@@ -285,21 +303,29 @@ fn token_form(service: &str, scopes: &[String], credentials: &Credentials, offli
     form.finish()
 }
 
-async fn token_answer(method: &str, request: reqwest::RequestBuilder, url: &str) -> Result<TokenAnswer> {
-    let response = http::send(request).await?;
+async fn token_answer(http: &Http, method: &str, request: reqwest::RequestBuilder, url: &str) -> Result<TokenAnswer> {
+    let response = http::send(&http.config, request).await?;
     if !response.status().is_success() {
-        return Err(http::failure(method, response).await);
+        return Err(http::failure(&http.config, method, response).await);
     }
-    let body = http::read(response, "token answer", MAX_TOKEN_ANSWER).await?;
+    let body = http::read(&http.config, response, "token answer", MAX_TOKEN_ANSWER).await?;
     serde_json::from_slice(&body).map_err(|e| malformed(url, &e.to_string()))
 }
 
 /// Checks credentials against a registry's challenge; gives a refresh token where the server hands them out.
-pub(crate) async fn login(http: &Http, challenges: &[Challenge], credentials: &Credentials) -> Result<Login> {
+pub(crate) async fn login(
+    http: &Http,
+    challenges: &[Challenge],
+    secure: bool,
+    credentials: &Credentials,
+) -> Result<Login> {
     let (realm, service, scope) = match choose(challenges, credentials)? {
         Challenge::Basic => return Ok(Login::Basic(basic(credentials)?.header)),
         Challenge::Bearer { realm, service, scope, .. } => (realm, service, scope),
     };
+    if secure {
+        keep_secret(http, realm, credentials)?;
+    }
     let scopes = merge_scopes("", scope);
     let answer = match post_token(http, realm, service, &scopes, credentials, true).await {
         Err(e) if lacks_oauth2(&e) => get_token(http, realm, service, &scopes, Some(credentials), true).await,

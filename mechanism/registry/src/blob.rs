@@ -1,7 +1,5 @@
 //! Blobs as streams: resumed where they broke off, cut when they stall, large ones fetched in parts side by side.
 
-use std::time::Duration;
-
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, Response, StatusCode};
@@ -11,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::config::Endpoint;
-use crate::error::describe;
+use crate::patience::{Attempts, LEAST, Patience};
 use crate::repository::Repository;
 use crate::{Error, Result};
 
@@ -23,8 +21,9 @@ const PART: u64 = 8 << 20;
 const PARTS: usize = 3;
 /// Longest blob (bytes) that is fetched into memory.
 const MAX_DOCUMENT: u64 = 8 << 20;
-/// Longest wait between two attempts.
-const MAX_BACKOFF: Duration = Duration::from_secs(10);
+/// Bytes that are gathered before a part is passed on that nobody reads yet: its memory is that of its bytes, however
+/// small the pieces are in which they come.
+const GATHERED: usize = 16 << 10;
 
 /// A blob on its way. Dropping it stops the transfer.
 pub struct Blob {
@@ -108,10 +107,13 @@ impl Blob {
         while self.running.len() < self.parallel && self.next < self.fetcher.size {
             let end = self.next.saturating_add(self.part).min(self.fetcher.size);
             // a part that is not being read yet must not stop for want of a reader
-            let capacity = if self.parallel > 1 { usize::try_from(PART).unwrap_or(CHUNKS) } else { CHUNKS };
+            let capacity =
+                if self.parallel > 1 { usize::try_from(PART).unwrap_or(CHUNKS) / GATHERED + 1 } else { CHUNKS };
             let (sender, chunks) = mpsc::channel(capacity);
+            let mut out =
+                Out { to: sender, gathered: BytesMut::new(), least: if self.parallel > 1 { GATHERED } else { 0 } };
             let (fetcher, start) = (self.fetcher.clone(), self.next);
-            let task = tokio::spawn(async move { fetcher.run(start, end, &sender).await });
+            let task = tokio::spawn(async move { fetcher.run(start, end, &mut out).await });
             self.running.push_back(Running { chunks, task });
             self.next = end;
         }
@@ -123,6 +125,29 @@ struct Fetcher {
     repository: Repository,
     digest: Digest,
     size: u64,
+}
+
+/// Where fetched bytes go.
+struct Out {
+    to: mpsc::Sender<Result<Bytes>>,
+    gathered: BytesMut,
+    /// Passed on are at least so many bytes, but for the last.
+    least: usize,
+}
+
+impl Out {
+    /// Passes bytes on, or keeps them for the next time; false if nobody wants them.
+    async fn put(&mut self, bytes: Bytes) -> bool {
+        if bytes.len() >= self.least && self.gathered.is_empty() {
+            return self.to.send(Ok(bytes)).await.is_ok();
+        }
+        self.gathered.extend_from_slice(&bytes);
+        self.gathered.len() < self.least || self.flush().await
+    }
+
+    async fn flush(&mut self) -> bool {
+        self.gathered.is_empty() || self.to.send(Ok(self.gathered.split().freeze())).await.is_ok()
+    }
 }
 
 /// How an attempt ended.
@@ -139,37 +164,42 @@ enum End {
 
 impl Fetcher {
     /// Fetches `start..end`, here or there, in as many attempts as bring something.
-    async fn run(&self, mut start: u64, end: u64, to: &mpsc::Sender<Result<Bytes>>) {
+    async fn run(&self, mut start: u64, end: u64, out: &mut Out) {
         let config = self.repository.registry.config();
         let mut last = None;
         for endpoint in self.repository.endpoints.iter() {
-            let mut failures = 0;
-            while failures < config.attempts {
-                if failures > 0 {
-                    let factor = 1u32.checked_shl(failures - 1).unwrap_or(u32::MAX);
-                    tokio::time::sleep(config.backoff.saturating_mul(factor).min(MAX_BACKOFF)).await;
-                }
+            let mut attempts = Attempts::new(config);
+            loop {
                 let before = start;
-                match self.attempt(endpoint, &mut start, end, to).await {
-                    End::Done | End::Unwanted => return,
-                    End::Broken(e) => {
-                        failures = if start > before { 1 } else { failures + 1 };
-                        tracing::debug!(blob = %self.digest, offset = start, error = %e, "transfer broke off");
-                        last = Some(e);
+                let error = match self.attempt(endpoint, &mut start, end, out).await {
+                    End::Done | End::Unwanted => {
+                        out.flush().await;
+                        return;
                     }
+                    End::Broken(e) => e,
                     End::Failed(e) => {
                         last = Some(e);
                         break;
                     }
+                };
+                tracing::debug!(blob = %self.digest, offset = start, %error, "transfer broke off");
+                if start - before >= LEAST {
+                    attempts = Attempts::new(config);
+                }
+                if let Err(e) = attempts.pause_after_any(error).await {
+                    last = Some(e);
+                    break;
                 }
             }
         }
         let error = last.unwrap_or_else(|| Error::Transfer("no registry to ask".to_owned()));
         // nobody may be listening any more
-        let _ = to.send(Err(error)).await;
+        if out.flush().await {
+            let _ = out.to.send(Err(error)).await;
+        }
     }
 
-    async fn attempt(&self, endpoint: &Endpoint, start: &mut u64, end: u64, to: &mpsc::Sender<Result<Bytes>>) -> End {
+    async fn attempt(&self, endpoint: &Endpoint, start: &mut u64, end: u64, out: &mut Out) -> End {
         let whole = *start == 0 && end == self.size;
         let mut headers = HeaderMap::new();
         if !whole && let Ok(value) = HeaderValue::from_str(&format!("bytes={}-{}", *start, end.saturating_sub(1))) {
@@ -182,12 +212,15 @@ impl Fetcher {
             Err(e) => return End::Failed(e),
         };
         let skip = match response.status() {
-            StatusCode::OK => match self.check_length(&response) {
+            StatusCode::OK => match self.check_length(response.content_length()) {
                 Ok(()) => *start,
                 Err(e) => return End::Failed(e),
             },
-            StatusCode::PARTIAL_CONTENT => match range_start(&response) {
-                Some(from) if from <= *start => *start - from,
+            StatusCode::PARTIAL_CONTENT => match range(&response) {
+                Some((from, whole)) if from <= *start => match self.check_length(whole) {
+                    Ok(()) => *start - from,
+                    Err(e) => return End::Failed(e),
+                },
                 _ => return End::Failed(Error::Transfer(format!("{}: unasked range", self.digest))),
             },
             status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
@@ -195,12 +228,12 @@ impl Fetcher {
             }
             _ => return End::Failed(self.repository.refused("GET", response, self.digest.as_str()).await),
         };
-        copy(response, skip, start, end, to).await
+        copy(Patience::new(self.repository.registry.config()), response, skip, start, end, out).await
     }
 
     /// A whole blob must have the length its descriptor says, where the server tells one.
-    fn check_length(&self, response: &Response) -> Result<()> {
-        match response.content_length() {
+    fn check_length(&self, whole: Option<u64>) -> Result<()> {
+        match whole {
             Some(length) if length != self.size => Err(Error::Transfer(format!(
                 "{}: the registry sends {length} bytes, the manifest says {}",
                 self.digest, self.size
@@ -212,17 +245,18 @@ impl Fetcher {
 
 /// Passes `start..end` on, after `skip` bytes that are known already.
 async fn copy(
+    mut patience: Patience,
     mut response: Response,
     mut skip: u64,
     start: &mut u64,
     end: u64,
-    to: &mpsc::Sender<Result<Bytes>>,
+    out: &mut Out,
 ) -> End {
     while *start < end {
-        let mut chunk = match response.chunk().await {
+        let mut chunk = match patience.chunk(&mut response).await {
             Ok(Some(chunk)) => chunk,
             Ok(None) => return End::Broken(Error::Transfer("unexpected EOF".to_owned())),
-            Err(e) => return End::Broken(Error::Transfer(describe(&e, None))),
+            Err(e) => return End::Broken(e),
         };
         let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
         skip -= skipped as u64;
@@ -232,15 +266,16 @@ async fn copy(
             continue;
         }
         *start += wanted.len() as u64;
-        if to.send(Ok(wanted)).await.is_err() {
+        if !out.put(wanted).await {
             return End::Unwanted;
         }
     }
     End::Done
 }
 
-/// `Content-Range: bytes 100-199/200`
-fn range_start(response: &Response) -> Option<u64> {
+/// `Content-Range: bytes 100-199/200`: where it starts, and the length of the whole if the server tells.
+fn range(response: &Response) -> Option<(u64, Option<u64>)> {
     let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
-    range.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
+    let (part, whole) = range.strip_prefix("bytes ")?.split_once('/')?;
+    Some((part.split('-').next()?.trim().parse().ok()?, whole.trim().parse().ok()))
 }

@@ -29,7 +29,8 @@ pub struct Config {
     pub attempts: u32,
     /// Wait before the second attempt; doubles with each further one.
     pub backoff: Duration,
-    /// A transfer that gives no byte for so long is cut and tried again.
+    /// A transfer that gives next to nothing (less than 1 KiB) for so long is cut and tried again; an answer that does not
+    /// begin for so long is given up.
     pub stall: Duration,
     /// Where docker.io's registry is, `https://registry-1.docker.io`.
     pub hub: String,

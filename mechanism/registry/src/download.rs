@@ -7,8 +7,8 @@ use futures_util::stream::{Stream, unfold};
 use reqwest::Response;
 use reqwest::header::{CONTENT_DISPOSITION, LAST_MODIFIED};
 
-use crate::error::describe;
 use crate::http::{self, read};
+use crate::patience::Patience;
 use crate::{Error, Registry, Result};
 
 /// Largest error document read, in bytes.
@@ -18,6 +18,7 @@ const MAX_ERROR: u64 = 4 << 10;
 #[derive(Debug)]
 pub struct Download {
     response: Response,
+    patience: Patience,
 }
 
 impl Registry {
@@ -30,19 +31,19 @@ impl Registry {
         }
         // Any host's certificate is checked: insecure registries are insecure as registries only.
         let client = self.inner.http.client(parsed.host_str().unwrap_or_default(), true)?;
-        let response = http::send(client.get(parsed)).await.map_err(|error| match error {
+        let response = http::send(self.config(), client.get(parsed)).await.map_err(|error| match error {
             Error::Request { method, url, reason } => Error::Config(format!("{method} {url:?}: {reason}")),
             other => other,
         })?;
         let status = response.status();
         if !status.is_success() {
-            let body = read(response, "error", MAX_ERROR).await.unwrap_or_default();
+            let body = read(self.config(), response, "error", MAX_ERROR).await.unwrap_or_default();
             let reason = status.canonical_reason().unwrap_or_default();
             let said = String::from_utf8_lossy(&body);
             let status = format!("{} {reason}", status.as_u16());
             return Err(Error::Config(format!("failed to GET {url} with status {}: {}", status.trim(), said.trim())));
         }
-        Ok(Download { response })
+        Ok(Download { response, patience: Patience::new(self.config()) })
     }
 }
 
@@ -71,9 +72,12 @@ impl Download {
 
     /// The content.
     pub fn stream(self) -> impl Stream<Item = std::io::Result<Bytes>> + Send {
-        unfold(self.response, |mut response| async move {
-            let chunk = response.chunk().await.map_err(|error| std::io::Error::other(describe(&error, None)));
-            chunk.transpose().map(|chunk| (chunk, response))
+        unfold(self, |mut file| async move {
+            let chunk = file.patience.chunk(&mut file.response).await.map_err(|error| match error {
+                Error::Transfer(reason) => std::io::Error::other(reason),
+                other => std::io::Error::other(other),
+            });
+            chunk.transpose().map(|chunk| (chunk, file))
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::io;
+use std::time::Duration;
 
 use tare_reference::Digest;
 
@@ -18,7 +19,7 @@ pub enum Error {
     #[error("push access denied, repository does not exist or may require authorization: server message: {0}")]
     PushDenied(String),
     /// The registry wants user and password, and there are none.
-    #[error("no basic auth credentials")]
+    #[error("authorization failed: no basic auth credentials")]
     NoBasicCredentials,
     /// User and password, or token, are wrong.
     #[error("{0}")]
@@ -47,10 +48,17 @@ pub enum Error {
         status: String,
         /// What the registry said, shortened.
         message: String,
+        /// When the registry wants to be asked again.
+        after: Option<Duration>,
     },
-    /// 429, with the registry's words.
-    #[error("toomanyrequests: {0}")]
-    TooManyRequests(String),
+    /// 429.
+    #[error("toomanyrequests: {message}")]
+    TooManyRequests {
+        /// What the registry said, shortened.
+        message: String,
+        /// When the registry wants to be asked again.
+        after: Option<Duration>,
+    },
     /// An image of the schema that Docker removed.
     #[error(
         "Docker Image Format v1 and Docker Image manifest version 2, schema 1 support has been removed. Suggest the \
@@ -94,6 +102,12 @@ pub enum Error {
     Config(String),
 }
 
+/// Go's words for a connection that was closed instead of an answer.
+const EOF: &str = "EOF";
+/// Go's words for a connection that was cut.
+const RESET: &str = "read: connection reset by peer";
+/// Go's words for a server that says nothing.
+pub(crate) const SILENCE: &str = "net/http: timeout awaiting response headers";
 /// Go's words for a server that does not speak TLS.
 const PLAIN_HTTP: &str = "http: server gave HTTP response to HTTPS client";
 
@@ -110,6 +124,26 @@ impl Error {
     /// No answer at all, rather than a refusal.
     pub(crate) fn is_transport(&self) -> bool {
         matches!(self, Error::Request { .. })
+    }
+
+    /// A connection that broke, or a server in trouble: the next attempt may be luckier. A server that is not there or
+    /// says nothing has had its time already.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Error::Request { reason, .. } => reason == EOF || reason == RESET,
+            Error::Transfer(_) => true,
+            Error::Status { status, .. } => status.starts_with('5') || status.starts_with("408"),
+            Error::TooManyRequests { after, .. } => after.is_some(),
+            _ => false,
+        }
+    }
+
+    /// When the registry wants to be asked again.
+    pub(crate) fn after(&self) -> Option<Duration> {
+        match self {
+            Error::Status { after, .. } | Error::TooManyRequests { after, .. } => *after,
+            _ => None,
+        }
     }
 }
 
@@ -129,8 +163,11 @@ pub(crate) fn describe(error: &reqwest::Error, address: Option<std::net::SocketA
                 io::ErrorKind::NetworkUnreachable => return format!("{dial}: connect: network is unreachable"),
                 io::ErrorKind::HostUnreachable => return format!("{dial}: connect: no route to host"),
                 io::ErrorKind::TimedOut if error.is_connect() => return format!("{dial}: i/o timeout"),
-                io::ErrorKind::ConnectionReset => return "read: connection reset by peer".to_owned(),
-                io::ErrorKind::UnexpectedEof => return "EOF".to_owned(),
+                io::ErrorKind::ConnectionReset => return RESET.to_owned(),
+                io::ErrorKind::UnexpectedEof if error.is_body() || error.is_decode() => {
+                    return "unexpected EOF".to_owned();
+                }
+                io::ErrorKind::UnexpectedEof => return EOF.to_owned(),
                 _ => {}
             }
         }
@@ -141,13 +178,17 @@ pub(crate) fn describe(error: &reqwest::Error, address: Option<std::net::SocketA
         return format!("{dial}: i/o timeout");
     }
     if error.is_timeout() {
-        return "net/http: timeout awaiting response".to_owned();
+        return SILENCE.to_owned();
     }
     if last.contains("failed to lookup address") {
         return format!("dial tcp: lookup {host}: no such host");
     }
     if last.contains("before message completed") || last.contains("connection closed") {
-        return "EOF".to_owned();
+        return EOF.to_owned();
+    }
+    // an answer that ends before its length
+    if last.contains("end of file before message length reached") || last.contains("unexpected EOF") {
+        return "unexpected EOF".to_owned();
     }
     last
 }

@@ -7,11 +7,14 @@ use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use reqwest::header::RETRY_AFTER;
+use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Certificate, Client, Identity, NoProxy, Proxy, RequestBuilder, Response};
 use serde::Deserialize;
 
 use crate::config::Config;
-use crate::error::describe;
+use crate::error::{SILENCE, describe};
+use crate::patience::Patience;
 use crate::{Error, Result};
 
 /// For a connection with its TLS handshake.
@@ -23,7 +26,7 @@ const MAX_REDIRECTS: usize = 10;
 /// Largest error document read, in bytes.
 const MAX_ERROR: u64 = 64 << 10;
 /// Most characters of an error message passed on.
-const MAX_MESSAGE: usize = 500;
+pub(crate) const MAX_MESSAGE: usize = 500;
 
 /// Clients, made when first needed: reading the system's certificates takes milliseconds.
 pub(crate) struct Http {
@@ -34,6 +37,8 @@ pub(crate) struct Http {
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct ClientKey {
     verify: bool,
+    /// Whether redirects are followed.
+    follow: bool,
     certificates: Vec<PathBuf>,
 }
 
@@ -47,8 +52,12 @@ impl Http {
 
     /// A client for a registry's host.
     pub(crate) fn client(&self, host: &str, verify: bool) -> Result<Client> {
+        self.client_that(host, verify, true)
+    }
+
+    fn client_that(&self, host: &str, verify: bool, follow: bool) -> Result<Client> {
         let directories = self.config.certificates.iter().map(|d| d.join(host)).filter(|d| d.is_dir());
-        let key = ClientKey { verify, certificates: directories.collect() };
+        let key = ClientKey { verify, follow, certificates: directories.collect() };
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
@@ -60,18 +69,26 @@ impl Http {
 
     /// A client for a URL that a registry named (a token server, an upload).
     pub(crate) fn client_for_url(&self, url: &url::Url) -> Result<Client> {
-        let host = url.host_str().unwrap_or_default();
-        let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let host = host_of(url);
         self.client(&host, !self.config.is_insecure(&host))
+    }
+
+    /// The same for what must not be sent to anyone else: credentials in a body, which a redirect would hand on.
+    pub(crate) fn client_for_secrets(&self, url: &url::Url) -> Result<Client> {
+        let host = host_of(url);
+        self.client_that(&host, !self.config.is_insecure(&host), false)
     }
 
     fn build(&self, key: &ClientKey) -> Result<Client> {
         let mut builder = Client::builder()
             .user_agent(&self.config.user_agent)
             .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(self.config.stall)
             .pool_idle_timeout(IDLE_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::limited(MAX_REDIRECTS))
+            .redirect(match (key.follow, key.verify) {
+                (false, _) => Policy::none(),
+                (true, true) => Policy::custom(|attempt| redirect(attempt, true)),
+                (true, false) => Policy::custom(|attempt| redirect(attempt, false)),
+            })
             .tls_danger_accept_invalid_certs(!key.verify);
         let proxies = &self.config.proxies;
         let none = NoProxy::from_string(&proxies.none);
@@ -94,6 +111,26 @@ impl Http {
         }
         builder.build().map_err(|e| Error::Config(format!("cannot set up TLS: {e}")))
     }
+}
+
+/// `host`, or `host:port`
+pub(crate) fn host_of(url: &url::Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Follows so many redirects, but not out of TLS where that is insisted on. The Authorization header is left behind with
+/// host, port and scheme.
+fn redirect(attempt: Attempt<'_>, verify: bool) -> Action {
+    let from = attempt.previous().last().map(|url| url.scheme().to_owned());
+    if attempt.previous().len() > MAX_REDIRECTS {
+        return attempt.error(format!("stopped after {MAX_REDIRECTS} redirects"));
+    }
+    if verify && from.as_deref() == Some("https") && attempt.url().scheme() != "https" {
+        let message = format!("redirect from https to {}", attempt.url());
+        return attempt.error(message);
+    }
+    attempt.follow()
 }
 
 /// The authorities in `*.crt`.
@@ -140,8 +177,25 @@ fn read_file(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|e| Error::Config(format!("read `{}`: {e}", path.display())))
 }
 
-/// Sends a request; an error tells method, URL and reason as Go's client does.
-pub(crate) async fn send(request: RequestBuilder) -> Result<Response> {
+/// Sends a request that has little to say, and waits for the head of the answer as long as [`Config::stall`]. An error
+/// tells method, URL and reason as Go's client does.
+pub(crate) async fn send(config: &Config, request: RequestBuilder) -> Result<Response> {
+    let target = request.try_clone().and_then(|request| request.build().ok());
+    match tokio::time::timeout(config.stall, send_patiently(request)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(silence(target.as_ref())),
+    }
+}
+
+/// What is said of a server that says nothing.
+fn silence(request: Option<&reqwest::Request>) -> Error {
+    let method = request.map(|request| title(request.method().as_str())).unwrap_or_default();
+    let url = request.map(|request| request.url().to_string()).unwrap_or_default();
+    Error::Request { method, url, reason: SILENCE.to_owned() }
+}
+
+/// The same without a limit of time.
+pub(crate) async fn send_patiently(request: RequestBuilder) -> Result<Response> {
     let (client, request) = request.build_split();
     let request = request.map_err(|e| Error::Config(format!("invalid request: {e}")))?;
     let method = request.method().to_string();
@@ -170,19 +224,16 @@ async fn address_of(url: &url::Url) -> Option<SocketAddr> {
 }
 
 /// Reads a bounded body.
-pub(crate) async fn read(mut response: Response, what: &'static str, limit: u64) -> Result<Bytes> {
-    let url = response.url().to_string();
+pub(crate) async fn read(config: &Config, mut response: Response, what: &'static str, limit: u64) -> Result<Bytes> {
+    let mut patience = Patience::new(config);
     let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Ok(body.into()),
-            Err(e) => return Err(Error::Malformed { what, url, reason: describe(&e, None) }),
-        }
+    while let Some(chunk) = patience.chunk(&mut response).await? {
+        body.extend_from_slice(&chunk);
         if body.len() as u64 > limit {
             return Err(Error::TooLarge { what, limit });
         }
     }
+    Ok(body.into())
 }
 
 #[derive(Deserialize)]
@@ -202,22 +253,24 @@ struct OneError {
 }
 
 /// The error behind an answer that is no success.
-pub(crate) async fn failure(method: &str, response: Response) -> Error {
+pub(crate) async fn failure(config: &Config, method: &str, response: Response) -> Error {
     let status = response.status();
     let url = response.url().to_string();
-    let body = read(response, "error", MAX_ERROR).await.unwrap_or_default();
+    let after = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()?.trim().parse().ok());
+    let after = after.map(Duration::from_secs);
+    let body = read(config, response, "error", MAX_ERROR).await.unwrap_or_default();
     let message = message_of(&body);
     if status == reqwest::StatusCode::TOO_MANY_REQUESTS {
         let message = message.strip_prefix("toomanyrequests: ").unwrap_or(&message).to_owned();
-        return Error::TooManyRequests(message);
+        return Error::TooManyRequests { message, after };
     }
     let reason = status.canonical_reason().unwrap_or_default();
     let status = format!("{} {reason}", status.as_u16()).trim_end().to_owned();
-    Error::Status { method: method.to_owned(), url, status, message }
+    Error::Status { method: method.to_owned(), url, status, message, after }
 }
 
 /// `code: message` of a registry's error document, or the start of what it is.
-fn message_of(body: &[u8]) -> String {
+pub(crate) fn message_of(body: &[u8]) -> String {
     let text = match serde_json::from_slice::<Errors>(body) {
         Ok(errors) if !errors.errors.is_empty() => {
             let one = |e: &OneError| match (e.code.to_ascii_lowercase().replace('_', " "), e.message.as_str()) {

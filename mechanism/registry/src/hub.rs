@@ -66,11 +66,11 @@ impl Registry {
         if let Some(credentials) = credentials.filter(|c| !c.username.is_empty()) {
             request = request.header(AUTHORIZATION, basic_header(credentials));
         }
-        let response = http::send(request).await?;
+        let response = http::send(self.config(), request).await?;
         if !response.status().is_success() {
-            return Err(http::failure("GET", response).await);
+            return Err(http::failure(self.config(), "GET", response).await);
         }
-        let body = http::read(response, "search results", MAX_SEARCH).await?;
+        let body = http::read(self.config(), response, "search results", MAX_SEARCH).await?;
         let results: Results = serde_json::from_slice(&body).map_err(|e| Error::Malformed {
             what: "search results",
             url: url.to_string(),
@@ -104,30 +104,31 @@ impl Registry {
     async fn login_at(&self, base: &str, host: &str, verify: bool, credentials: &Credentials) -> Result<String> {
         let url = format!("{base}/v2/");
         let client = self.inner.http.client(host, verify)?;
-        let response = http::send(client.get(&url)).await?;
+        let response = http::send(self.config(), client.get(&url)).await?;
         if response.status().is_success() {
             return Ok(String::new());
         }
         if response.status() != StatusCode::UNAUTHORIZED {
-            return Err(http::failure("GET", response).await);
+            return Err(http::failure(self.config(), "GET", response).await);
         }
+        let secure = verify && response.url().scheme() == "https";
         let challenges = response.headers().get_all(WWW_AUTHENTICATE);
         let challenges = parse_challenges(challenges.iter().filter_map(|v| v.to_str().ok()));
         let refused = |reason: &str| Error::Unauthorized(format!("Get \"{url}\": {reason}"));
-        let (header, identity) = match login(&self.inner.http, &challenges, credentials).await {
+        let (header, identity) = match login(&self.inner.http, &challenges, secure, credentials).await {
             Ok(Login::Basic(header)) => (header, String::new()),
             Ok(Login::Token { header, identity }) => (header, identity),
             Err(Error::Unauthorized(reason)) => return Err(refused(&reason)),
             Err(e) => return Err(e),
         };
-        let response = http::send(client.get(&url).header(AUTHORIZATION, header)).await?;
+        let response = http::send(self.config(), client.get(&url).header(AUTHORIZATION, header)).await?;
         match response.status() {
             status if status.is_success() => Ok(identity),
-            StatusCode::UNAUTHORIZED => match http::failure("GET", response).await {
+            StatusCode::UNAUTHORIZED => match http::failure(self.config(), "GET", response).await {
                 Error::Status { message, .. } if !message.is_empty() => Err(refused(&message)),
                 _ => Err(refused("unauthorized: incorrect username or password")),
             },
-            _ => Err(http::failure("GET", response).await),
+            _ => Err(http::failure(self.config(), "GET", response).await),
         }
     }
 }

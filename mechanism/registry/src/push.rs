@@ -1,17 +1,23 @@
 //! Pushing: blobs that are not there yet, mounted from elsewhere or uploaded; then manifests.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Body, Method, StatusCode};
 use tare_reference::{Digest, Reference};
 
 use crate::config::Endpoint;
+use crate::error::SILENCE;
 use crate::http;
 use crate::repository::Repository;
 use crate::{Error, Result};
+
+/// How many times [`crate::Config::stall`] a registry has to answer once it has a whole blob: it may copy and hash it.
+const STALLS_OF_ANSWER: u32 = 10;
 
 /// How a push of a blob starts.
 pub enum Upload {
@@ -60,19 +66,42 @@ impl Repository {
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
+        let config = self.registry.config();
         let endpoint = self.endpoint()?;
         let mut url = place.0;
         url.query_pairs_mut().append_pair("digest", digest.as_str());
-        let client = self.registry.inner.http.client(&endpoint.host, endpoint.verify)?;
+        let base = url::Url::parse(self.registry.base(endpoint)).ok();
+        let at_home = base.is_some_and(|base| base.origin() == url.origin());
+        let http = &self.registry.inner.http;
+        let client = if at_home { http.client(&endpoint.host, endpoint.verify)? } else { http.client_for_url(&url)? };
+        let taken = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&taken);
+        let content = content.inspect(move |chunk| {
+            counter.fetch_add(chunk.as_ref().map_or(0, |chunk| chunk.len() as u64), Ordering::Relaxed);
+        });
         let mut request = client
-            .put(url)
+            .put(url.clone())
             .header(CONTENT_TYPE, "application/octet-stream")
             .header(CONTENT_LENGTH, size)
             .body(Body::wrap_stream(content));
-        if let Some(header) = self.authorization(endpoint) {
+        // where a registry sends uploads is no place for its credentials
+        if let Some(header) = self.authorization(endpoint).filter(|_| at_home) {
             request = request.header(AUTHORIZATION, header);
         }
-        let response = http::send(request).await?;
+        let mut sending = std::pin::pin!(http::send_patiently(request));
+        let (mut seen, mut idle) = (0, 0);
+        let response = loop {
+            if let Ok(response) = tokio::time::timeout(config.stall, &mut sending).await {
+                break response?;
+            }
+            let now = taken.load(Ordering::Relaxed);
+            idle = if now == seen { idle + 1 } else { 0 };
+            seen = now;
+            if idle >= if seen == size { STALLS_OF_ANSWER } else { 1 } {
+                let (method, url) = ("Put".to_owned(), url.to_string());
+                return Err(Error::Request { method, url, reason: SILENCE.to_owned() });
+            }
+        };
         if response.status().is_success() {
             return Ok(());
         }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LINK, WWW_AUTHENTICATE};
 use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
@@ -13,6 +15,7 @@ use tare_reference::{Digest, Reference};
 use crate::auth::{Grant, Tokens, parse_challenges};
 use crate::config::{Config, Credentials, Endpoint};
 use crate::http::{self, Http};
+use crate::patience::Attempts;
 use crate::{Error, Result};
 
 /// What a manifest may be. The last entry lets registries answer with something of which we can tell what it is.
@@ -21,9 +24,11 @@ const ACCEPT_MANIFESTS: &str = "application/vnd.docker.distribution.manifest.v2+
      application/vnd.oci.image.index.v1+json, */*";
 /// Largest manifest read, in bytes. The specification asks clients for 4 MiB.
 const MAX_MANIFEST: u64 = 8 << 20;
-/// Largest page of tags read, in bytes, and most pages.
+/// Largest page of tags read, in bytes, and most pages: a page may name itself as the next.
 const MAX_TAGS: u64 = 4 << 20;
 const MAX_TAG_PAGES: usize = 1000;
+/// Most bytes of all pages of tags together: some 500,000 tags.
+const MAX_ALL_TAGS: u64 = 16 << 20;
 
 /// The client. Clones share connections and tokens.
 #[derive(Clone)]
@@ -128,38 +133,43 @@ impl Failures {
 impl Repository {
     /// Finds out what a tag (or digest) points at, without fetching it.
     pub async fn resolve(&self, tag: &str) -> Result<Resolved> {
-        let mut failures = Failures::default();
-        for endpoint in self.endpoints.iter() {
-            match self.resolve_at(endpoint, tag).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => failures.add(endpoint, error),
-            }
-        }
-        Err(failures.last(&self.name))
+        self.somewhere(|endpoint| self.resolve_at(endpoint, tag).boxed()).await
     }
 
     /// Fetches a manifest or index by tag or digest; a digest is verified.
     pub async fn manifest(&self, tag: &str) -> Result<Document> {
+        self.somewhere(|endpoint| self.manifest_at(endpoint, tag).boxed()).await
+    }
+
+    /// All tags.
+    pub async fn tags(&self) -> Result<Vec<String>> {
+        self.somewhere(|endpoint| self.tags_at(endpoint).boxed()).await
+    }
+
+    /// Asks in turn; the registry itself, which comes last, more than once when its trouble may pass.
+    async fn somewhere<'a, T>(&'a self, ask: impl Fn(&'a Endpoint) -> BoxFuture<'a, Result<T>>) -> Result<T> {
         let mut failures = Failures::default();
         for endpoint in self.endpoints.iter() {
-            match self.manifest_at(endpoint, tag).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => failures.add(endpoint, error),
+            let mut attempts = self.attempts();
+            loop {
+                let error = match ask(endpoint).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) if endpoint.namespace.is_some() => error,
+                    Err(error) => match attempts.pause_after(error).await {
+                        Ok(()) => continue,
+                        Err(error) => error,
+                    },
+                };
+                failures.add(endpoint, error);
+                break;
             }
         }
         Err(failures.last(&self.name))
     }
 
-    /// All tags.
-    pub async fn tags(&self) -> Result<Vec<String>> {
-        let mut failures = Failures::default();
-        for endpoint in self.endpoints.iter() {
-            match self.tags_at(endpoint).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => failures.add(endpoint, error),
-            }
-        }
-        Err(failures.last(&self.name))
+    /// As many attempts as the settings allow.
+    pub fn attempts(&self) -> Attempts {
+        Attempts::new(self.registry.config())
     }
 
     async fn resolve_at(&self, endpoint: &Endpoint, tag: &str) -> Result<Resolved> {
@@ -201,7 +211,7 @@ impl Repository {
         }
         let url = response.url().to_string();
         let declared = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).map(essence);
-        let bytes = http::read(response, "manifest", MAX_MANIFEST).await?;
+        let bytes = http::read(self.registry.config(), response, "manifest", MAX_MANIFEST).await?;
         let hash: [u8; 32] = Sha256::digest(&bytes).into();
         let digest = Digest::from_sha256(&hash);
         if let Ok(expected) = Digest::parse(tag)
@@ -233,6 +243,7 @@ impl Repository {
         }
         let mut tags = Vec::new();
         let mut path = "tags/list".to_owned();
+        let mut read = 0;
         for _ in 0..MAX_TAG_PAGES {
             let response = self.request(endpoint, Method::GET, &path, &HeaderMap::new()).await?;
             if !response.status().is_success() {
@@ -240,7 +251,8 @@ impl Repository {
             }
             let url = response.url().to_string();
             let next = response.headers().get(LINK).and_then(|v| v.to_str().ok()).and_then(next_page);
-            let body = http::read(response, "list of tags", MAX_TAGS).await?;
+            let body = http::read(self.registry.config(), response, "list of tags", MAX_TAGS).await?;
+            read += body.len() as u64;
             let page: Page = serde_json::from_slice(&body).map_err(|e| Error::Malformed {
                 what: "list of tags",
                 url,
@@ -248,11 +260,12 @@ impl Repository {
             })?;
             tags.extend(page.tags.unwrap_or_default());
             match next {
+                Some(_) if read > MAX_ALL_TAGS => break,
                 Some(query) => path = format!("tags/list?{query}"),
-                None => break,
+                None => return Ok(tags),
             }
         }
-        Ok(tags)
+        Err(Error::TooLarge { what: "list of tags", limit: MAX_ALL_TAGS })
     }
 
     fn refuse_schema1(&self, media_type: &str, tag: &str) -> Result<()> {
@@ -345,16 +358,19 @@ impl Repository {
             if let Some(body) = body {
                 request = request.body(body.clone());
             }
-            let response = http::send(request).await?;
-            if response.status() != StatusCode::UNAUTHORIZED || attempt == 2 {
+            let response = http::send(&inner.http.config, request).await?;
+            // whoever the registry has sent us to is not to be told who asks
+            let elsewhere = response.url().host_str() != url.host_str();
+            if response.status() != StatusCode::UNAUTHORIZED || attempt == 2 || elsewhere {
                 return Ok(response);
             }
+            let secure = endpoint.verify && response.url().scheme() == "https";
             let challenges = response.headers().get_all(WWW_AUTHENTICATE);
             let challenges = parse_challenges(challenges.iter().filter_map(|v| v.to_str().ok()));
             if challenges.is_empty() {
                 return Ok(response);
             }
-            match inner.tokens.answer(&inner.http, &grant, &challenges, sent.as_deref()).await {
+            match inner.tokens.answer(&inner.http, &grant, &challenges, secure, sent.as_deref()).await {
                 Ok(header) => sent = Some(header),
                 Err(e) => return Err(self.unauthorized(e)),
             }
@@ -400,7 +416,7 @@ impl Repository {
 
     /// The error behind an answer that is no success.
     pub(crate) async fn refused(&self, method: &str, response: Response, what: &str) -> Error {
-        match (response.status(), http::failure(method, response).await) {
+        match (response.status(), http::failure(self.registry.config(), method, response).await) {
             (StatusCode::NOT_FOUND, _) => Error::NotFound(what.to_owned()),
             (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Error::Status { message, .. }) => self.denied(&message),
             (_, error) => error,
@@ -465,7 +481,7 @@ fn accept() -> HeaderMap {
 }
 
 /// The query of `Link: </v2/x/tags/list?last=y&n=100>; rel="next"`.
-fn next_page(link: &str) -> Option<String> {
+pub(crate) fn next_page(link: &str) -> Option<String> {
     let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
     rest.contains("next").then_some(())?;
     target.split_once('?').map(|(_, query)| query.to_owned())

@@ -158,7 +158,7 @@ async fn basic_authentication_works() {
     let name = reference(&server.name("app"));
     registry.repository(&name, login("u", "p"), Access::Pull).resolve("v1").await.unwrap();
     let error = registry.repository(&name, None, Access::Pull).resolve("v1").await.unwrap_err();
-    assert_eq!(error.to_string(), "no basic auth credentials");
+    assert_eq!(error.to_string(), "authorization failed: no basic auth credentials");
     let error = registry.repository(&name, login("u", "x"), Access::Pull).resolve("v1").await.unwrap_err();
     assert!(matches!(error, Error::PullDenied(_)), "{error}");
     let address = server.address.to_string();
@@ -231,6 +231,47 @@ async fn hopeless_transfers_end() {
     let server = Server::start().await;
     let error = fetch(&repository(&server, Access::Pull), &digest_of(b"x"), 1, 0).await.unwrap_err();
     assert!(matches!(error, Error::NotFound(_)), "{error}");
+}
+
+#[tokio::test]
+async fn who_drips_is_given_up_and_who_takes_long_is_not() {
+    let data = noise(5000);
+    let server = Server::start().await;
+    let digest = server.add_blob(data.clone());
+    server.with(|s| s.faults.drip = Some(Duration::from_millis(20)));
+    let error = fetch(&repository(&server, Access::Pull), &digest, data.len(), 0).await.unwrap_err();
+    assert_eq!(error.to_string(), "failed to copy: less than 1024 bytes in 300ms");
+    assert_eq!(server.blob_requests.load(Ordering::SeqCst), 5);
+    // an upload of which something goes all the time, for longer than anyone may be silent
+    let repository = repository(&server, Access::Push);
+    let (whole, digest) = (noise(10), digest_of(&noise(10)));
+    let bytes = whole.into_iter().map(|byte| Bytes::from(vec![byte]));
+    let content = futures_util::stream::unfold(bytes, |mut bytes| async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        bytes.next().map(|byte| (Ok(byte), bytes))
+    });
+    let Upload::Wanted(place) = repository.begin_upload(&digest, None).await.unwrap() else { panic!() };
+    repository.upload(place, &digest, 10, content).await.unwrap();
+    assert_eq!(server.with(|s| s.blobs[&digest.to_string()].len()), 10);
+}
+
+#[tokio::test]
+async fn trouble_that_passes_is_waited_for() {
+    let server = Server::start().await;
+    let repository = repository(&server, Access::Pull);
+    let error = |after: Option<u64>| Error::TooManyRequests {
+        message: "slow down".to_owned(),
+        after: after.map(Duration::from_secs),
+    };
+    for (error, left) in [(error(None), 0), (error(Some(0)), 4), (error(Some(3600)), 0), (Error::NoBasicCredentials, 0)]
+    {
+        let mut attempts = repository.attempts();
+        let mut count = 0;
+        while attempts.pause_after(error.clone()).await.is_ok() {
+            count += 1;
+        }
+        assert_eq!(count, left, "{error}");
+    }
 }
 
 #[tokio::test]

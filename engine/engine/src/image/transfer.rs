@@ -102,7 +102,13 @@ where
         }
     });
     tokio::spawn(async move {
-        while let Some(message) = queue.recv().await {
+        loop {
+            let message = tokio::select! {
+                // A client may go while there is nothing to tell it: the registry says nothing.
+                () = out.closed() => break,
+                message = queue.recv() => message,
+            };
+            let Some(message) = message else { break };
             if out.send(message).await.is_err() {
                 break;
             }

@@ -7,15 +7,18 @@ use super::{Context, alerts, build, containers, exec, images, networks, system, 
 use crate::router::Route;
 
 macro_rules! routes {
-    ($($method:ident $pattern:literal $operation:ident => $handler:path $(, since $minor:literal)?;)*) => {
+    ($($method:ident $pattern:literal $operation:ident => $handler:path $(, since $minor:literal)? $(, until $goes:ident)?;)*) => {
         &[$(Route {
             method: Method::$method,
             pattern: $pattern,
             operation: stringify!($operation),
             since: routes!(@since $($minor)?),
+            until_client_goes: routes!(@until $($goes)?),
             handler: |context, request| Box::pin($handler(context, request)),
         }),*]
     };
+    (@until) => { false };
+    (@until client_goes) => { true };
     (@since) => { None };
     (@since $minor:literal) => { Some(ApiVersion::v1($minor)) };
 }
@@ -28,7 +31,7 @@ pub static ROUTES: &[Route<Context>] = routes! {
     GET "/info" SystemInfo => system::info;
     GET "/events" SystemEvents => system::events;
     GET "/system/df" SystemDataUsage => system::disk_usage;
-    POST "/auth" SystemAuth => system::auth;
+    POST "/auth" SystemAuth => system::auth, until client_goes;
 
     GET "/containers/json" ContainerList => containers::list;
     POST "/containers/create" ContainerCreate => containers::create;
@@ -67,14 +70,14 @@ pub static ROUTES: &[Route<Context>] = routes! {
     GET "/images/json" ImageList => images::list;
     GET "/images/search" ImageSearch => images::search;
     GET "/images/get" ImageGetAll => images::save;
-    POST "/images/create" ImageCreate => images::create;
+    POST "/images/create" ImageCreate => images::create, until client_goes;
     POST "/images/load" ImageLoad => images::load;
     POST "/images/prune" ImagePrune => images::prune;
     GET "/images/{name}/get" ImageGet => images::save;
     GET "/images/{name}/history" ImageHistory => images::history;
     GET "/images/{name}/json" ImageInspect => images::inspect;
     GET "/images/{name}/attestations" ImageAttestations => images::attestations, since 55;
-    POST "/images/{name}/push" ImagePush => images::push;
+    POST "/images/{name}/push" ImagePush => images::push, until client_goes;
     POST "/images/{name}/tag" ImageTag => images::tag;
     DELETE "/images/{name}" ImageDelete => images::remove;
     POST "/commit" ImageCommit => images::commit;

@@ -53,6 +53,8 @@ pub struct Faults {
     pub no_digest: bool,
     /// Manifests have another content type.
     pub manifest_type: Option<String>,
+    /// Pauses after each byte of the body.
+    pub drip: Option<Duration>,
     /// Pauses before the body.
     pub delay: Duration,
 }
@@ -395,6 +397,7 @@ async fn blob(
         (Some((times, after)), _) if count < times => partial(data.slice(..after.min(data.len())), false),
         (_, Some((times, after))) if count < times => partial(data.slice(..after.min(data.len())), true),
         _ if faults.length != 0 => partial(data, false),
+        _ if faults.drip.is_some() => drip(data, faults.drip.unwrap_or_default()),
         _ => full(StatusCode::OK, data),
     };
     response.headers_mut().insert(header::CONTENT_LENGTH, announced.into());
@@ -404,6 +407,16 @@ async fn blob(
         response.headers_mut().insert(header::CONTENT_RANGE, value.parse().unwrap());
     }
     response
+}
+
+/// A byte, a pause, a byte…
+fn drip(data: Bytes, pause: Duration) -> Response<Body> {
+    let pieces = futures_util::stream::unfold(data, move |mut data| async move {
+        tokio::time::sleep(pause).await;
+        let first = data.split_to(1.min(data.len()));
+        (!first.is_empty()).then_some((Ok(Frame::data(first)), data))
+    });
+    Response::new(StreamBody::new(pieces).boxed_unsync())
 }
 
 /// Some bytes, and then nothing or an abrupt end.
