@@ -1,12 +1,12 @@
 //! The running container: what is needed to end it, and to tell that it has ended.
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 
 use rustix::process::Signal;
 use tare_cgroup::Cgroup;
 use tare_shim_protocol::{EXIT_NAME, ExitRecord, STATE_NAME};
 
+use crate::bundle::Bundle;
 use crate::memory::MemoryWatch;
 use crate::{clock, record};
 
@@ -14,7 +14,7 @@ use crate::{clock, record};
 #[derive(Debug)]
 pub(crate) struct Container {
     pub id: String,
-    pub bundle: PathBuf,
+    pub bundle: Bundle,
     pub group: Cgroup,
     /// Its init, for exec.
     pub pid: i32,
@@ -48,7 +48,7 @@ impl Container {
     pub(crate) fn write_exit(&self) {
         if let Some(exit) = &self.exit {
             // If it cannot be written, the event still tells a daemon that is there.
-            let _ = record::write(&self.bundle, EXIT_NAME, exit);
+            let _ = record::write(self.bundle.path(), EXIT_NAME, exit);
         }
     }
 
@@ -60,11 +60,12 @@ impl Container {
 
     /// Whether its state is where a daemon finds it.
     pub(crate) fn is_recorded(&self) -> bool {
-        self.bundle.join(STATE_NAME).exists()
+        // In this order: whoever takes the directory away renames it first, and looks for the record then.
+        self.bundle.path().join(STATE_NAME).exists() && self.bundle.is_in_place()
     }
 
     /// The daemon knows of the exit.
     pub(crate) fn acknowledged(&self) {
-        record::remove(&self.bundle, &[EXIT_NAME, STATE_NAME]);
+        record::remove(self.bundle.path(), &[EXIT_NAME, STATE_NAME]);
     }
 }

@@ -4,11 +4,13 @@
 //! is over it is cut off; when it comes back, it is told again what it has to know.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with};
 use tare_shim_protocol::{Event, Message, Outcome, PACKET_BYTES_MAX, Reply, Request, decode, encode};
@@ -49,7 +51,9 @@ struct Connection {
 #[derive(Debug)]
 struct Listener {
     socket: OwnedFd,
-    path: PathBuf,
+    /// Where it is, whatever that is called by now.
+    directory: OwnedFd,
+    name: OsString,
     watch: Watch,
 }
 
@@ -82,20 +86,20 @@ impl Controls {
         // Through the directory's descriptor: an address has room for 108 bytes, a path may be longer.
         let (directory, name) = (path.parent().unwrap_or(Path::new("/")), path.file_name().unwrap_or_default());
         let directory = rustix::fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let address = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
-        let address = SocketAddrUnix::new(&address)?;
+        let path = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
+        let address = SocketAddrUnix::new(&path)?;
         let old = rustix::process::umask(Mode::from_raw_mode(0o177));
         let mut bound = bind(&socket, &address);
         if bound == Err(Errno::ADDRINUSE) {
             // Of an earlier run in the same bundle.
-            bound = rustix::fs::unlink(path).and_then(|()| bind(&socket, &address));
+            bound = rustix::fs::unlink(&path).and_then(|()| bind(&socket, &address));
         }
         rustix::process::umask(old);
         bound?;
         listen(&socket, BACKLOG)?;
         let mut watch = Watch::default();
         poller.set(&socket, Token::Listener, &mut watch, Some(Interest::READ))?;
-        self.listener = Some(Listener { socket, path: path.to_owned(), watch });
+        self.listener = Some(Listener { socket, name: name.to_owned(), directory, watch });
         Ok(())
     }
 
@@ -104,7 +108,7 @@ impl Controls {
         let Some(mut listener) = self.listener.take() else { return };
         let _ = poller.set(&listener.socket, Token::Listener, &mut listener.watch, None);
         // The daemon may have removed the directory.
-        let _ = rustix::fs::unlink(&listener.path);
+        let _ = rustix::fs::unlinkat(&listener.directory, &listener.name, AtFlags::empty());
     }
 
     /// A daemon connects; returns its key.
@@ -124,6 +128,16 @@ impl Controls {
     /// Whether a daemon is there.
     pub(crate) fn is_connected(&self) -> bool {
         self.connections.iter().any(Connection::takes)
+    }
+
+    /// The same, as the sockets are at this moment, whatever has been read of them.
+    pub(crate) fn is_anybody_there(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        self.connections.iter().filter(|connection| connection.takes()).any(|connection| {
+            let mut fds = [PollFd::new(&connection.socket, PollFlags::empty())];
+            // Hung up is the only thing that is told when nothing is asked for.
+            poll(&mut fds, Some(&now)) == Ok(0)
+        })
     }
 
     /// Nothing waits to be sent.

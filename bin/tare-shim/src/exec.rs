@@ -72,7 +72,8 @@ impl Target {
     fn new(container: &Container) -> Result<Self, Failure> {
         let pidfd = container.pidfd.try_clone().map_err(|error| failure::setup("dup", "pidfd", &error))?;
         let Container { id, bundle, pid, group, .. } = container;
-        Ok(Self { id: id.clone(), bundle: bundle.clone(), pid: *pid, pidfd, group: group.clone() })
+        let bundle = bundle.path().to_owned();
+        Ok(Self { id: id.clone(), bundle, pid: *pid, pidfd, group: group.clone() })
     }
 
     fn exec(self, process: &Process, stdio: Stdio) -> Result<Init, Failure> {

@@ -12,6 +12,7 @@ use tare_oci_runtime::{Namespace, NamespaceKind, Pids, Resources, Spec};
 use tare_runtime::{CgroupPlace, Created, Init, Launch, Stdio};
 use tare_shim_protocol::{CONFIG_NAME, EXIT_NAME, Failure, SPEC_NAME, STATE_NAME, ShimConfig, ShimState, VERSION};
 
+use crate::bundle::Bundle;
 use crate::container::Container;
 use crate::memory::MemoryWatch;
 use crate::place::{Ground, Place};
@@ -56,22 +57,27 @@ pub(crate) struct Started {
 /// Starts the container of a bundle with its streams connected to `session`. After a failure nothing is left but the
 /// bundle.
 pub(crate) fn launch(
-    bundle: &Path,
+    bundle: Bundle,
     given: Given,
     place: Place,
     host: &Host,
     session: &mut Session,
 ) -> Result<Started, Failure> {
-    let (config, log) = match open(bundle) {
+    let (config, log) = match open(bundle.path()) {
         Ok(opened) => opened,
         Err(failure) => {
             place.abandon();
-            return Err(failure);
+            return Err(bundle.named(failure));
         }
     };
     let Place { launcher, ground } = place;
     let hierarchies = ground.hierarchies.clone();
-    let plan = Plan { bundle: bundle.to_owned(), config: config.clone(), oom_score: host.oom_score };
+    let plan = Plan {
+        bundle: bundle.path().to_owned(),
+        name: bundle.name().to_owned(),
+        config: config.clone(),
+        oom_score: host.oom_score,
+    };
     // Allocated here, so that nothing that stays is in the thread's heap.
     let mut path = String::with_capacity(PATH_BYTES);
     let result = launcher.finish(move || {
@@ -100,22 +106,15 @@ pub(crate) fn launch(
                 let _ = group.kill_all(Signal::KILL.as_raw());
                 let _ = group.remove();
             }
-            return Err(failure);
+            return Err(bundle.named(failure));
         }
     };
-    let state = ShimState {
-        version: VERSION,
-        boot_id: host.boot_id.clone(),
-        shim_pid: rustix::process::getpid().as_raw_nonzero().get(),
-        pid: init.pid,
-        start_time: init.start_time,
-        started_at: clock::now_ns(),
-    };
+    let state = state(host, &init);
     // If it cannot be written, a daemon that comes back learns the rest from us.
-    let _ = record::write(bundle, STATE_NAME, &state);
+    let _ = record::write(bundle.path(), STATE_NAME, &state);
     let container = Container {
         id: config.id,
-        bundle: bundle.to_owned(),
+        bundle,
         group,
         pid: init.pid,
         pidfd: init.pidfd,
@@ -127,6 +126,18 @@ pub(crate) fn launch(
     };
     let (pid, start_time, started_at) = (state.pid, state.start_time, state.started_at);
     Ok(Started { container, pid, start_time, started_at, names: config.dns })
+}
+
+/// What a daemon that comes back has to know.
+fn state(host: &Host, init: &Init) -> ShimState {
+    ShimState {
+        version: VERSION,
+        boot_id: host.boot_id.clone(),
+        shim_pid: rustix::process::getpid().as_raw_nonzero().get(),
+        pid: init.pid,
+        start_time: init.start_time,
+        started_at: clock::now_ns(),
+    }
 }
 
 /// The part of the bundle that is ours, room for what we have to write there, and the log, which is the likeliest to fail.
@@ -146,6 +157,8 @@ fn open(bundle: &Path) -> Result<(ShimConfig, Writer), Failure> {
 /// What the launcher thread is to do.
 struct Plan {
     bundle: PathBuf,
+    /// What the daemon calls it: for hooks, and for a root that is relative to it.
+    name: PathBuf,
     config: ShimConfig,
     oom_score: Option<i32>,
 }
@@ -196,7 +209,7 @@ impl Plan {
     }
 
     fn create(&self, given: Given, spec: &Spec, terminal: bool, group: &Cgroup) -> Result<(Created, Ends), Failure> {
-        let Self { config, bundle, .. } = self;
+        let Self { config, name, .. } = self;
         let (stdio, ends) = if terminal {
             let size = spec.process.as_ref().and_then(|process| process.console_size.as_ref());
             (Stdio::Terminal { size: size.map(|size| (size.height, size.width)) }, Ends::default())
@@ -215,7 +228,7 @@ impl Plan {
             stdio,
             cgroup: directory.as_ref().map_or(CgroupPlace::Born, |directory| CgroupPlace::Into(directory.as_fd())),
             cgroup_mounts: Some(&mounts),
-            ..Launch::new(&config.id, bundle, spec)
+            ..Launch::new(&config.id, name, spec)
         });
         Ok((created.map_err(|error| failure::runtime(&error))?, ends))
     }

@@ -6,10 +6,11 @@
 //! takes nothing else from its arguments or environment. One thread and epoll; a second thread only until the container
 //! is started ([`launcher`]).
 //!
-//! Read in this order: [`shim`] (its life), [`request`], [`launch`], [`exec`], [`session`] with [`client`] and [`pace`],
+//! Read in this order: [`shim`] (its life), [`request`], [`bundle`], [`launch`], [`exec`], [`session`] with [`client`] and [`pace`],
 //! [`container`], [`control`], [`relay`], [`names`]; the rest are tools.
 #![forbid(unsafe_code)]
 
+mod bundle;
 mod client;
 mod clock;
 mod container;

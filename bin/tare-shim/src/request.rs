@@ -1,6 +1,7 @@
 //! What a daemon can ask for.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::path::PathBuf;
 
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -8,6 +9,7 @@ use tare_shim_protocol::{
     Attach, Event, Exec, Failure, FdRole, HeldSocket, Launch, Op, Outcome, Reply, SOCKET_NAME, ServeNames,
 };
 
+use crate::bundle::Bundle;
 use crate::client::Client;
 use crate::control::Incoming;
 use crate::launch::{Given, Started, launch};
@@ -65,9 +67,10 @@ impl Shim {
         }
     }
 
-    /// The daemon died while its container was being launched. The next one finds it by its state, and nobody else: where
-    /// that is gone, because the next daemon looked before it was there and took the directory away, the container must
-    /// not run on with nobody to know.
+    /// The daemon died while its container was being launched. The next one finds it by its state, and nobody else. A daemon
+    /// that looks before there is one takes the directory away, and looks again then; we have written the state and look
+    /// now whether the directory is still there. So one of us sees what the other has done, and the container does not run
+    /// on with nobody to know.
     fn abandon_launch(&mut self) {
         if let Phase::Running(container) = &self.phase
             && !container.is_recorded()
@@ -119,15 +122,12 @@ impl Shim {
     }
 
     fn start(&mut self, request: &Launch, fds: Fds, place: crate::place::Place) -> Result<Outcome, Failure> {
-        let path = request.bundle.join(SOCKET_NAME);
-        let opened = self
-            .controls
-            .listen(&self.poller, &path)
-            .map_err(|error| failure::setup("listen on", path.display(), &error))
-            .and_then(|()| self.take_sockets(fds.held))
-            .and_then(|()| names_sockets(fds.dns_udp, fds.dns_tcp, fds.netns.as_ref()));
-        let names = match opened {
-            Ok(names) => names,
+        let opened = self.open_bundle(&request.bundle).and_then(|bundle| {
+            self.take_sockets(fds.held)?;
+            Ok((bundle, names_sockets(fds.dns_udp, fds.dns_tcp, fds.netns.as_ref())?))
+        });
+        let (bundle, names) = match opened {
+            Ok(opened) => opened,
             Err(failure) => {
                 place.abandon();
                 return Err(failure);
@@ -135,7 +135,7 @@ impl Shim {
         };
         let given = Given { root: fds.root, trees: fds.trees, netns: fds.netns };
         let Some(session) = self.sessions.first_mut() else { return Err(failure::state("no session")) };
-        let started = launch(&request.bundle, given, place, &self.host, session)?;
+        let started = launch(bundle, given, place, &self.host, session)?;
         if let (Some(sockets), Some(directory)) = (names, &started.names) {
             // A container whose names are not served is better than none.
             self.names = Names::new(&self.poller, sockets, directory, &started.container.id).ok().map(Box::new);
@@ -162,6 +162,19 @@ impl Shim {
             .map_err(|error| failure::setup("serve names of", &id, &error))?;
         self.names = Some(Box::new(names));
         Ok(DONE)
+    }
+
+    /// Opens the bundle and listens there.
+    fn open_bundle(&mut self, name: &Path) -> Result<Bundle, Failure> {
+        let bundle = Bundle::open(name).map_err(|error| failure::setup("open", name.display(), &error))?;
+        // Looked at after it was opened: as long as its daemon lives, the directory of that name is the one it means.
+        if !self.controls.is_anybody_there() {
+            return Err(failure::state("the daemon that wants the container is gone"));
+        }
+        let path = bundle.path().join(SOCKET_NAME);
+        let listening = self.controls.listen(&self.poller, &path);
+        listening.map_err(|error| bundle.named(failure::setup("listen on", path.display(), &error)))?;
+        Ok(bundle)
     }
 
     fn take_sockets(&mut self, held: Vec<(HeldSocket, OwnedFd)>) -> Result<(), Failure> {
@@ -210,7 +223,7 @@ impl Shim {
 
     fn exec(&mut self, mut request: Exec, fds: Fds) -> Result<Outcome, Failure> {
         let Phase::Running(container) = &self.phase else { return Err(failure::state("no container is running")) };
-        let process = exec::load(&container.bundle, &request.process_file)?;
+        let process = exec::load(container.bundle.path(), &request.process_file)?;
         if container.exit.is_some() {
             return Err(failure::state("the container has ended"));
         }
@@ -226,12 +239,12 @@ impl Shim {
         let mut session = Session::new(self.poller.key(), Some(request.id.clone()));
         session.exit_file = std::mem::take(&mut request.exit_file);
         if !session.exit_file.is_empty() {
-            let path = container.bundle.join(&session.exit_file);
-            record::reserve(&container.bundle, &session.exit_file)
+            let path = container.bundle.path().join(&session.exit_file);
+            record::reserve(container.bundle.path(), &session.exit_file)
                 .map_err(|error| failure::setup("reserve", path.display(), &error))?;
         }
         let init = exec::exec(container, process, &request, &mut session)
-            .inspect_err(|_| record::give_up(&container.bundle, &session.exit_file))?;
+            .inspect_err(|_| record::give_up(container.bundle.path(), &session.exit_file))?;
         if let (Some(socket), Some(attach)) = (fds.client, request.attach.take()) {
             let detached = add_client(&mut session, self.poller.key(), socket, attach);
             self.tell_detached(detached, Some(request.id));

@@ -329,7 +329,7 @@ fn leave_exec_record(phase: &Phase, session: &Session, code: i32) {
         && !session.exit_file.is_empty()
     {
         // If it cannot be written, the event still tells a daemon that is there.
-        let _ = record::write(&container.bundle, &session.exit_file, &ExecRecord { code });
+        let _ = record::write(container.bundle.path(), &session.exit_file, &ExecRecord { code });
     }
 }
 

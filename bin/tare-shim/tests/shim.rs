@@ -8,10 +8,13 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::{CWD, FileType, Mode};
 use serde_json::json;
-use support::{Daemon, both, command, eventually, frames, output, read_all, read_until, script};
+use support::{Daemon, Shim, both, command, eventually, frames, output, read_all, read_until, script};
 use tare_logs::{Limit, LogReader, ReadOptions, Step, Stream};
-use tare_shim_protocol::{Attach, Event, FailureKind, FdRole, HeldSocket, Op, Outcome, Protocol, ShimState};
+use tare_shim_protocol::{
+    Attach, Event, FailureKind, FdRole, HeldSocket, Op, Outcome, Protocol, Request, ShimState, encode,
+};
 
 /// Long enough for something wrong to show, if it is going to.
 const A_WHILE: Duration = Duration::from_millis(300);
@@ -295,6 +298,61 @@ fn a_daemon_may_die_and_come_back() {
     let mut second = Daemon::connect(shim.directory.path());
     assert_eq!(second.exit(), record);
     shim.acknowledge(&record);
+}
+
+/// Leaves the bundle of a shim where a daemon that takes it away does, and makes another one of its name.
+fn take_away(shim: &Shim, away: &Path) {
+    fs::rename(shim.path(), away).unwrap();
+    fs::create_dir(shim.path()).unwrap();
+    fs::write(shim.path().join("shim.sock"), "another run's").unwrap();
+}
+
+/// Nothing of it runs, and the other run's directory is as it was.
+fn assert_ended(shim: &Shim) {
+    assert!(!shim.cgroup_exists() && !shim.spare_exists());
+    let files: Vec<_> = fs::read_dir(shim.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(files, ["shim.sock"]);
+}
+
+#[test]
+fn a_launch_whose_bundle_is_taken_away_meanwhile_is_ended() {
+    let mut plan = script("sleep 1000");
+    let root = tempfile::tempdir().unwrap();
+    plan.spec["root"]["path"] = root.path().join("rootfs").to_str().unwrap().into();
+    let mut shim = plan.spawn();
+    fs::rename(shim.path().join("rootfs"), root.path().join("rootfs")).unwrap();
+    // The shim stops in the middle of its launch: it reads its specification until we have written it.
+    let specification = shim.path().join("config.json");
+    let text = fs::read(&specification).unwrap();
+    fs::remove_file(&specification).unwrap();
+    let mode = Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(CWD, &specification, FileType::Fifo, mode, 0).unwrap();
+    let launch = Request { seq: 1, fds: Vec::new(), op: shim.launch_op() };
+    tare_sys::socket::send_with_fds(&shim.daemon.socket, &encode(&launch).unwrap(), &[]).unwrap();
+    let mut writer = fs::File::options().write(true).open(&specification).unwrap();
+    shim.disconnect();
+    let away = root.path().join("away");
+    take_away(&shim, &away);
+    assert!(!away.join("state.json").exists(), "the next daemon sees no record");
+    writer.write_all(&text).unwrap();
+    drop(writer);
+    shim.wait();
+    assert!(away.join("state.json").exists(), "it was started, and found out");
+    assert_ended(&shim);
+}
+
+#[test]
+fn a_launch_by_a_daemon_that_is_gone_does_not_begin() {
+    let mut shim = script("echo >/started; sleep 1000").spawn();
+    eventually("it is ready", || shim.spare_exists());
+    tare_sys::kill::kill(shim.pid, 19).unwrap();
+    let launch = Request { seq: 1, fds: Vec::new(), op: shim.launch_op() };
+    tare_sys::socket::send_with_fds(&shim.daemon.socket, &encode(&launch).unwrap(), &[]).unwrap();
+    shim.disconnect();
+    tare_sys::kill::kill(shim.pid, 18).unwrap();
+    shim.wait();
+    assert!(!shim.cgroup_exists() && !shim.spare_exists());
+    assert!(!shim.path().join("rootfs/started").exists() && !shim.path().join("state.json").exists());
 }
 
 #[test]

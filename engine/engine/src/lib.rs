@@ -3,7 +3,7 @@
 //!
 //! In reading order: [`config`] and [`options`] (what callers say), [`error`], [`events`], `container` (the heart),
 //! `spec` (a container's record becomes its runtime specification), `shim` (the process beside each container),
-//! `network`, `volume`, `image`, `build` (what a builder needs), `recover` (after a restart of the daemon), `system` (info, version, disk usage).
+//! `network`, `volume`, `image`, `build` (what a builder needs), `recover` (after a restart of the daemon) with `claim`, `system` (info, version, disk usage).
 #![forbid(unsafe_code)]
 
 pub mod config;
@@ -12,6 +12,7 @@ pub mod events;
 pub mod options;
 
 mod build;
+mod claim;
 mod container;
 mod filter;
 mod host;

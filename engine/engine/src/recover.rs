@@ -17,6 +17,7 @@ use tare_shim_protocol::{ExitRecord, Op, SOCKET_NAME, STATE_NAME, ShimState};
 use tare_state::Kind;
 
 use crate::Engine;
+use crate::claim::Taken;
 use crate::container::record::Record;
 use crate::container::state::Status;
 use crate::container::{Container, prepare, supervise};
@@ -42,14 +43,22 @@ impl Engine {
         let mut over = Vec::new();
         for container in self.all_containers() {
             if !self.settle_run(&container).await {
-                over.push(self.bundle(&container.id));
+                let known = read_run(&self.bundle(&container.id)).is_some();
+                over.push((container, known));
             }
         }
         // What was found out is on disk before the bundles go that tell of it.
         if let Err(error) = self.write(Vec::new()).await {
             tracing::error!("recording what has ended meanwhile: {error}");
         }
-        over.iter().for_each(|bundle| crate::remove_tree(bundle));
+        for (container, known) in over {
+            if let Some(taken) = Taken::take(&self.bundle(&container.id))
+                && !known
+                && taken.is_recorded()
+            {
+                self.kill_rest(&container).await;
+            }
+        }
         // All are known by now, and so are their names.
         for container in self.all_containers() {
             self.finish_connecting(&container).await;
@@ -239,12 +248,13 @@ impl Engine {
     fn sweep(&self) {
         let containers = self.all_containers();
         let known: BTreeSet<String> = containers.iter().map(|container| container.id.clone()).collect();
-        for directory in [self.config.data_root.join("containers"), self.config.exec_root.join("containers")] {
-            for name in names_in(&directory) {
-                if !known.contains(&name) {
-                    crate::remove_tree(&directory.join(name));
-                }
-            }
+        let directory = self.config.data_root.join("containers");
+        for name in names_in(&directory).into_iter().filter(|name| !known.contains(name)) {
+            crate::remove_tree(&directory.join(name));
+        }
+        let directory = self.config.exec_root.join("containers");
+        for name in names_in(&directory).into_iter().filter(|name| !known.contains(name)) {
+            self.sweep_bundle(&directory.join(name));
         }
         self.sweep_mounts();
         // A layer of an image that a container mounts has the container's ID and a name of its own.
@@ -271,6 +281,18 @@ impl Engine {
         }
         self.sweep_names();
         self.sweep_cgroups(&containers);
+    }
+
+    /// Removes the bundle of a container that does not exist, and ends what was started from it.
+    fn sweep_bundle(&self, bundle: &Path) {
+        let Some(taken) = Taken::take(bundle).filter(Taken::is_recorded) else { return };
+        let body = std::fs::read(taken.directory().join(prepare::RECORD_NAME)).ok();
+        // One in our own cgroup is found there.
+        let Some(record) = body.and_then(|body| serde_json::from_slice::<Record>(&body).ok()) else { return };
+        let cgroup = tare_cgroup::Cgroup::open(&self.hierarchies, &self.cgroup_path(&record));
+        if let Err(error) = cgroup.kill_all(crate::container::signal::KILL).and_then(|()| cgroup.remove()) {
+            tracing::warn!("removing the cgroup {}: {error}", cgroup.path());
+        }
     }
 
     fn sweep_cgroups(&self, containers: &[Arc<Container>]) {
@@ -365,7 +387,7 @@ fn lost() -> ExitRecord {
     ExitRecord { code: LOST_CODE, oom_killed: false, finished_at: clock::now_ns(), error: String::new() }
 }
 
-fn boot_id() -> String {
+pub(crate) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 

@@ -1,11 +1,10 @@
 //! Facts of the machine the engine runs on.
 
 pub(crate) mod clock;
+mod lock;
 pub(crate) mod random;
 pub(crate) mod stream;
 
-use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
@@ -16,23 +15,10 @@ use crate::error::{Error, Result};
 use crate::spec::capabilities;
 use crate::spec::security::Facts;
 
+pub(crate) use lock::lock;
+
 /// Name of the setting that holds the engine's ID.
 const ID_SETTING: &str = "engine-id";
-
-/// Takes the lock of a data root, or says that another engine has it.
-pub(crate) fn lock(path: &Path) -> Result<File> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| Error::io("open", path.display(), error))?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-        Error::unavailable(format!("the data root is in use by another engine (lock {})", path.display()))
-    })?;
-    Ok(file)
-}
 
 /// Eight hexadecimal digits that tell the engines of one machine apart: a hash of the data root's path.
 pub(crate) fn instance(data_root: &Path) -> String {

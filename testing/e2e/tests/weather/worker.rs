@@ -183,7 +183,10 @@ impl Worker {
             let own = self.containers.swap_remove(index);
             self.gone.push(own.id);
         } else {
-            self.containers[index].known = Known::Unsure;
+            // It may have been killed for it, with what runs in it, and yet be there to be started again.
+            let own = &mut self.containers[index];
+            own.known = Known::Unsure;
+            own.execs.clear();
         }
     }
 
