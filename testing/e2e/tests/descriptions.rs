@@ -8,6 +8,7 @@ with_both_clients!(
     tmpfs_mounts,
     shared_sizes,
     manifests,
+    what_is_not_asked_for,
     renamed_links,
     early_mistakes,
     sizes_without_a_terminal,
@@ -65,6 +66,25 @@ fn manifests(c: &Console) {
         size(&own["Size"]["Total"])
     );
     assert!(!c.request("GET /images/json", "", "").1.contains("Manifests"));
+}
+
+/// What an SDK leaves out is empty or null where it is so in Docker: programs look into it without asking.
+fn what_is_not_asked_for(c: &Console) {
+    let create = |name: &str, body: &str| {
+        let head = "Content-Type: application/json\r\n";
+        let (status, said) = c.request(&format!("POST /containers/create?name={name}"), head, body);
+        assert_eq!(status, 201, "{said}");
+    };
+    c.ok("pull busybox:1.29");
+    create("bare", r#"{"Image":"busybox:1.29"}"#);
+    let (_, body) = c.request("GET /containers/json?all=1", "", "");
+    assert!(body.contains(r#""Labels":{}"#), "{body}");
+    assert_eq!(c.ok("inspect --format '{{json .Config.Labels}}' bare"), "{}");
+    assert_eq!(c.request("GET /containers/bare/changes", "", "").1, "null");
+    // An empty entrypoint takes the image's away; its command stays.
+    c.ok("commit --change 'ENTRYPOINT [\"echo\"]' --change 'CMD [\"true\"]' bare both");
+    create("without", r#"{"Image":"both","Entrypoint":[]}"#);
+    assert_eq!(c.ok("inspect --format '{{.Path}} {{.Args}}' without"), "true []");
 }
 
 fn renamed_links(c: &Console) {

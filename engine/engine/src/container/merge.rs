@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tare_docker_api::container::{Config, Healthcheck};
-use tare_docker_api::go::Empty;
+use tare_docker_api::go::{Empty, Map};
 
 /// What an image brings.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -33,15 +33,22 @@ pub(crate) fn merge(config: &mut Config, image: &ImageDefaults) {
     for path in &image.volumes {
         config.volumes.entry(path.clone()).or_insert(Empty {});
     }
+    // Clients look into a container's labels without asking whether there are any.
+    if config.labels.is_nil() {
+        config.labels = Map::empty();
+    }
     for (name, value) in &image.labels {
         config.labels.entry(name.clone()).or_insert_with(|| value.clone());
     }
     merge_env(config, &image.env);
-    if config.entrypoint.is_none() {
+    if config.entrypoint.as_ref().is_none_or(Vec::is_empty) {
         if config.cmd.as_ref().is_none_or(Vec::is_empty) {
             config.cmd.clone_from(&image.cmd);
         }
-        config.entrypoint.clone_from(&image.entrypoint);
+        // An empty list takes the image's away.
+        if config.entrypoint.is_none() {
+            config.entrypoint.clone_from(&image.entrypoint);
+        }
     }
     if config.shell.is_empty() && !image.shell.is_empty() {
         config.shell = image.shell.clone().into();

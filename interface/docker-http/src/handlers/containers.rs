@@ -96,7 +96,9 @@ pub async fn logs(context: Context, request: Request) -> Result<Reply> {
 
 /// `GET /containers/{name}/changes`
 pub async fn changes(context: Context, request: Request) -> Result<Reply> {
-    Ok(Reply::json(&context.engine.changes(request.name()).await?))
+    let changes = context.engine.changes(request.name()).await?;
+    // None at all are null, as clients know it from Docker.
+    Ok(Reply::json(&(!changes.is_empty()).then_some(changes)))
 }
 
 /// `GET /containers/{name}/export`
