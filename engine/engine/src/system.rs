@@ -137,7 +137,7 @@ impl Engine {
 
     /// What users should know about their machine.
     fn warnings(&self, support: &tare_cgroup::Support) -> Vec<String> {
-        let mut warnings = Vec::new();
+        let mut warnings = self.config.warnings.clone();
         for (present, words) in [
             (support.memory_limit, "No memory limit support"),
             (support.swap_limit, "No swap limit support"),

@@ -8,6 +8,7 @@ use crate::command::{Command, Group};
 use crate::commands::{GROUPS, TABLE};
 use crate::error::{CliError, EXIT_USAGE};
 use crate::flags::{self, Flag, FlagError, Matches, Values};
+use crate::tls::TlsFiles;
 use crate::{PROGRAM, help};
 
 /// Options before the command.
@@ -24,15 +25,13 @@ pub static GLOBAL_FLAGS: &[Flag] = &[
     Flag::text("log-level", "Set the logging level (\"debug\", \"info\", \"warn\", \"error\", \"fatal\")")
         .short('l')
         .default("info"),
-    Flag::bool("tls", "Use TLS; implied by --tlsverify").hidden().unsupported(NO_TLS),
-    Flag::text("tlscacert", "Trust certs signed only by this CA").hidden().unsupported(NO_TLS),
-    Flag::text("tlscert", "Path to TLS certificate file").hidden().unsupported(NO_TLS),
-    Flag::text("tlskey", "Path to TLS key file").hidden().unsupported(NO_TLS),
-    Flag::bool("tlsverify", "Use TLS and verify the remote").hidden().unsupported(NO_TLS),
+    Flag::bool("tls", "Use TLS; implied by --tlsverify"),
+    Flag::text("tlscacert", "Trust certs signed only by this CA").default("~/.docker/ca.pem"),
+    Flag::text("tlscert", "Path to TLS certificate file").default("~/.docker/cert.pem"),
+    Flag::text("tlskey", "Path to TLS key file").default("~/.docker/key.pem"),
+    Flag::bool("tlsverify", "Use TLS and verify the remote"),
     Flag::bool("version", "Print version information and quit").short('v'),
 ];
-
-const NO_TLS: &str = "TLS to the daemon is not available yet; use a unix socket or an SSH tunnel to one";
 
 /// What a command line asks for.
 pub enum Request {
@@ -73,6 +72,7 @@ fn apply(values: &Values, globals: &mut Globals) {
         false => variable("DOCKER_CONFIG").map_or_else(|| home().join(".docker"), PathBuf::from),
     };
     globals.debug = values.bool("debug");
+    globals.tls = TlsFiles::asked_for(values, &globals.config_dir, variable);
     if values.given("host") {
         globals.host = Some(values.text("host").to_owned());
     } else if values.given("context") {

@@ -8,12 +8,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
-use tare_docker_client::{Client, Connection};
+use tare_docker_client::tls::{Material, Tls};
+use tare_docker_client::{Client, Connection, Host};
 
 use crate::config::ConfigFile;
 use crate::error::CliError;
 use crate::help::DEFAULT_WIDTH;
 use crate::streams::input::Input;
+use crate::tls::TlsFiles;
+
+/// Docker's address of a daemon that is only known to speak TLS.
+const DEFAULT_TLS_HOST: &str = "tcp://localhost:2376";
 
 /// Options before the command, with the environment's share.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +29,8 @@ pub struct Globals {
     pub context: String,
     /// `-H`, `TARE_HOST` or `DOCKER_HOST`; `None`: our own daemon, started when it does not run.
     pub host: Option<String>,
+    /// `--tls` and the like; `None`: in the clear.
+    pub tls: Option<TlsFiles>,
     /// `--debug`
     pub debug: bool,
     /// This program's file, to start the daemon with.
@@ -146,6 +153,14 @@ impl Write for Raw {
     }
 }
 
+fn connect(host: &str, tls: Option<&Material>) -> Result<Connection, CliError> {
+    let connection = Connection::to(host.parse()?);
+    Ok(match tls {
+        None => connection,
+        Some(material) => connection.with_tls(Tls::new(material)?),
+    })
+}
+
 /// What every command gets.
 pub struct Cli {
     /// Options before the command.
@@ -182,13 +197,19 @@ impl Cli {
     }
 
     fn connection(&self) -> Result<Connection, CliError> {
-        if let Some(host) = &self.globals.host {
-            return Ok(Connection::to(host.parse()?));
+        if let Some(endpoint) = crate::context::endpoint(self)? {
+            return connect(&endpoint.host, endpoint.tls.as_ref());
         }
-        if let Some(host) = crate::context::endpoint(self)? {
-            return Ok(Connection::to(host.parse()?));
-        }
-        Ok(Connection::own_daemon(self.globals.executable.clone()))
+        let host = match (&self.globals.host, &self.globals.tls) {
+            (Some(host), _) => host,
+            (None, Some(_)) => DEFAULT_TLS_HOST,
+            (None, None) => return Ok(Connection::own_daemon(self.globals.executable.clone())),
+        };
+        let material = match (&self.globals.tls, host.parse()?) {
+            (Some(files), Host::Tcp(_)) => Some(files.read()?),
+            _ => None,
+        };
+        connect(host, material.as_ref())
     }
 
     /// `config.json`; empty when there is none.

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::Value;
+use tare_docker_client::tls::Material;
 
 use crate::cli::Cli;
 use crate::error::CliError;
@@ -27,6 +28,8 @@ pub struct Context {
     pub host: String,
     /// The definition.
     pub document: Value,
+    /// Name of its directories.
+    pub directory: String,
 }
 
 fn current_file(cli: &Cli) -> PathBuf {
@@ -60,13 +63,35 @@ pub fn choose(cli: &Cli, name: &str) -> Result<(), CliError> {
     fs::write(&file, format!("{name}\n")).map_err(fail)
 }
 
-/// The host of the context in use; `None`: our own daemon.
-pub fn endpoint(cli: &Cli) -> Result<Option<String>, CliError> {
+/// How to get to a context's daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its address.
+    pub host: String,
+    /// What TLS is made with; `None`: in the clear.
+    pub tls: Option<Material>,
+}
+
+/// The daemon of the context in use; `None`: the default one.
+pub fn endpoint(cli: &Cli) -> Result<Option<Endpoint>, CliError> {
     let name = current(cli)?;
     if name == DEFAULT {
         return Ok(None);
     }
-    Ok(Some(find(cli, &name)?.host))
+    let context = find(cli, &name)?;
+    let files = cli.globals.config_dir.join("contexts/tls").join(&context.directory).join("docker");
+    let file = |name: &str| match fs::read(files.join(name)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(CliError::new(format!("unable to resolve docker endpoint: context \"{name}\": {error}")))
+        }
+        text => Ok(text.ok()),
+    };
+    let authority = file("ca.pem")?;
+    let identity = file("cert.pem")?.zip(file("key.pem")?);
+    let skip_verify = context.document.pointer("/Endpoints/docker/SkipTLSVerify") == Some(&Value::Bool(true));
+    let material = Material { authority, identity, skip_verify };
+    let tls = (material != Material::default()).then_some(material);
+    Ok(Some(Endpoint { host: context.host, tls }))
 }
 
 /// A context by name.
@@ -84,7 +109,8 @@ pub fn all(cli: &Cli) -> Vec<Context> {
         let file = entry.path().join("meta.json");
         let small = fs::metadata(&file).is_ok_and(|m| m.len() <= MAX_SIZE);
         let Some(bytes) = small.then(|| fs::read(&file).ok()).flatten() else { continue };
-        contexts.extend(parse(&bytes));
+        let directory = entry.file_name().to_string_lossy().into_owned();
+        contexts.extend(parse(&bytes).map(|context| Context { directory, ..context }));
     }
     contexts[1..].sort_by(|a, b| a.name.cmp(&b.name));
     contexts
@@ -97,7 +123,7 @@ fn default_context(cli: &Cli) -> Context {
         "Name": DEFAULT, "Metadata": {}, "Endpoints": {"docker": {"Host": host, "SkipTLSVerify": false}},
         "TLSMaterial": {}, "Storage": {"MetadataPath": "<IN MEMORY>", "TLSPath": "<IN MEMORY>"}
     });
-    Context { name: DEFAULT.into(), description: "Tare's own daemon".into(), host, document }
+    Context { name: DEFAULT.into(), description: "Tare's own daemon".into(), host, document, ..Context::default() }
 }
 
 fn parse(bytes: &[u8]) -> Option<Context> {
@@ -105,7 +131,7 @@ fn parse(bytes: &[u8]) -> Option<Context> {
     let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let name = text("/Name");
     let (description, host) = (text("/Metadata/Description"), text("/Endpoints/docker/Host"));
-    (!name.is_empty()).then_some(Context { name, description, host, document })
+    (!name.is_empty()).then_some(Context { name, description, host, document, ..Context::default() })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //!
 //! * [`app`]: from arguments to a command; [`command`], [`flags`], [`values`], [`help`]: what a command is made of
 //! * [`man`]: manual pages
-//! * [`cli`]: what a command works with; [`config`]: `config.json`; [`credentials`]; [`context`]; [`error`]
+//! * [`cli`]: what a command works with; [`config`]: `config.json`; [`credentials`]; [`context`]; [`tls`]; [`error`]
 //! * [`output`]: tables, templates, human sizes
 //! * [`opts`], [`streams`], [`progress`], [`copy`]: options of `run`, terminals and attached streams, progress of pulls, `cp`
 //! * [`commands`]: the commands
@@ -26,6 +26,7 @@ pub mod opts;
 pub mod output;
 pub mod progress;
 pub mod streams;
+pub mod tls;
 pub mod values;
 
 use std::ffi::OsString;

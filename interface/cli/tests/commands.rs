@@ -199,8 +199,11 @@ fn global_options_come_first() {
     assert_eq!((globals.host.as_deref(), globals.debug), (Some("unix:///y"), true));
     let Request::Print(text) = read("--version") else { panic!("no version") };
     assert!(text.starts_with("Tare version "), "{text}");
-    let (code, text) = failure("--tlsverify ps");
-    assert!(code == 1 && text.starts_with("\"--tlsverify\" is not supported: "), "{text}");
+    let mut globals = Globals::default();
+    let line = "--tlsverify --tlscacert /ca -H tcp://h ps";
+    app::read(line.split(' ').map(str::to_owned).collect(), &mut globals, 80);
+    let tls = globals.tls.unwrap();
+    assert_eq!((tls.verify, tls.authority.as_path()), (true, std::path::Path::new("/ca")));
 }
 
 #[test]

@@ -8,18 +8,22 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 
 use crate::error::Error;
 use crate::host::{Host, OWN_SOCKET};
 use crate::start::{self, Starter};
+use crate::tls::Tls;
 
-/// How long a TCP connection may take to be made.
+/// How long a TCP connection may take to be made, keys included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How to get to a daemon.
 #[derive(Debug, Clone)]
 pub struct Connection {
     host: Host,
+    /// Encrypts TCP.
+    tls: Option<Tls>,
     /// What to do when nothing listens.
     starter: Option<Starter>,
 }
@@ -27,18 +31,24 @@ pub struct Connection {
 impl Connection {
     /// To the daemon at `host`, which must be running.
     pub fn to(host: Host) -> Connection {
-        Connection { host, starter: None }
+        Connection { host, tls: None, starter: None }
+    }
+
+    /// The same, with TLS where it goes over TCP.
+    #[must_use]
+    pub fn with_tls(self, tls: Tls) -> Connection {
+        Connection { tls: Some(tls), ..self }
     }
 
     /// To our own daemon at its usual socket. When none runs, `executable daemon` is started.
     pub fn own_daemon(executable: Option<PathBuf>) -> Connection {
         let starter = executable.map(|program| Starter { program, log: start::LOG.into() });
-        Connection { host: Host::Unix(OWN_SOCKET.into()), starter }
+        Connection { host: Host::Unix(OWN_SOCKET.into()), tls: None, starter }
     }
 
     /// To the daemon at `socket`, started with `starter` when none runs there.
     pub fn starting(socket: PathBuf, starter: Starter) -> Connection {
-        Connection { host: Host::Unix(socket), starter: Some(starter) }
+        Connection { host: Host::Unix(socket), tls: None, starter: Some(starter) }
     }
 
     /// The address.
@@ -48,7 +58,7 @@ impl Connection {
 
     /// A new connection.
     pub(crate) async fn open(&self) -> Result<Stream, Error> {
-        let error = match dial(&self.host).await {
+        let error = match dial(&self.host, self.tls.as_ref()).await {
             Ok(stream) => return Ok(stream),
             Err(error) => error,
         };
@@ -61,15 +71,19 @@ impl Connection {
 }
 
 /// Connects to a socket.
-pub(crate) async fn dial(host: &Host) -> io::Result<Stream> {
+pub(crate) async fn dial(host: &Host, tls: Option<&Tls>) -> io::Result<Stream> {
     match host {
         Host::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
         Host::Tcp(address) => {
-            let connecting = TcpStream::connect(address.as_str());
-            let stream =
-                tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| io::ErrorKind::TimedOut)??;
-            stream.set_nodelay(true)?;
-            Ok(Stream::Tcp(stream))
+            let connecting = async {
+                let stream = TcpStream::connect(address.as_str()).await?;
+                stream.set_nodelay(true)?;
+                match tls {
+                    None => Ok(Stream::Tcp(stream)),
+                    Some(tls) => Ok(Stream::Tls(Box::new(tls.connect(address, stream).await?))),
+                }
+            };
+            tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| io::ErrorKind::TimedOut)?
         }
     }
 }
@@ -81,6 +95,8 @@ pub enum Stream {
     Unix(UnixStream),
     /// TCP socket.
     Tcp(TcpStream),
+    /// TLS over a TCP socket. Its direction ends with a notice (`close_notify`).
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl AsyncRead for Stream {
@@ -88,6 +104,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Stream::Unix(s) => Pin::new(s).poll_read(cx, buf),
             Stream::Tcp(s) => Pin::new(s).poll_read(cx, buf),
+            Stream::Tls(s) => Pin::new(s).poll_read(cx, buf),
         }
     }
 }
@@ -97,6 +114,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Unix(s) => Pin::new(s).poll_write(cx, buf),
             Stream::Tcp(s) => Pin::new(s).poll_write(cx, buf),
+            Stream::Tls(s) => Pin::new(s).poll_write(cx, buf),
         }
     }
     fn poll_write_vectored(
@@ -107,18 +125,23 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Unix(s) => Pin::new(s).poll_write_vectored(cx, bufs),
             Stream::Tcp(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+            Stream::Tls(s) => Pin::new(s).poll_write_vectored(cx, bufs),
         }
     }
     fn is_write_vectored(&self) -> bool {
         true
     }
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Unix(_) | Stream::Tcp(_) => Poll::Ready(Ok(())),
+            Stream::Tls(s) => Pin::new(s).poll_flush(cx),
+        }
     }
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Unix(s) => Pin::new(s).poll_shutdown(cx),
             Stream::Tcp(s) => Pin::new(s).poll_shutdown(cx),
+            Stream::Tls(s) => Pin::new(s).poll_shutdown(cx),
         }
     }
 }

@@ -46,6 +46,9 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// TLS cannot be spoken with what there is.
+    #[error("unable to resolve docker endpoint: {0}")]
+    Tls(String),
     /// `-H` makes no sense.
     #[error("unable to resolve docker endpoint: {0}")]
     Host(String),
@@ -79,18 +82,43 @@ impl Error {
             (ErrorKind::ConnectionRefused | ErrorKind::TimedOut, _) | (_, Host::Unix(_)) => {
                 format!("Cannot connect to the Docker daemon at {host}. Is the docker daemon running?")
             }
+            (_, Host::Tcp(_)) if is_plain(error) => {
+                format!("failed to connect to the docker API at {host}: server gave HTTP response to HTTPS client")
+            }
             (_, Host::Tcp(_)) => format!("failed to connect to the docker API at {host}: {error}"),
         };
         Error::Connect { text }
     }
 
+    /// The conversation broke; docker's hints go before what went wrong with TLS.
     pub(crate) fn exchange(host: &Host, error: &dyn std::error::Error) -> Error {
         let mut text = format!("{host}: {error}");
         let mut source = error.source();
+        let mut refused = false;
         while let Some(cause) = source {
             text.push_str(&format!(": {cause}"));
+            if let Some(rustls::Error::AlertReceived(_)) = cause.downcast_ref().or_else(|| inner(cause)) {
+                refused = true;
+            }
             source = cause.source();
+        }
+        if refused {
+            text = format!(
+                "The server probably has client authentication (--tlsverify) enabled; check your TLS client \
+                 certification settings: {text}"
+            );
         }
         Error::Exchange(text)
     }
+}
+
+/// Whether the other side speaks something else than TLS.
+fn is_plain(error: &std::io::Error) -> bool {
+    let invalid = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+    error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) == Some(&invalid)
+}
+
+/// The error of TLS that an error of I/O is about.
+fn inner<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref()
 }

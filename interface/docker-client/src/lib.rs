@@ -1,11 +1,11 @@
-//! Client of the engine's HTTP API, over a unix or TCP socket.
+//! Client of the engine's HTTP API, over a unix or TCP socket, encrypted or not.
 //!
 //! [`Client`] sends [`Request`]s and gives [`Response`]s, whose bodies may be read whole, in chunks or as a stream of JSON
 //! values ([`JsonStream`]); [`Client::hijack`] turns a connection into a raw one ([`Hijacked`]) for attach and exec.
 //! The API version is negotiated with the first request, by `HEAD /_ping`.
 //!
 //! * here: [`Client`]
-//! * [`host`]: where the daemon is; [`connect`]: getting there; [`start`]: starting our own daemon
+//! * [`host`]: where the daemon is; [`connect`]: getting there; [`tls`]; [`start`]: starting our own daemon
 //! * [`request`], [`response`], [`hijack`]: what is sent and what comes back; [`error`]
 #![forbid(unsafe_code)]
 
@@ -16,6 +16,7 @@ pub mod host;
 pub mod request;
 pub mod response;
 pub mod start;
+pub mod tls;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 

@@ -58,7 +58,7 @@ impl Starter {
         let begin = Instant::now();
         let mut ended: Option<Instant> = None;
         loop {
-            let error = match dial(&host).await {
+            let error = match dial(&host, None).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => error,
             };

@@ -7,12 +7,13 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
@@ -23,6 +24,9 @@ use crate::socket::{Rewound, Socket};
 
 /// Largest request head, bytes, as in Go's server: `X-Registry-Config` carries the credentials of many registries.
 const HEAD_MAX: usize = 1 << 20;
+/// Time that a client from elsewhere has for the head of a request, and may be silent between two: Docker's. Whoever is let
+/// in by the file system has for ever.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// First read of a connection, bytes: nearly every request fits.
 const FIRST_READ: usize = 4 << 10;
 
@@ -56,9 +60,11 @@ impl<S: Clone + Send + Sync + 'static> Service<Request<Incoming>> for Connection
 pub(crate) async fn serve<S: Clone + Send + Sync + 'static>(server: Arc<Server<S>>, mut socket: Socket) {
     let stop = server.stop.clone();
     let mut head = Vec::with_capacity(FIRST_READ);
+    let timeout = (!socket.is_local()).then_some(HEAD_TIMEOUT);
     let first = tokio::select! {
         read = socket.read_buf(&mut head) => read,
         () = stop.cancelled() => return,
+        () = tokio::time::sleep(HEAD_TIMEOUT), if timeout.is_some() => return,
     };
     if !matches!(first, Ok(1..)) {
         return;
@@ -69,6 +75,8 @@ pub(crate) async fn serve<S: Clone + Send + Sync + 'static>(server: Arc<Server<S
     let mut connection = http1::Builder::new()
         .title_case_headers(true)
         .max_buf_size(HEAD_MAX)
+        .timer(TokioTimer::new())
+        .header_read_timeout(timeout)
         .serve_connection(TokioIo::new(socket), service);
     let mut stopping = false;
     let hijack = loop {
@@ -116,7 +124,11 @@ fn escape_request_line(head: Vec<u8>) -> Vec<u8> {
 
 /// Writes the head and gives the socket away.
 async fn hand_over(mut socket: Socket, early: Vec<u8>, hijack: Hijack) {
-    if let Err(error) = socket.write_all(&hijack.head).await {
+    let written = async {
+        socket.write_all(&hijack.head).await?;
+        socket.flush().await
+    };
+    if let Err(error) = written.await {
         tracing::debug!("taking over a connection: {error}");
         return;
     }

@@ -4,7 +4,7 @@
 //! errors to statuses. What the requests mean is the engine's business.
 //!
 //! In reading order: [`router`] (one table of routes), [`server`], [`connection`](self), [`request`], [`reply`], [`body`],
-//! [`socket`], [`error`]; then [`versions`] (what differs for old clients) and [`handlers`], with the table of all routes.
+//! [`socket`], [`tls`], [`error`]; then [`versions`] (what differs for old clients) and [`handlers`], with the table of all routes.
 #![forbid(unsafe_code)]
 
 pub mod body;
@@ -17,6 +17,7 @@ pub mod request;
 pub mod router;
 pub mod server;
 pub mod socket;
+pub mod tls;
 pub mod versions;
 
 pub use error::Failure;

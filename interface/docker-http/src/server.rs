@@ -17,7 +17,7 @@ use crate::error::{Failure, Result};
 use crate::reply::{Hijack, Reply, typed};
 use crate::request::{Query, Request};
 use crate::router::{Route, Router, decode_path, split_version};
-use crate::socket::{Listener, Socket};
+use crate::socket::{Arrival, Listener, Socket};
 
 /// Time that requests in flight get when the server stops. Docker's daemon has 15 s for all; containers need none of it here.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
@@ -100,7 +100,7 @@ impl<S: Clone + Send + Sync + 'static> Server<S> {
                 () = self.stop.cancelled() => return,
             };
             match accepted {
-                Ok(socket) => self.spawn_connection(socket),
+                Ok(arrival) => self.spawn_arrival(arrival),
                 Err(error) => {
                     tracing::warn!("accept: {error}");
                     tokio::time::sleep(ACCEPT_RETRY).await;
@@ -111,8 +111,20 @@ impl<S: Clone + Send + Sync + 'static> Server<S> {
 
     /// Serves one connection in the background.
     pub fn spawn_connection(self: &Arc<Self>, socket: Socket) {
+        self.spawn_arrival(Arrival::Ready(socket));
+    }
+
+    fn spawn_arrival(self: &Arc<Self>, arrival: Arrival) {
         let server = self.clone();
-        self.tasks.spawn(connection::serve(server, socket));
+        self.tasks.spawn(async move {
+            let established = tokio::select! {
+                established = arrival.establish() => established,
+                () = server.stop.cancelled() => None,
+            };
+            if let Some(socket) = established {
+                connection::serve(server, socket).await;
+            }
+        });
     }
 
     /// Stops accepting, lets requests in flight finish for [`SHUTDOWN_GRACE`] and ends streams without an end.

@@ -7,6 +7,9 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_rustls::server::TlsStream;
+
+use crate::tls::{Handshake, Tls};
 
 /// Where connections come from.
 #[derive(Debug)]
@@ -15,21 +18,47 @@ pub enum Listener {
     Unix(UnixListener),
     /// TCP, in the clear.
     Tcp(TcpListener),
+    /// TLS over TCP.
+    Tls(TcpListener, Tls),
+}
+
+/// A connection that was accepted.
+pub enum Arrival {
+    /// It can be spoken on.
+    Ready(Socket),
+    /// It has yet to agree on keys.
+    Handshake(Handshake),
+}
+
+impl Arrival {
+    /// The connection, once it can be spoken on; `None` when it comes to nothing.
+    pub async fn establish(self) -> Option<Socket> {
+        match self {
+            Arrival::Ready(socket) => Some(socket),
+            Arrival::Handshake(handshake) => handshake.finish().await.map(|stream| Socket::Tls(Box::new(stream))),
+        }
+    }
 }
 
 impl Listener {
     /// Waits for a connection.
-    pub async fn accept(&self) -> io::Result<Socket> {
+    pub async fn accept(&self) -> io::Result<Arrival> {
         match self {
-            Listener::Unix(listener) => Ok(Socket::Unix(listener.accept().await?.0)),
-            Listener::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                // Answers are small and awaited: do not hold them back for more.
-                stream.set_nodelay(true)?;
-                Ok(Socket::Tcp(stream))
+            Listener::Unix(listener) => Ok(Arrival::Ready(Socket::Unix(listener.accept().await?.0))),
+            Listener::Tcp(listener) => Ok(Arrival::Ready(Socket::Tcp(accept(listener).await?))),
+            Listener::Tls(listener, tls) => {
+                let turn = tls.turn().await;
+                Ok(Arrival::Handshake(tls.handshake(accept(listener).await?, turn)))
             }
         }
     }
+}
+
+async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
+    let (stream, _) = listener.accept().await?;
+    // Answers are small and awaited: do not hold them back for more.
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// A connection.
@@ -39,15 +68,28 @@ pub enum Socket {
     Unix(UnixStream),
     /// TCP, in the clear.
     Tcp(TcpStream),
+    /// TLS over TCP.
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Socket {
-    /// The descriptor itself, still non-blocking: for those who talk to the client without this process.
+    /// The descriptor itself, still non-blocking: for those who talk to the client without this process. What is
+    /// encrypted goes through a task of this process, so it ends with it.
     pub fn into_fd(self) -> io::Result<OwnedFd> {
         match self {
             Socket::Unix(stream) => stream.into_std().map(OwnedFd::from),
             Socket::Tcp(stream) => stream.into_std().map(OwnedFd::from),
+            Socket::Tls(stream) => {
+                let (ours, theirs) = UnixStream::pair()?;
+                tokio::spawn(crate::tls::relay(*stream, ours));
+                theirs.into_std().map(OwnedFd::from)
+            }
         }
+    }
+
+    /// Whether the client is on this machine, and allowed to be here by the file system.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self, Socket::Unix(_))
     }
 }
 
@@ -118,6 +160,7 @@ macro_rules! delegate {
         match $self.get_mut() {
             Socket::Unix(stream) => Pin::new(stream).$method($($arg),*),
             Socket::Tcp(stream) => Pin::new(stream).$method($($arg),*),
+            Socket::Tls(stream) => Pin::new(stream).$method($($arg),*),
         }
     };
 }

@@ -10,21 +10,34 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use super::activation::Inherited;
 use super::hosts::Address;
 use super::settings::{DEFAULT_GROUP, Settings};
+use super::tls::Protection;
 
 /// Opens every address the settings name.
 pub(super) async fn open(settings: &Settings, mut inherited: Inherited) -> Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     for address in settings.hosts() {
         match address {
-            Address::Inherited(which) => listeners.extend(inherited.listen(which)?),
+            Address::Inherited(which) => {
+                listeners.extend(inherited.listen(which)?.into_iter().map(|listener| encrypted(listener, settings)));
+            }
             Address::Tcp(at) => {
-                warn(address);
-                listeners.push(Listener::Tcp(tcp(at).await?));
+                if !settings.tls().is_some_and(Protection::verifies_clients) {
+                    warn(address);
+                }
+                listeners.push(encrypted(Listener::Tcp(tcp(at).await?), settings));
             }
             Address::Unix(path) => listeners.push(unix(Path::new(path), settings.group()).await?),
         }
     }
     Ok(listeners)
+}
+
+/// TLS is for TCP; a unix socket has the file system's permissions.
+fn encrypted(listener: Listener, settings: &Settings) -> Listener {
+    match (listener, settings.tls()) {
+        (Listener::Tcp(listener), Some(protection)) => Listener::Tls(listener, protection.tls.clone()),
+        (listener, _) => listener,
+    }
 }
 
 /// Docker's words.

@@ -1,10 +1,11 @@
-//! `tare daemon`: reads its settings ([`settings`], [`hosts`]), opens its sockets ([`listen`], [`activation`]), runs the
+//! `tare daemon`: reads its settings ([`settings`], [`hosts`], [`tls`]), opens its sockets ([`listen`], [`activation`]), runs the
 //! engine until it is told to stop. Stopping the daemon leaves containers running.
 
 mod activation;
 mod hosts;
 mod listen;
 mod settings;
+mod tls;
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write as _};

@@ -14,6 +14,7 @@ use tare_docker_api::versions::{self, ApiVersion};
 use tare_engine::{Cidr, EngineConfig, Pools};
 
 use super::hosts::Address;
+use super::tls::{Files, Protection};
 
 const CONFIG_FILE: &str = "/etc/tare/daemon.json";
 const DATA_ROOT: &str = "/var/lib/tare";
@@ -26,6 +27,12 @@ const SHM_SIZE: i64 = 64 * 1024 * 1024;
 const STOP_TIMEOUT_S: i64 = 10;
 /// Docker's default number of layers downloaded at once.
 const DOWNLOADS: usize = 3;
+
+/// What it means that others get to the API.
+const EXPOSED: &str = "
+         Access to the remote API is equivalent to root access on the host. Refer
+         to the 'Docker daemon attack surface' section in the documentation for
+         more information: https://docs.docker.com/go/attack-surface/";
 
 /// The flags.
 #[derive(Debug, Parser)]
@@ -46,6 +53,23 @@ struct Flags {
     /// Configuration file
     #[arg(long, value_name = "FILE")]
     config_file: Option<PathBuf>,
+    /// Use TLS on TCP sockets; clients need a certificate unless --tlsverify=false
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    tls: Option<bool>,
+    /// Use TLS on TCP sockets, and verify clients' certificates
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    tlsverify: Option<bool>,
+    /// Authority that signs clients' certificates (default ~/.docker/ca.pem)
+    #[arg(long, value_name = "FILE")]
+    tlscacert: Option<PathBuf>,
+    /// The daemon's certificate (default ~/.docker/cert.pem)
+    #[arg(long, value_name = "FILE")]
+    tlscert: Option<PathBuf>,
+    /// Key of the daemon's certificate (default ~/.docker/key.pem)
+    #[arg(long, value_name = "FILE")]
+    tlskey: Option<PathBuf>,
     /// Group of the unix socket
     #[arg(short = 'G', long, value_name = "GROUP")]
     group: Option<String>,
@@ -140,6 +164,11 @@ struct File {
     data_root: Option<PathBuf>,
     exec_root: Option<PathBuf>,
     pidfile: Option<PathBuf>,
+    tls: Option<bool>,
+    tlsverify: Option<bool>,
+    tlscacert: Option<PathBuf>,
+    tlscert: Option<PathBuf>,
+    tlskey: Option<PathBuf>,
     group: Option<String>,
     registry_mirrors: Vec<String>,
     insecure_registries: Vec<String>,
@@ -217,6 +246,7 @@ pub(super) struct Settings {
     flags: Flags,
     file: File,
     hosts: Vec<Address>,
+    tls: Option<Protection>,
 }
 
 impl Settings {
@@ -230,8 +260,14 @@ impl Settings {
                 "live-restore cannot be turned off: containers never end with the daemon"
             )));
         }
-        let hosts = hosts(&list(&flags.hosts, &file.hosts)).map_err(ReadError::Invalid)?;
-        Ok(Self { flags, file, hosts })
+        let tls = protection(&flags, &file).map_err(ReadError::Invalid)?;
+        let hosts = hosts(&list(&flags.hosts, &file.hosts), tls.is_some()).map_err(ReadError::Invalid)?;
+        Ok(Self { flags, file, hosts, tls })
+    }
+
+    /// What protects TCP sockets.
+    pub(super) fn tls(&self) -> Option<&Protection> {
+        self.tls.as_ref()
     }
 
     /// Addresses to listen on, each once.
@@ -326,6 +362,7 @@ impl Settings {
                 .or(file.max_concurrent_downloads)
                 .unwrap_or(DOWNLOADS)
                 .max(1),
+            warnings: self.exposed(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: option_env!("TARE_BUILD").unwrap_or("unknown").to_owned(),
         })
@@ -356,6 +393,21 @@ impl Settings {
             }
         }
         Ok(gateways)
+    }
+
+    /// Docker's words about ways to the API that are open to others.
+    fn exposed(&self) -> Vec<String> {
+        let open = match self.tls() {
+            None => ("http", "without encryption"),
+            Some(protection) if protection.verifies_clients() => return Vec::new(),
+            Some(_) => ("https", "without TLS client verification"),
+        };
+        let addresses = self.hosts.iter().filter_map(|address| match address {
+            Address::Tcp(address) => Some(address),
+            _ => None,
+        });
+        let (scheme, how) = open;
+        addresses.map(|address| format!("WARNING: API is accessible on {scheme}://{address} {how}.{EXPOSED}")).collect()
     }
 
     fn address_pools(&self) -> Result<Option<Pools>> {
@@ -393,10 +445,29 @@ impl Settings {
     }
 }
 
-fn hosts(texts: &[String]) -> Result<Vec<Address>> {
+/// What flags and file say about TLS, with dockerd's rules: `tlsverify`, whatever its value, turns TLS on, and TLS asks for
+/// clients' certificates unless `tlsverify` is false.
+fn protection(flags: &Flags, file: &File) -> Result<Option<Protection>> {
+    let verify = flags.tlsverify.or(file.tlsverify);
+    if verify.is_none() && flags.tls.or(file.tls) != Some(true) {
+        return Ok(None);
+    }
+    let files = Files {
+        authority: flags.tlscacert.as_ref().or(file.tlscacert.as_ref()),
+        certificate: flags.tlscert.as_ref().or(file.tlscert.as_ref()),
+        key: flags.tlskey.as_ref().or(file.tlskey.as_ref()),
+    };
+    Protection::new(&files, verify.unwrap_or(true)).map(Some)
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    tare_cli::values::parse_bool(text)
+}
+
+fn hosts(texts: &[String], tls: bool) -> Result<Vec<Address>> {
     let default = [String::new()];
     let texts = if texts.is_empty() { &default } else { texts };
-    let hosts = texts.iter().map(|text| Address::parse(text, false).map_err(anyhow::Error::msg));
+    let hosts = texts.iter().map(|text| Address::parse(text, tls).map_err(anyhow::Error::msg));
     let mut hosts = hosts.collect::<Result<Vec<_>>>()?;
     hosts.sort_unstable();
     hosts.dedup();
@@ -487,6 +558,17 @@ mod tests {
         assert_eq!(settings.flags.legacy_link_env, Some(false));
         assert_eq!(read(&[]).hosts(), [Address::Unix("/run/tare.sock".to_owned())]);
         assert_eq!(read(&["-H", "fd://", "-H", ":1", "-H", "tcp://localhost:1"]).hosts().len(), 2);
+    }
+
+    #[test]
+    fn an_open_api_is_warned_of() {
+        let settings = read(&["-H", "tcp://1.2.3.4", "-H", "unix:///x"]);
+        let warnings = settings.exposed();
+        assert_eq!(warnings.len(), 1);
+        assert!(
+            warnings[0]
+                .starts_with("WARNING: API is accessible on http://1.2.3.4:2375 without encryption.\n         Access")
+        );
     }
 
     #[test]

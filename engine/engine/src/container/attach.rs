@@ -89,7 +89,8 @@ impl Engine {
             _waiting: WaitingTicket::new(&container),
             container,
             options,
-            detach_keys,
+            // Keys are typed at terminals. Elsewhere the same bytes are data.
+            detach_keys: if tty { detach_keys } else { Vec::new() },
         })
     }
 

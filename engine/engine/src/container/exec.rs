@@ -278,7 +278,8 @@ impl Engine {
                     stdout: config.attach_stdout,
                     stderr: config.attach_stderr,
                     multiplexed: !raw,
-                    detach_keys: exec.detach_keys.clone(),
+                    // Keys are typed at terminals. Elsewhere the same bytes are data.
+                    detach_keys: if config.tty { exec.detach_keys.clone() } else { Vec::new() },
                     input,
                     hold: false,
                 };

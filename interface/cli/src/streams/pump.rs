@@ -148,7 +148,7 @@ async fn input(input: Option<Input>, mut writer: WriteHalf<Hijacked>, mut watche
                 }
             };
             // A container that reads no more has ended or closed its input; its output says the rest.
-            let sent = writer.write_all(bytes).await;
+            let sent = send(&mut writer, bytes).await;
             if detached {
                 return End::Detached;
             }
@@ -157,9 +157,15 @@ async fn input(input: Option<Input>, mut writer: WriteHalf<Hijacked>, mut watche
             }
         }
         if let Some(escape) = &watched {
-            let _ = writer.write_all(escape.rest()).await;
+            let _ = send(&mut writer, escape.rest()).await;
         }
     }
     let _ = writer.shutdown().await;
     End::Done
+}
+
+/// Sends bytes now: what is encrypted may be held back otherwise.
+async fn send(writer: &mut WriteHalf<Hijacked>, bytes: &[u8]) -> io::Result<()> {
+    writer.write_all(bytes).await?;
+    writer.flush().await
 }
