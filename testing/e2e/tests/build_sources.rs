@@ -162,7 +162,7 @@ fn files_by_http(c: &Console) {
     for (line, why) in [
         (format!("ADD {url}/none /"), format!("failed to GET {url}/none with status 404 Not Found: gone")),
         (format!("ADD {url}/ /x/"), "failed to GET".to_owned()),
-        (format!("ADD --checksum={sum} {url}/some/file.txt /"), format!("digest mismatch sha256:")),
+        (format!("ADD --checksum={sum} {url}/some/file.txt /"), "digest mismatch sha256:".to_owned()),
         (format!("COPY {url}/some/file.txt /"), "source can't be a URL for COPY".to_owned()),
         ("ADD http://127.0.0.1:1/x /".to_owned(), "connection refused".to_owned()),
     ] {
