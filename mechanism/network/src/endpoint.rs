@@ -10,6 +10,7 @@ use crate::cidr::Cidr;
 use crate::error::{Error, Result};
 use crate::netns::{Inside, Netns};
 use crate::network::Network;
+use crate::sysctl;
 
 /// How often a link is looked at until it passes packets, on kernels before 6.8, where looking does not make it so.
 const SETTLE_ATTEMPTS: u32 = 50;
@@ -108,6 +109,16 @@ impl Network {
         let mut batch = Batch::new();
         link::set_mac(&mut batch, own.index, &spec.ifname, veth.peer_mac);
         Ok(inside.route.execute(batch)?)
+    }
+
+    /// Sets kernel settings (paths below `/proc/sys/net`, values) of a network namespace.
+    pub fn tune(&self, netns: &Netns, settings: &[(String, String)]) -> Result<()> {
+        if settings.is_empty() {
+            return Ok(());
+        }
+        tare_netlink::netns::run_in(netns.fd(), || {
+            settings.iter().try_for_each(|(key, value)| sysctl::set_known(key, value))
+        })?
     }
 
     /// Removes an endpoint's interface, both sides. One that is not there (because its namespace ended) is no failure.

@@ -33,6 +33,9 @@ pub enum Error {
     /// A name that the kernel does not take for an interface.
     #[error("invalid interface name `{0}`")]
     InvalidName(String),
+    /// There is no such kernel setting.
+    #[error("{0} is not a sysctl file")]
+    NoSetting(String),
     /// All subnets of the pools are taken.
     #[error("no subnet is free: all predefined address pools have been fully subnetted")]
     NoSubnet,
@@ -48,7 +51,7 @@ impl Error {
         match self {
             Self::Netlink(error) => error.errno(),
             Self::Io { source, .. } => source.raw_os_error(),
-            Self::NotOurs(_) | Self::NoBridge(_) | Self::InvalidName(_) | Self::NoSubnet => None,
+            Self::NotOurs(_) | Self::NoBridge(_) | Self::InvalidName(_) | Self::NoSetting(_) | Self::NoSubnet => None,
         }
     }
 }

@@ -23,6 +23,15 @@ pub(crate) fn set_if_present(key: &str, value: &str) -> Result<()> {
     }
 }
 
+/// Sets a setting whose name somebody else gives.
+pub(crate) fn set_known(key: &str, value: &str) -> Result<()> {
+    let path = path(key);
+    if !path.is_file() {
+        return Err(Error::NoSetting(path.display().to_string()));
+    }
+    set(key, value)
+}
+
 /// The text of a setting without the newline, `None` where it cannot be read.
 pub(crate) fn get(key: &str) -> Option<String> {
     fs::read_to_string(path(key)).ok().map(|text| text.trim_end().to_owned())

@@ -9,7 +9,9 @@ with_both_clients!(
     interfaces_are_called_as_asked,
     addresses_by_family,
     mistakes_in_options,
-    gateways_of_bridges
+    gateways_of_bridges,
+    settings_of_interfaces,
+    networks_made_from_others
 );
 
 const SLEEP: &str = "busybox:1.29 sleep 1000";
@@ -229,6 +231,45 @@ fn gateways_of_bridges(c: &Console) {
     );
     c.ok(&format!("run -d --name web -p 80 --network near {SLEEP}"));
     assert!(c.ok("port web").starts_with("80/tcp -> 127.0.0.1:"));
+}
+
+fn settings_of_interfaces(c: &Console) {
+    const OPTION: &str = "driver-opt=com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME";
+    c.ok("network create ark");
+    let show = "busybox:1.29 cat /proc/sys/net/ipv4/conf/eth0/log_martians /proc/sys/net/ipv4/conf/eth0/forwarding";
+    let set = format!("'name=ark,\"{OPTION}.log_martians=1,net.ipv4.conf.IFNAME.forwarding=0\"'");
+    assert_eq!(c.ok(&format!("run --rm --network {set} {show}")), "1\n0");
+    let refused = c.fails(&format!("run --rm --network name=ark,{OPTION}.nonsense=1 {show}"), 125);
+    assert!(refused.contains("/proc/sys/net/ipv4/conf/eth0/nonsense is not a sysctl file"), "{refused}");
+    let wrong = OPTION.replace("IFNAME", "eth0");
+    let refused = c.fails(&format!("run --rm --network name=ark,{wrong}.log_martians=1 {show}"), 125);
+    assert!(refused.contains("invalid config for network ark: invalid endpoint settings:\nunrecognised"), "{refused}");
+    let refused = c.fails(&format!("run --rm --sysctl net.ipv4.conf.eth0.log_martians=1 {show}"), 125);
+    assert!(refused.contains("must be supplied using driver option"), "{refused}");
+}
+
+fn networks_made_from_others(c: &Console) {
+    c.ok("network create --config-only --subnet 10.217.0.0/24 --label of=conf conf");
+    assert_eq!(c.ok("network inspect --format '{{.ConfigOnly}} {{.Driver}}' conf"), "true null");
+    c.ok("network create --config-from conf made");
+    let shown = "{{.ConfigFrom.Network}} {{.Labels.of}} {{(index .IPAM.Config 0).Subnet}} {{.Driver}}";
+    assert_eq!(c.ok(&format!("network inspect --format '{shown}' made")), "conf conf 10.217.0.0/24 bridge");
+    assert!(c.ok("run --rm --network made busybox:1.29 ip route").contains("10.217.0.0/24"));
+    for (line, status, reason) in [
+        ("network create --config-from nobody x", 1, "configuration network \"nobody\" does not exist"),
+        ("network create --config-from made x", 1, "configuration network \"made\" does not exist"),
+        ("network create --config-from conf --label a=b x", 1, "are not supported if the network depends on a"),
+        ("network create --config-from conf -o a=b x", 1, "network driver options are not supported if the network"),
+        ("network create --config-only --internal x", 1, "can only contain network specific fields"),
+        ("network rm conf", 1, "configuration network \"conf\" is in use"),
+        ("run --rm --network conf busybox:1.29 true", 125, "cannot create endpoint on configuration-only network"),
+    ] {
+        let refused = c.fails(line, status);
+        assert!(refused.contains(reason), "{refused}");
+    }
+    c.ok("network rm made");
+    c.ok("network prune --force");
+    c.ok("network rm conf");
 }
 
 /// What the daemon is told about networks that do not say themselves.

@@ -153,7 +153,8 @@ impl Engine {
         let mut networks = Vec::new();
         for (name, settings) in &record.networks {
             let net = self.networks.find(name)?;
-            if net.has_interfaces() {
+            // That one cannot be connected to says so itself.
+            if net.has_interfaces() || net.read().record.config_only {
                 networks.push((net, settings));
             }
         }

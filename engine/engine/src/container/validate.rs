@@ -37,7 +37,21 @@ pub(crate) fn create(config: &Config, host: &HostConfig, cpus: usize) -> Result<
     if host.annotations.contains_key("") {
         return Err(Error::invalid("invalid Annotations: the empty string is not permitted as an annotation key"));
     }
+    if let Some(key) = host.sysctls.keys().find(|key| names_interface(key)) {
+        return Err(Error::invalid(format!(
+            "interface specific sysctl setting {key:?} must be supplied using driver option '{}'",
+            crate::network::options::ENDPOINT_SYSCTLS
+        )));
+    }
     unsupported(host)
+}
+
+/// Whether a setting is one of a network interface as they are called by default.
+fn names_interface(key: &str) -> bool {
+    let parts: Vec<&str> = key.splitn(5, '.').collect();
+    let ["net", _, _, interface, _] = parts[..] else { return false };
+    let number = interface.strip_prefix("eth").unwrap_or_default();
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn config_part(config: &Config) -> Result<()> {

@@ -22,6 +22,12 @@ impl Networks {
     /// Makes a bridge network. Blocking.
     fn create(&self, request: NetworkCreateRequest) -> Result<String> {
         let mut record = self.checked(request)?;
+        if record.config_only {
+            self.save(&record)?;
+            let id = record.id.clone();
+            self.insert(record)?;
+            return Ok(id);
+        }
         let is_bridge = record.driver == "bridge";
         let options = BridgeOptions::read(&record.options, record.internal)?;
         if !is_bridge {
@@ -136,6 +142,10 @@ impl Networks {
         if self.by_name(name).is_some() {
             return Err(Error::conflict(format!("network with name {name} already exists")));
         }
+        if request.config_only {
+            let name = name.to_owned();
+            return self.configuration(&name, request);
+        }
         check_driver(&request.driver)?;
         let driver = if request.driver.is_empty() { "bridge".to_owned() } else { request.driver.clone() };
         if request.scope == "swarm" {
@@ -144,9 +154,8 @@ impl Networks {
         if request.ingress {
             return Err(Error::forbidden("Ingress network can only be global scope network"));
         }
-        if request.config_only || request.config_from.as_ref().is_some_and(|from| !from.network.is_empty()) {
-            return Err(Error::not_implemented("configuration-only networks are not supported"));
-        }
+        let name = name.to_owned();
+        let config_from = self.configure(&mut request)?;
         let ipam = request.ipam.unwrap_or_default();
         match ipam.driver.as_str() {
             "" | "default" => {}
@@ -166,11 +175,12 @@ impl Networks {
         if !enable_ipv4 && !enable_ipv6 {
             return Err(Error::invalid("IPv4 or IPv6 must be enabled"));
         }
-        let blank = super::blank(name, &driver);
+        let blank = super::blank(&name, &driver);
         Ok(Record {
             enable_ipv4,
             enable_ipv6,
             ipam: IpamRecord { driver: "default".to_owned(), options: ipam.options, config: ipam.config },
+            config_from,
             internal: request.internal,
             attachable: request.attachable,
             options: request.options.into_inner().into(),
@@ -284,6 +294,12 @@ impl Engine {
         if net.is_predefined() {
             return Err(Error::forbidden(format!("{} is a pre-defined network and cannot be removed", net.name)));
         }
+        if self.networks.is_configuration_in_use(&net.name) {
+            return Err(Error::forbidden(format!(
+                "error while removing network: configuration network {:?} is in use",
+                net.name
+            )));
+        }
         let active: Vec<_> = self
             .all_containers()
             .iter()
@@ -324,6 +340,7 @@ impl Engine {
             let wanted = {
                 let inner = net.read();
                 !net.is_predefined()
+                    && !inner.record.config_only
                     && filter::labels_match(&filters, &inner.record.labels)
                     && until.is_none_or(|until| inner.record.created.unix_nanos() < until)
                     && self.members(&net.name).is_empty()

@@ -36,6 +36,9 @@ impl Networks {
         settings: &EndpointSettings,
         routes: DefaultRoutes,
     ) -> Result<Endpoint> {
+        if net.read().record.config_only {
+            return Err(Error::forbidden("cannot create endpoint on configuration-only network"));
+        }
         let mac = mac(&settings.mac_address)?;
         let (internal, mtu, ifname) = {
             let inner = net.read();
@@ -72,7 +75,7 @@ impl Networks {
         let mac = self.attach(netns, net, &spec).inspect_err(|_| {
             release(&mut net.read(), addresses.iter().map(|(address, _)| address.address()));
         })?;
-        Ok(Endpoint {
+        let endpoint = Endpoint {
             network_id: net.id.clone(),
             network_name: net.name.clone(),
             endpoint_id: spec.endpoint_id,
@@ -83,6 +86,21 @@ impl Networks {
             gateway_v4,
             gateway_v6,
             priority: settings.gw_priority,
+        };
+        if let Err(error) = self.tune(netns, &endpoint, settings) {
+            self.disconnect(Some(netns), &endpoint)?;
+            return Err(error);
+        }
+        Ok(endpoint)
+    }
+
+    /// Sets the kernel's settings of an interface as the user asks for.
+    fn tune(&self, netns: &Netns, endpoint: &Endpoint, settings: &EndpointSettings) -> Result<()> {
+        let tuning = options::interface_settings(&settings.driver_opts)?;
+        let own = tuning.into_iter().map(|(key, value)| (key.replace(options::IFNAME_MARK, &endpoint.ifname), value));
+        self.mechanism.tune(netns, &own.collect::<Vec<_>>()).map_err(|error| {
+            let host = tare_network::host_ifname(&endpoint.endpoint_id);
+            Error::internal(format!("failed to add interface {host} to sandbox: {error}"))
         })
     }
 
@@ -187,6 +205,12 @@ pub(crate) fn check_settings(net: &Net, settings: &EndpointSettings) -> Result<(
             return Err(invalid(format!("no configured subnet contains IP address {text}")));
         }
     }
+    options::interface_settings(&settings.driver_opts).map_err(|error| {
+        Error::invalid(format!(
+            "invalid config for network {}: invalid endpoint settings:\n{}",
+            net.name, error.message
+        ))
+    })?;
     mac(&settings.mac_address).map(|_| ())
 }
 

@@ -1,9 +1,10 @@
 //! Networks as users see them: the predefined three, those they create, and containers' endpoints on them.
 //!
-//! [`create`] makes and removes networks, [`connect`] connects containers to them, [`endpoint`] is the part of that which is
+//! [`create`] makes and removes networks, also from configurations ([`configuration`]), [`connect`] connects containers to them, [`endpoint`] is the part of that which is
 //! an interface, [`ports`] publishes ports, [`sandbox`] is what a running container has of all that, [`files`] and
 //! [`names`] give it its names, [`options`] is what networks' options mean, [`firewalls`] is about those of others.
 
+mod configuration;
 pub(crate) mod connect;
 pub(crate) mod create;
 pub(crate) mod endpoint;
@@ -156,7 +157,10 @@ impl Networks {
 
     /// Adds a network whose bridge exists.
     fn insert(&self, record: Record) -> Result<()> {
-        let pools = in_use(&record).map(pool).collect::<Result<Vec<_>>>()?;
+        let pools = match record.config_only {
+            true => Vec::new(),
+            false => in_use(&record).map(pool).collect::<Result<Vec<_>>>()?,
+        };
         let net = Net {
             id: record.id.clone(),
             name: record.name.clone(),
@@ -241,6 +245,7 @@ impl Networks {
     pub(crate) fn subnets(&self) -> Vec<Cidr> {
         self.all()
             .iter()
+            .filter(|net| !net.read().record.config_only)
             .flat_map(|net| {
                 net.read().record.ipam.config.iter().filter_map(|c| c.subnet.parse().ok()).collect::<Vec<_>>()
             })

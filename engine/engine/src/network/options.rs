@@ -33,6 +33,10 @@ const ENABLE_IPV6: &str = "com.docker.network.enable_ipv6";
 /// The interface of the host that a macvlan network is on, and who reaches whom there.
 pub(crate) const PARENT: &str = "parent";
 const MACVLAN_MODE: &str = "macvlan_mode";
+/// Kernel settings of an endpoint's interface.
+pub(crate) const ENDPOINT_SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
+/// Stands for the interface's name in them.
+pub(crate) const IFNAME_MARK: &str = "IFNAME";
 /// Docker's, and not here yet.
 const UNSUPPORTED: &[&str] = &[
     "com.docker.network.bridge.trusted_host_interfaces",
@@ -146,6 +150,31 @@ pub(crate) fn family(options: &Map<String>, ipv6: bool) -> Result<Option<bool>> 
     options.get(name).map(|text| boolean(name, text)).transpose()
 }
 
+/// The kernel settings that an endpoint's interface is to have: paths below `/proc/sys/net` with a mark in place of the
+/// interface's name, and values.
+pub(crate) fn interface_settings(options: &Map<String>) -> Result<Vec<(String, String)>> {
+    let Some(text) = options.get(ENDPOINT_SYSCTLS).filter(|text| !text.is_empty()) else { return Ok(Vec::new()) };
+    let read = |setting: &str| {
+        let (key, value) = setting.split_once('=')?;
+        let parts: Vec<&str> = key.splitn(5, '.').collect();
+        let ["net", family @ ("ipv4" | "ipv6" | "mpls"), group, "IFNAME" | "ifname", name] = parts[..] else {
+            return None;
+        };
+        let is_good = |part: &str| !part.is_empty() && !part.contains('/') && !part.split('.').any(str::is_empty);
+        let path = || format!("{family}/{group}/{IFNAME_MARK}/{}", name.replace('.', "/"));
+        (is_good(group) && is_good(name)).then(|| (path(), value.to_owned()))
+    };
+    let settings = text.split(',').map(|setting| {
+        read(setting).ok_or_else(|| {
+            Error::invalid(format!(
+                "unrecognised network interface sysctl '{setting}'; represent 'net.X.Y.ethN.Z=V' as 'net.X.Y.IFNAME.Z=V', \
+                 'X' must be 'ipv4', 'ipv6' or 'mpls'"
+            ))
+        })
+    });
+    settings.collect()
+}
+
 /// As Go reads them.
 fn boolean(name: &str, text: &str) -> Result<bool> {
     match text {
@@ -194,6 +223,30 @@ mod tests {
         assert_eq!(read(false, &[(MTU, "-1")]), Err("invalid MTU number: -1".to_owned()));
         let isolated = [(GATEWAY_MODE_4, "isolated")];
         assert!(read(false, &isolated).is_err() && !read(true, &isolated).unwrap().has_gateway(false));
+    }
+
+    #[test]
+    fn settings_of_interfaces() {
+        let read = |text: &str| {
+            let options = [(ENDPOINT_SYSCTLS.to_owned(), text.to_owned())].into_iter().collect();
+            interface_settings(&options).map_err(|error| error.message)
+        };
+        let good = read("net.ipv4.conf.IFNAME.log_martians=1,net.ipv6.neigh.ifname.base_reachable_time=5").unwrap();
+        let setting = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(
+            good,
+            [setting("ipv4/conf/IFNAME/log_martians", "1"), setting("ipv6/neigh/IFNAME/base_reachable_time", "5")]
+        );
+        for bad in [
+            "net.ipv4.conf.eth0.log_martians=1",
+            "kernel.IFNAME=1",
+            "net.ipv4.conf.IFNAME.x",
+            "net.ipv4.conf.IFNAME.../../x=1",
+            "net.ipv4.a/b.IFNAME.x=1",
+            "net.ipv4.conf.IFNAME.=1",
+        ] {
+            assert!(read(bad).unwrap_err().starts_with("unrecognised network interface sysctl '"), "{bad}");
+        }
     }
 
     #[test]
