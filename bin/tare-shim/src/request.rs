@@ -101,6 +101,10 @@ impl Shim {
             Op::Acknowledge => self.acknowledge(),
             Op::Ping => Ok(DONE),
             Op::ServeNames(request) => self.serve_names(&request, fds),
+            Op::Retarget { from, to } => {
+                self.relays.retarget(&self.poller, from, to);
+                Ok(DONE)
+            }
         }
     }
 

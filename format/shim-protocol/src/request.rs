@@ -1,6 +1,6 @@
 //! What the daemon asks of a shim.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -110,6 +110,14 @@ pub enum Op {
     /// Serve names to a container that was launched without a name server, or from other sockets than until now.
     /// Descriptors: `DnsUdp`, `DnsTcp`, `NetNs`. Since version 2.
     ServeNames(ServeNames),
+    /// Relay to another address what was relayed to this one until now; to the unspecified address: to nobody. Since
+    /// version 2.
+    Retarget {
+        /// The container's address until now.
+        from: IpAddr,
+        /// Its address from now on.
+        to: IpAddr,
+    },
 }
 
 /// [`Op::ServeNames`].

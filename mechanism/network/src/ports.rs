@@ -69,7 +69,7 @@ pub struct PortMapping {
     pub host_ip: IpAddr,
     /// Port of the host.
     pub host_port: u16,
-    /// Address of the container.
+    /// Address of the container; the unspecified one while it has none that can be reached.
     pub container_ip: IpAddr,
     /// Port of the container.
     pub container_port: u16,

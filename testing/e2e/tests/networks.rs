@@ -1,6 +1,6 @@
 //! Networks that containers are connected to and disconnected from, also while they run.
 
-use tare_testkit::{Client, Console, with_both_clients};
+use tare_testkit::{Client, Console, PAUSE, http, with_both_clients};
 
 with_both_clients!(
     a_server_of_names_comes_with_the_first_network,
@@ -11,7 +11,8 @@ with_both_clients!(
     mistakes_in_options,
     gateways_of_bridges,
     settings_of_interfaces,
-    networks_made_from_others
+    networks_made_from_others,
+    published_ports_follow_the_networks
 );
 
 const SLEEP: &str = "busybox:1.29 sleep 1000";
@@ -270,6 +271,36 @@ fn networks_made_from_others(c: &Console) {
     c.ok("network rm made");
     c.ok("network prune --force");
     c.ok("network rm conf");
+}
+
+fn published_ports_follow_the_networks(c: &Console) {
+    for name in ["ark", "zoo"] {
+        c.ok(&format!("network create {name}"));
+    }
+    let serve = "sh -c 'mkdir /w; echo served >/w/index.html; httpd -f -p 80 -h /w'";
+    c.ok(&format!("run -d --name web -p 0:80 --network ark busybox:1.29 {serve}"));
+    let port = c.ok("port web 80/tcp").lines().next().and_then(|line| line.rsplit(':').next().map(str::to_owned));
+    let port = port.expect("a port");
+    // By translation, and by the shim, which relays what comes to ::1.
+    let served = || {
+        for host in ["127.0.0.1", "[::1]"] {
+            http::eventually(&format!("{host}:{port}"), "/", |page| page.ends_with("served\n"));
+        }
+    };
+    served();
+    c.ok("network connect zoo web");
+    served();
+    c.ok("network disconnect ark web");
+    served();
+    assert!(c.ok("port web 80/tcp").contains(&port));
+    // Nobody else is reached by the address that it has had.
+    c.ok("network disconnect zoo web");
+    c.ok(&format!("run -d --name other --network zoo busybox:1.29 {serve}"));
+    assert!(http::ask(&format!("[::1]:{port}"), "/", None).is_err());
+    let address = format!("127.0.0.1:{port}").parse().expect("an address");
+    assert!(std::net::TcpStream::connect_timeout(&address, PAUSE * 20).is_err());
+    c.ok("network connect ark web");
+    served();
 }
 
 /// What the daemon is told about networks that do not say themselves.

@@ -5,6 +5,7 @@ mod tcp;
 mod udp;
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
@@ -35,6 +36,12 @@ impl Relays {
             }
         }
         Ok(())
+    }
+
+    /// Relays to another address what has been relayed to this one.
+    pub(crate) fn retarget(&mut self, poller: &Poller, from: IpAddr, to: IpAddr) {
+        self.tcp.iter_mut().for_each(|relay| relay.retarget(from, to));
+        self.udp.iter_mut().for_each(|relay| relay.retarget(poller, from, to));
     }
 
     /// An event on one of the sockets.

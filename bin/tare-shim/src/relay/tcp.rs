@@ -1,7 +1,7 @@
 //! Relaying TCP connections with splice(2): no byte is copied to us.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -80,6 +80,13 @@ impl TcpRelay {
         Ok(relay)
     }
 
+    /// Connections go on where they are.
+    pub(super) fn retarget(&mut self, from: IpAddr, to: IpAddr) {
+        if self.target.ip() == from {
+            self.target.set_ip(to);
+        }
+    }
+
     fn watch(&mut self, poller: &Poller) {
         let accepts = self.connections.len() < CONNECTIONS_MAX && self.exhausted_until.is_none();
         let interest = Interest::of(accepts, false);
@@ -140,6 +147,10 @@ impl TcpRelay {
 
 impl Connection {
     fn open(key: u64, client: OwnedFd, target: SocketAddr) -> io::Result<Self> {
+        if target.ip().is_unspecified() {
+            // The kernel would take that for the host itself.
+            return Err(io::ErrorKind::NetworkUnreachable.into());
+        }
         let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(family, SocketType::STREAM, flags, None)?;

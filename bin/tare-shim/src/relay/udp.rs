@@ -1,7 +1,7 @@
 //! Relaying UDP: each client gets a socket of its own towards the container, by which answers find their way back.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,14 @@ impl UdpRelay {
         let mut watch = Watch::default();
         poller.set(&socket, Token::UdpPort(key), &mut watch, Some(Interest::READ))?;
         Ok(Self { key, socket, watch, target, clients: Vec::new() })
+    }
+
+    /// Clients are forgotten: what they send next goes to the new address.
+    pub(super) fn retarget(&mut self, poller: &Poller, from: IpAddr, to: IpAddr) {
+        if self.target.ip() == from {
+            self.target.set_ip(to);
+            self.clients.drain(..).for_each(|client| client.close(poller));
+        }
     }
 
     pub(super) fn ready(&mut self, poller: &mut Poller, ready: Ready, buffer: &mut [u8]) {
@@ -123,6 +131,10 @@ impl UdpRelay {
 
 impl Client {
     fn open(poller: &mut Poller, address: SocketAddr, target: SocketAddr) -> io::Result<Self> {
+        if target.ip().is_unspecified() {
+            // The kernel would take that for the host itself.
+            return Err(io::ErrorKind::NetworkUnreachable.into());
+        }
         let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(family, SocketType::DGRAM, flags, None)?;

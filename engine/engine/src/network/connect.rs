@@ -1,11 +1,12 @@
 //! Connecting a container to a network, and disconnecting it, also while it runs: interface, default routes, and the
 //! files and the name server that give it its names.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tare_docker_api::network::{EndpointSettings, NetworkConnectRequest, NetworkDisconnectRequest};
 use tare_network::{Netns, hosts, in_place};
-use tare_shim_protocol::{FdRole, Op, ServeNames, VERSION_SERVE_NAMES};
+use tare_shim_protocol::{FdRole, Op, ServeNames, VERSION_NETWORKS};
 
 use super::endpoint::DefaultRoutes;
 use super::files::{self, Files};
@@ -56,6 +57,7 @@ impl Engine {
             inner.record.networks.insert(net.name.clone(), settings);
             inner.snapshot()
         };
+        self.turn_ports(&container).await?;
         self.renew_names(&container).await;
         self.save_container(&snapshot).await?;
         self.network_event("connect", &net.id, &net.name, &container.id);
@@ -105,6 +107,33 @@ impl Engine {
         self.networks.mechanism.set_gateways(netns, v4, v6).map_err(network_error)
     }
 
+    /// Leads a running container's published ports to where its default routes are now.
+    async fn turn_ports(self: &Arc<Self>, container: &Container) -> Result<()> {
+        let (sandbox, shim, alive) = {
+            let inner = container.read();
+            (inner.sandbox.clone(), inner.shim.clone(), inner.state.is_alive())
+        };
+        let mappings = self.networks.led(&sandbox);
+        if !alive || mappings == sandbox.mappings {
+            return Ok(());
+        }
+        let changes: Vec<_> =
+            sandbox.mappings.into_iter().zip(mappings.iter().copied()).filter(|(old, new)| old != new).collect();
+        let addresses: BTreeSet<_> = changes.iter().map(|(old, new)| (old.container_ip, new.container_ip)).collect();
+        let (old, new): (Vec<_>, Vec<_>) = changes.into_iter().unzip();
+        let engine = Arc::clone(self);
+        crate::blocking(move || engine.networks.lead(&old, &new)).await?;
+        if let Some(shim) = shim.filter(|shim| shim.version >= VERSION_NETWORKS) {
+            for (from, to) in addresses {
+                let told = shim.call(Op::Retarget { from, to }, Vec::new()).await;
+                told.map_err(|error| Error::internal(error.to_string()))?;
+            }
+        }
+        container.read().sandbox.mappings = mappings;
+        self.save_sandbox(container);
+        Ok(())
+    }
+
     /// Disconnects a container from a network.
     pub async fn network_disconnect(self: &Arc<Self>, name: &str, request: NetworkDisconnectRequest) -> Result<()> {
         let net = self.networks.find(name)?;
@@ -135,6 +164,7 @@ impl Engine {
         if let Some(endpoint) = endpoint {
             self.disconnect_live(&container, endpoint, before).await?;
         }
+        self.turn_ports(&container).await?;
         self.renew_names(&container).await;
         let snapshot = container.read().snapshot();
         self.save_container(&snapshot).await?;
@@ -191,7 +221,7 @@ impl Engine {
         }
     }
 
-    /// Goes on where the daemon before this one died while it was connecting a container to its first network with names.
+    /// Goes on where the daemon before this one died while it was connecting a container to a network.
     pub(crate) async fn finish_connecting(self: &Arc<Self>, container: &Container) {
         let is_missing = {
             let inner = container.read();
@@ -199,6 +229,9 @@ impl Engine {
         };
         if is_missing {
             self.renew_names(container).await;
+        }
+        if let Err(error) = self.turn_ports(container).await {
+            tracing::error!("leading the ports of container {} to it: {error}", container.id);
         }
     }
 
@@ -210,7 +243,7 @@ impl Engine {
             (inner.shim.clone(), inner.state.pid)
         };
         let Some(shim) = shim else { return Err(Error::internal("its shim is lost")) };
-        if shim.version < VERSION_SERVE_NAMES {
+        if shim.version < VERSION_NETWORKS {
             return Err(Error::internal("it was started by an older engine: it gets one when it is started again"));
         }
         let fds = crate::blocking(move || {

@@ -1,15 +1,15 @@
 //! Published ports: from a request's port bindings to bound sockets.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tare_docker_api::container::{Config, HostConfig, PortBinding};
 use tare_docker_api::go::List;
 use tare_network::{BoundPort, HostPort, PortError, PortMapping, PortRequest, Protocol, Target};
 
-use super::Networks;
 use super::options::BridgeOptions;
 use super::sandbox::{Endpoint, Sandbox};
+use super::{Networks, network_error};
 use crate::error::{Error, Result};
 
 /// Parses `80`, `80/tcp`, `53/udp`.
@@ -83,16 +83,9 @@ impl Networks {
         sandbox: &Sandbox,
         requests: &[PortRequest],
     ) -> Result<Vec<BoundPort>> {
-        // Other networks' containers are reached by their own addresses.
-        let is_bridge =
-            |endpoint: &&Endpoint| self.find(&endpoint.network_id).is_ok_and(|net| net.driver() == "bridge");
-        let (v4, v6) = sandbox.default_routes();
-        let (v4, v6) = (v4.filter(is_bridge), v6.filter(is_bridge));
+        let (v4, v6) = self.ways_in(sandbox);
         let Some(endpoint) = v4.or(v6).filter(|_| !requests.is_empty()) else { return Ok(Vec::new()) };
-        let target = Target {
-            ipv4: v4.and_then(|v4| if let IpAddr::V4(ip) = v4.ipv4?.address() { Some(ip) } else { None }),
-            ipv6: v6.and_then(|v6| if let IpAddr::V6(ip) = v6.ipv6?.address() { Some(ip) } else { None }),
-        };
+        let target = self.target(sandbox);
         let failed = |what: String| {
             Error::internal(format!(
                 "failed to set up container networking: driver failed programming external connectivity on endpoint \
@@ -107,6 +100,43 @@ impl Networks {
             failed(error.to_string())
         })?;
         Ok(bound)
+    }
+
+    /// The endpoints that published ports lead to, by family.
+    fn ways_in<'s>(&self, sandbox: &'s Sandbox) -> (Option<&'s Endpoint>, Option<&'s Endpoint>) {
+        // Other networks' containers are reached by their own addresses. One that is not known any more stays as it is.
+        let is_bridge =
+            |endpoint: &&Endpoint| self.find(&endpoint.network_id).map_or(true, |net| net.driver() == "bridge");
+        let (v4, v6) = sandbox.default_routes();
+        (v4.filter(is_bridge), v6.filter(is_bridge))
+    }
+
+    /// The addresses that published ports lead to.
+    fn target(&self, sandbox: &Sandbox) -> Target {
+        let (v4, v6) = self.ways_in(sandbox);
+        Target {
+            ipv4: v4.and_then(|v4| if let IpAddr::V4(ip) = v4.ipv4?.address() { Some(ip) } else { None }),
+            ipv6: v6.and_then(|v6| if let IpAddr::V6(ip) = v6.ipv6?.address() { Some(ip) } else { None }),
+        }
+    }
+
+    /// A container's published ports as they should be now.
+    pub(crate) fn led(&self, sandbox: &Sandbox) -> Vec<PortMapping> {
+        let target = self.target(sandbox);
+        let led = |mapping: &PortMapping| {
+            let container_ip = match mapping.container_ip {
+                IpAddr::V4(_) => target.ipv4.unwrap_or(Ipv4Addr::UNSPECIFIED).into(),
+                IpAddr::V6(_) => target.ipv6.unwrap_or(Ipv6Addr::UNSPECIFIED).into(),
+            };
+            PortMapping { container_ip, ..*mapping }
+        };
+        sandbox.mappings.iter().map(led).collect()
+    }
+
+    /// Leads some published ports elsewhere. Blocking.
+    pub(crate) fn lead(&self, old: &[PortMapping], new: &[PortMapping]) -> Result<()> {
+        self.mechanism.unpublish(old).map_err(network_error)?;
+        self.mechanism.publish(new).map_err(network_error)
     }
 
     /// The address that ports are published on which do not say one, as the network decides that they are published for.

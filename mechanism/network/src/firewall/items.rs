@@ -98,8 +98,12 @@ fn ends(item: &Item) -> Option<(IpAddr, IpAddr)> {
     Some((address(&item.element.key)?, address(item.element.last.as_ref()?)?))
 }
 
-/// The element of a published port; `None` when the families differ and the port's socket must be relayed.
+/// The element of a published port; `None` when the families differ and the port's socket must be relayed, and for a port
+/// that leads nowhere for now.
 pub fn of_port(mapping: &PortMapping) -> Option<Item> {
+    if mapping.container_ip.is_unspecified() {
+        return None;
+    }
     let (one, any) = match (mapping.host_ip, mapping.container_ip) {
         (IpAddr::V4(_), IpAddr::V4(_)) => (PUBLISHED_4, ANYWHERE_4),
         // ::1 cannot be routed, see the rules.
