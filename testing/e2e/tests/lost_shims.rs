@@ -93,22 +93,49 @@ fn a_container_without_its_shim_is_dead_for_the_next_daemon_too() {
     assert_eq!(c.ok("exec one echo again"), "again");
 }
 
+/// The shims that wait for a container.
+fn waiting(c: &Console) -> Vec<u32> {
+    let mark = format!("--cgroup-parent /{}", c.engine().expect("an engine").names().mark);
+    let processes = fs::read_dir("/proc").expect("/proc").flatten();
+    let waiting = processes.filter(|entry| {
+        let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        command.starts_with("tare-shim --spare") && command.contains(&mark)
+    });
+    waiting.map(|entry| entry.file_name().to_string_lossy().parse().expect("a process ID")).collect()
+}
+
 #[test]
 fn shims_in_waiting_are_no_loss() {
     let Some(c) = console() else { return };
     c.ok("run --rm busybox:1.29 true");
-    let mark = format!("--cgroup-parent /{}", c.engine().expect("an engine").names().mark);
     for _ in 0..3 {
-        for entry in fs::read_dir("/proc").expect("/proc").flatten() {
-            let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let command = String::from_utf8_lossy(&command).replace('\0', " ");
-            if command.starts_with("tare-shim --spare") && command.contains(&mark) {
-                let pid: u32 = entry.file_name().to_string_lossy().parse().expect("a process ID");
-                signal(pid, Signal::KILL);
-            }
-        }
+        waiting(&c).into_iter().for_each(|pid| signal(pid, Signal::KILL));
         assert_eq!(c.ok("run --rm busybox:1.29 echo here"), "here");
     }
+}
+
+#[test]
+fn a_shim_that_is_killed_as_it_is_taken_is_replaced() {
+    let Some(c) = console() else { return };
+    c.ok("run --rm busybox:1.29 true");
+    let bundles = c.engine().expect("an engine").exec_root().join("containers");
+    eventually("the bundle of the first to be gone", || fs::read_dir(&bundles).ok()?.next().is_none().then_some(()));
+    let stopped = eventually("shims that wait", || Some(waiting(&c)).filter(|pids| !pids.is_empty()));
+    stopped.iter().for_each(|pid| signal(*pid, Signal::STOP));
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| c.ok("run --rm -p 0:80 busybox:1.29 echo here"));
+        // Everything is there but the shim.
+        eventually("the container to be prepared", || {
+            let bundle = fs::read_dir(&bundles).ok()?.flatten().next()?.path();
+            bundle.join("sandbox.json").exists().then_some(())
+        });
+        std::thread::sleep(tare_testkit::PAUSE * 5);
+        stopped.iter().for_each(|pid| signal(*pid, Signal::KILL));
+        assert_eq!(run.join().expect("a line"), "here");
+    });
+    // One that was not taken yet is passed over; that is told as well.
+    assert!(c.engine().expect("an engine").said().contains("waiting shim"));
 }
 
 #[test]

@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use tare_shim_protocol::{FailureKind, FdRole, Launch, Op};
+use tare_shim_protocol::{Attach, Event, FailureKind, FdRole, Launch, Op, SOCKET_NAME};
 use tare_sys::errno::NO_SPACE;
+use tokio::sync::mpsc;
 
 use super::prepare::Prepared;
 use super::state::Status;
@@ -17,6 +18,7 @@ use super::{Container, supervise};
 use crate::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::clock;
+use crate::shim::spawn::Spare;
 use crate::shim::{CallError, Connection, Started};
 
 /// Docker's words before a runtime's error.
@@ -92,25 +94,26 @@ impl Engine {
         }
     }
 
-    /// Gives a prepared container to a shim and waits until its process runs.
-    async fn hand_over(
-        &self,
-        container: &Container,
-        prepared: Prepared,
-    ) -> Result<(Arc<Connection>, tokio::sync::mpsc::UnboundedReceiver<tare_shim_protocol::Event>, Started)> {
-        let spare = self.spares.take().map_err(|error| Error::io("start a shim", self.config.shim.display(), error))?;
-        let (connection, events) = Connection::open(spare.socket, spare.pid, tare_shim_protocol::VERSION)
-            .map_err(|error| Error::io("connect to", "the shim", error))?;
+    /// Gives a prepared container to a shim and waits until its process runs. A shim that was killed while it waited is
+    /// replaced, as long as it has not begun with the container.
+    async fn hand_over(&self, container: &Container, prepared: Prepared) -> Result<Launched> {
+        let Prepared { bundle, fds, .. } = prepared;
         let clients = std::mem::take(&mut container.read().waiting_clients);
-        for (attach, stream) in clients {
-            // Its reply tells nothing that matters here; a lost shim shows at the launch.
-            let _ = connection.begin(Op::Attach(attach), vec![(FdRole::Client, stream)]).await;
-        }
-        let launch = Op::Launch(Launch { bundle: prepared.bundle });
-        let started = connection.call(launch, prepared.fds).await.map_err(call_failed);
+        let copies = copies(&fds, &clients);
+        let launched = match (give(self.spare()?, &bundle, fds, clients).await, copies) {
+            // The socket is the first thing that a shim makes there.
+            (Err(CallError::Lost(error)), Ok((fds, clients))) if !bundle.join(SOCKET_NAME).exists() => {
+                tracing::warn!("a waiting shim was killed ({error}): container {} gets another one", container.id);
+                give(self.spare()?, &bundle, fds, clients).await
+            }
+            (launched, _) => launched,
+        };
         self.spares.replenish();
-        let started = started?;
-        Ok((connection, events, started))
+        launched.map_err(call_failed)
+    }
+
+    fn spare(&self) -> Result<Spare> {
+        self.spares.take().map_err(|error| Error::io("start a shim", self.config.shim.display(), error))
     }
 
     fn started(
@@ -206,6 +209,32 @@ fn no_directory(message: &str) -> Option<&str> {
 pub(super) fn before_runtime(message: &str) -> bool {
     const FOUND: &[&str] = &["unable to find user ", "unable to find group ", "uids and gids must be "];
     FOUND.iter().any(|start| message.starts_with(start))
+}
+
+/// A running container: its shim, what that tells, and what it has started.
+type Launched = (Arc<Connection>, mpsc::UnboundedReceiver<Event>, Started);
+
+/// Gives a container to a shim.
+async fn give(spare: Spare, bundle: &Path, fds: Fds, clients: Clients) -> Result<Launched, CallError> {
+    let (connection, events) =
+        Connection::open(spare.socket, spare.pid, tare_shim_protocol::VERSION).map_err(CallError::Lost)?;
+    for (attach, stream) in clients {
+        // Its reply tells nothing that matters here; a lost shim shows at the launch.
+        let _ = connection.begin(Op::Attach(attach), vec![(FdRole::Client, stream)]).await;
+    }
+    let launch = Op::Launch(Launch { bundle: bundle.to_owned() });
+    let started = connection.call(launch, fds).await?;
+    Ok((connection, events, started))
+}
+
+/// Clients that are attached before their container starts.
+type Clients = Vec<(Attach, OwnedFd)>;
+
+/// The same descriptors once more.
+fn copies(fds: &Fds, clients: &Clients) -> std::io::Result<(Fds, Clients)> {
+    let fds = fds.iter().map(|(role, fd)| Ok((role.clone(), fd.try_clone()?))).collect::<std::io::Result<_>>()?;
+    let clients = clients.iter().map(|(attach, stream)| Ok((attach.clone(), stream.try_clone()?)));
+    Ok((fds, clients.collect::<std::io::Result<_>>()?))
 }
 
 /// Descriptors for a shim, with what each is for.
