@@ -121,6 +121,7 @@ services:
     hostname: own
     domainname: example.test
     labels: {team: blue}
+    expose: ["8000-8001"]
     restart: unless-stopped
     stop_grace_period: 0s
   locked:
@@ -208,6 +209,8 @@ fn all_that_a_file_asks_for() {
     let limits =
         "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.PidsLimit}} {{.HostConfig.RestartPolicy.Name}}";
     assert_eq!(c.ok(&format!("inspect --format '{limits}' all-web-1")), "67108864 500000000 100 unless-stopped");
+    let exposed = c.ok("inspect --format '{{json .Config.ExposedPorts}}' all-web-1");
+    assert_eq!(exposed, r#"{"80/tcp":{},"8000/tcp":{},"8001/tcp":{}}"#);
     let db = "cat /data/file; mount | grep -c -e ' /scratch .*size=1024k' -e ' /small .*size=64k'";
     assert_eq!(project.exec("db", db), "made\n2");
     let locked = "id -u; id -G; pwd; grep NoNewPrivs /proc/self/status; touch /x 2>/dev/null || echo locked; echo seen >/dev/shm/file";

@@ -43,11 +43,13 @@ impl Engine {
         let mut warnings = Vec::new();
         validate::create(&config, &host_config, self.facts.cpus)?;
         crate::network::ports::requests(&config, &host_config, None)?;
+        crate::network::ports::spread(&mut config.exposed_ports);
         for (port, _) in &config.exposed_ports {
             crate::network::ports::parse(port)?;
         }
         let image = self.image_for_container(&config.image, platform, &mut warnings)?;
         merge::merge(&mut config, &image.defaults);
+        crate::network::ports::spread(&mut config.exposed_ports);
         let mut command = merge::command_line(&config).into_iter();
         let path =
             command.next().filter(|path| !path.is_empty()).ok_or_else(|| Error::invalid("no command specified"))?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tare_docker_api::container::{Config, HostConfig, PortBinding};
-use tare_docker_api::go::List;
+use tare_docker_api::go::{Empty, List, Map};
 use tare_network::{BoundPort, HostPort, PortError, PortMapping, PortRequest, Protocol, Target};
 
 use super::options::BridgeOptions;
@@ -24,6 +24,24 @@ pub(crate) fn parse(port: &str) -> Result<(u16, Protocol)> {
     };
     let number: u16 = number.parse().map_err(|_| invalid())?;
     if number == 0 { Err(invalid()) } else { Ok((number, protocol)) }
+}
+
+/// Ranges among exposed ports (`8000-8010/udp`) become their ports: Compose files and images have them, and Docker took
+/// them before version 29. What is no port stays as it is.
+pub(crate) fn spread(ports: &mut Map<Empty>) {
+    if ports.keys().any(|port| port.contains('-')) {
+        let all = std::mem::take(ports).into_inner();
+        let each = |port: String| range(&port).unwrap_or_else(|| vec![port]);
+        *ports = all.into_keys().flat_map(each).map(|port| (port, Empty {})).collect();
+    }
+}
+
+fn range(ports: &str) -> Option<Vec<String>> {
+    let (numbers, protocol) = ports.split_once('/').unwrap_or((ports, "tcp"));
+    let (first, last) = numbers.split_once('-')?;
+    let whole = |number: &str| parse(&format!("{number}/{protocol}")).ok().map(|(number, _)| number);
+    let (first, last) = (whole(first)?, whole(last)?);
+    (first <= last).then(|| (first..=last).map(|number| format!("{number}/{protocol}")).collect())
 }
 
 /// Docker's word for a protocol.
@@ -173,5 +191,23 @@ fn sentence(error: &PortError) -> String {
             format!("failed to bind host port {address}/{}: cannot assign requested address", word(*protocol))
         }
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_exposed_ports() {
+        let spread_of = |ports: &[&str]| {
+            let mut map: Map<Empty> = ports.iter().map(|port| ((*port).to_owned(), Empty {})).collect();
+            spread(&mut map);
+            map.into_inner().into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(spread_of(&["80", "90-91", "53-53/udp"]), ["53/udp", "80", "90/tcp", "91/tcp"]);
+        for wrong in ["91-90", "0-1", "1-65536", "a-b", "1-2/icmp", "-", "5432:5432"] {
+            assert_eq!(spread_of(&[wrong]), [wrong]);
+        }
     }
 }
