@@ -1,7 +1,10 @@
 //! Contexts: names for daemons, in docker's store (`contexts/meta/*/meta.json` below the configuration directory).
 //!
 //! Which one is current is our own matter, kept in the file `tare-context` beside it: docker's current context says where
-//! docker's daemon is, and `tare context use` must not change that.
+//! docker's daemon is, and `tare context use` must not change that. [`store`] changes the store, [`archive`] moves contexts.
+
+pub mod archive;
+pub mod store;
 
 use std::fs;
 use std::path::PathBuf;
@@ -79,19 +82,28 @@ pub fn endpoint(cli: &Cli) -> Result<Option<Endpoint>, CliError> {
         return Ok(None);
     }
     let context = find(cli, &name)?;
-    let files = cli.globals.config_dir.join("contexts/tls").join(&context.directory).join("docker");
+    let material = material(cli, &context)?;
+    let tls = (material != Material::default()).then_some(material);
+    Ok(Some(Endpoint { host: context.host, tls }))
+}
+
+/// What a context's TLS is made with.
+pub fn material(cli: &Cli, context: &Context) -> Result<Material, CliError> {
+    let files = store::tls_path(cli, &context.directory).join("docker");
     let file = |name: &str| match fs::read(files.join(name)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(CliError::new(format!("unable to resolve docker endpoint: context \"{name}\": {error}")))
+            Err(CliError::new(format!("unable to resolve docker endpoint: {}: {error}", files.join(name).display())))
         }
-        text => Ok(text.ok()),
+        text => Ok(text.ok().filter(|_| context.name != DEFAULT)),
     };
     let authority = file("ca.pem")?;
     let identity = file("cert.pem")?.zip(file("key.pem")?);
-    let skip_verify = context.document.pointer("/Endpoints/docker/SkipTLSVerify") == Some(&Value::Bool(true));
-    let material = Material { authority, identity, skip_verify };
-    let tls = (material != Material::default()).then_some(material);
-    Ok(Some(Endpoint { host: context.host, tls }))
+    Ok(Material { authority, identity, skip_verify: skips_verify(&context.document) })
+}
+
+/// Whether a definition says to believe any daemon.
+fn skips_verify(document: &Value) -> bool {
+    document.pointer("/Endpoints/docker/SkipTLSVerify") == Some(&Value::Bool(true))
 }
 
 /// A context by name.

@@ -59,15 +59,20 @@ impl TlsFiles {
     }
 }
 
+/// A file of PEM, for the daemon that the options name.
+fn read(path: &Path) -> Result<Vec<u8>, CliError> {
+    read_named(path).map_err(|error| CliError::new(format!("unable to resolve docker endpoint: {}", error.message)))
+}
+
 /// A file of PEM, or docker's sentence about it.
-pub fn read(path: &Path) -> Result<Vec<u8>, CliError> {
+pub fn read_named(path: &Path) -> Result<Vec<u8>, CliError> {
     std::fs::read(path).map_err(|error| {
         let why = match error.kind() {
             std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
             std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
             _ => error.to_string(),
         };
-        CliError::new(format!("unable to resolve docker endpoint: open {}: {why}", path.display()))
+        CliError::new(format!("open {}: {why}", path.display()))
     })
 }
 

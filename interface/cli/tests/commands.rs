@@ -8,15 +8,7 @@ use tare_cli::commands::{GROUPS, TABLE};
 const DOCKER: &str = include_str!("flags.txt");
 
 /// Commands of docker that are not there yet, or never will be.
-const ABSENT: &[&str] = &[
-    "context create",
-    "context export",
-    "context import",
-    "context rm",
-    "context update",
-    "system dial-stdio",
-    "volume update",
-];
+const ABSENT: &[&str] = &["system dial-stdio", "volume update"];
 
 /// Flags that are unknown, which the error says.
 const ABSENT_FLAGS: &[&str] = &["image build --isolation", "image build --security-opt", "image build --squash"];

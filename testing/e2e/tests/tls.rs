@@ -166,6 +166,40 @@ fn everything_works_through_it() {
     }
 }
 
+/// A context that one client has made leads the other to the same place.
+#[test]
+fn contexts_are_the_same_for_both() {
+    let site = Site::new(&["--tlsverify"]);
+    let files = ["ca.pem", "client/cert.pem", "client/key.pem"].map(|name| site.authority.file(name));
+    let endpoint = format!("host={},ca={},cert={},key={}", site.host(), files[0], files[1], files[2]);
+    let types = |client: &str, arguments: &[&str]| {
+        let mut command = Command::new(program(client));
+        command.args(arguments).env("DOCKER_CONFIG", site.authority.path("config"));
+        for variable in ["DOCKER_HOST", "TARE_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"] {
+            command.env_remove(variable);
+        }
+        let output = Output::of(&format!("{client} {arguments:?}"), &mut command);
+        assert_eq!(output.status, 0, "{output}");
+        output.stdout
+    };
+    for maker in BOTH {
+        let exported = site.authority.file(&format!("by-{maker}"));
+        types(maker, &["context", "create", &format!("by-{maker}"), "--docker", &endpoint]);
+        types(maker, &["context", "export", &format!("by-{maker}"), &exported]);
+        for client in BOTH {
+            let imported = format!("by-{maker}-for-{client}");
+            types(client, &["context", "import", &imported, &exported]);
+            for name in [&format!("by-{maker}"), &imported] {
+                let os = types(client, &["--context", name, "version", "--format", "{{.Server.Os}}"]);
+                assert_eq!(os, "linux\n", "{name} with {client}");
+            }
+        }
+    }
+    types("tare", &["context", "rm", "by-docker", "by-tare"]);
+    let left = types("docker", &["context", "ls", "--format", "{{.Name}}"]);
+    assert!(!left.contains("by-docker\n") && !left.contains("by-tare\n"), "{left}");
+}
+
 #[test]
 fn who_has_no_certificate_is_not_let_in() {
     let site = Site::new(&["--tlsverify"]);

@@ -1,4 +1,4 @@
-//! `context …`: looks at contexts and chooses one. They are made and changed with docker.
+//! `context …`: looks at contexts and chooses one. [`super::context_change`] makes and changes them.
 
 use super::inspect::inspect_local;
 use crate::cli::Cli;
@@ -99,5 +99,8 @@ fn choose(cli: &Cli, name: &str) -> Result<i32, CliError> {
 
 async fn inspect(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     let names = if m.args.is_empty() { vec![context::current(cli)?] } else { m.args.clone() };
-    inspect_local(cli, &names, m.text("format"), |name| Ok(context::find(cli, name)?.document)).await
+    inspect_local(cli, &names, m.text("format"), |name| {
+        context::find(cli, name).map(|context| context::store::described(cli, &context))
+    })
+    .await
 }

@@ -23,6 +23,7 @@ pub mod start;
 pub mod common;
 pub mod completion;
 pub mod container_prune;
+pub mod context_change;
 pub mod contexts;
 pub mod df;
 pub mod diff;
@@ -117,6 +118,11 @@ pub static TABLE: &[&Command] = &[
     &alert::TEST,
     // The engine and this program.
     &completion::COMMAND,
+    &context_change::CREATE,
+    &context_change::EXPORT,
+    &context_change::IMPORT,
+    &context_change::REMOVE,
+    &context_change::UPDATE,
     &contexts::INSPECT,
     &contexts::LIST,
     &contexts::SHOW,
