@@ -1,7 +1,9 @@
-//! `tare daemon`: reads its settings ([`settings`], [`hosts`], [`tls`]), opens its sockets ([`listen`], [`activation`]), runs the
+//! `tare daemon`: reads its settings ([`settings`], [`directives`],
+//! [`hosts`], [`tls`]), opens its sockets ([`listen`], [`activation`]), runs the
 //! engine until it is told to stop. Stopping the daemon leaves containers running.
 
 mod activation;
+mod directives;
 mod hosts;
 mod listen;
 mod settings;
@@ -46,6 +48,13 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         }
         Err(settings::ReadError::Invalid(error)) => return failed(&error),
     };
+    if settings.validate_only() {
+        if let Err(error) = settings.engine() {
+            return failed(&error);
+        }
+        eprintln!("configuration OK");
+        return ExitCode::SUCCESS;
+    }
     start_log(&settings);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)

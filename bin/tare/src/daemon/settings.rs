@@ -13,6 +13,7 @@ use tare_docker_api::container::Ulimit;
 use tare_docker_api::versions::{self, ApiVersion};
 use tare_engine::{Cidr, EngineConfig, Pools};
 
+use super::directives;
 use super::hosts::Address;
 use super::tls::{Files, Protection};
 
@@ -148,6 +149,9 @@ struct Flags {
     /// Labels of the engine
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<String>,
+    /// Check flags and configuration file, and exit
+    #[arg(long)]
+    validate: bool,
     /// Log everything
     #[arg(short = 'D', long)]
     debug: bool,
@@ -253,8 +257,9 @@ impl Settings {
     /// Reads flags and file.
     pub(super) fn read(args: Vec<OsString>) -> Result<Self, ReadError> {
         let program = std::iter::once(OsString::from("tare daemon"));
-        let flags = Flags::try_parse_from(program.chain(args)).map_err(ReadError::Help)?;
-        let file = read_file(flags.config_file.as_deref()).map_err(ReadError::Invalid)?;
+        let matches = command().try_get_matches_from(program.chain(args)).map_err(ReadError::Help)?;
+        let flags = <Flags as clap::FromArgMatches>::from_arg_matches(&matches).map_err(ReadError::Help)?;
+        let file = read_file(flags.config_file.as_deref(), &matches).map_err(ReadError::Invalid)?;
         if file.live_restore == Some(false) {
             return Err(ReadError::Invalid(anyhow::anyhow!(
                 "live-restore cannot be turned off: containers never end with the daemon"
@@ -263,6 +268,11 @@ impl Settings {
         let tls = protection(&flags, &file).map_err(ReadError::Invalid)?;
         let hosts = hosts(&list(&flags.hosts, &file.hosts), tls.is_some()).map_err(ReadError::Invalid)?;
         Ok(Self { flags, file, hosts, tls })
+    }
+
+    /// Whether nothing but a look at the settings is wanted.
+    pub(super) fn validate_only(&self) -> bool {
+        self.flags.validate
     }
 
     /// What protects TCP sockets.
@@ -493,16 +503,36 @@ fn list<T: Clone>(flags: &[T], file: &[T]) -> Vec<T> {
     if flags.is_empty() { file.to_vec() } else { flags.to_vec() }
 }
 
-fn read_file(named: Option<&Path>) -> Result<File> {
+fn read_file(named: Option<&Path>, flags: &clap::ArgMatches) -> Result<File> {
     let path = named.unwrap_or(Path::new(CONFIG_FILE));
     let text = match std::fs::read_to_string(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => return Ok(File::default()),
-        text => text.with_context(|| format!("read {}", path.display()))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            bail!("{}: open {}: no such file or directory", unable(path), path.display())
+        }
+        text => text.with_context(|| unable(path))?,
     };
     if text.trim().is_empty() {
         return Ok(File::default());
     }
-    serde_json::from_str(&text).with_context(|| format!("unable to configure the daemon with file {}", path.display()))
+    parse_file(&text, flags).with_context(|| unable(path))
+}
+
+fn unable(path: &Path) -> String {
+    format!("unable to configure the Docker daemon with file {}", path.display())
+}
+
+fn parse_file(text: &str, flags: &clap::ArgMatches) -> Result<File> {
+    let keys: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text)?;
+    directives::check_known(&keys, |key| {
+        let alone = serde_json::Map::from_iter([(key.to_owned(), serde_json::Value::Null)]);
+        // A value of the wrong type is another matter.
+        serde_json::from_value::<File>(alone.into())
+            .err()
+            .is_none_or(|error| !error.to_string().starts_with("unknown field"))
+    })?;
+    directives::check_conflicts(flags, &keys)?;
+    Ok(serde_json::from_str(text)?)
 }
 
 /// A mode that must be one of a few.
@@ -558,6 +588,28 @@ mod tests {
         assert_eq!(settings.flags.legacy_link_env, Some(false));
         assert_eq!(read(&[]).hosts(), [Address::Unix("/run/tare.sock".to_owned())]);
         assert_eq!(read(&["-H", "fd://", "-H", ":1", "-H", "tcp://localhost:1"]).hosts().len(), 2);
+    }
+
+    #[test]
+    fn directives_that_are_wrong_are_named() {
+        let refused = |args: &[&str], file: &str| {
+            let args = std::iter::once("tare daemon").chain(args.iter().copied());
+            let matches = command().try_get_matches_from(args).unwrap();
+            parse_file(file, &matches).unwrap_err().to_string()
+        };
+        assert_eq!(
+            refused(&[], r#"{"dns":[],"nope":1,"swarm-default-advertise-addr":"x"}"#),
+            "the following directives don't match any configuration option: nope, swarm-default-advertise-addr"
+        );
+        assert_eq!(
+            refused(
+                &["-H", "unix:///x", "--mtu", "1400", "--dns", "1.1.1.1", "--debug"],
+                r#"{"hosts":["fd://"],"mtu":1500,"dns-search":["x"],"debug":true}"#
+            ),
+            "the following directives are specified both as a flag and in the configuration file: debug: (from flag: true, \
+             from file: true), hosts: (from flag: [unix:///x], from file: [fd://]), mtu: (from flag: 1400, from file: 1500)"
+        );
+        assert!(refused(&[], r#"{"mtu":"x"}"#).contains("invalid type"));
     }
 
     #[test]
