@@ -42,18 +42,17 @@ impl Engine {
         self.restore_unknown().await?;
         let mut over = Vec::new();
         for container in self.all_containers() {
-            if !self.settle_run(&container).await {
-                let known = read_run(&self.bundle(&container.id)).is_some();
-                over.push((container, known));
+            if let Some(recorded) = self.settle_run(&container).await {
+                over.push((container, recorded));
             }
         }
         // What was found out is on disk before the bundles go that tell of it.
         if let Err(error) = self.write(Vec::new()).await {
             tracing::error!("recording what has ended meanwhile: {error}");
         }
-        for (container, known) in over {
+        for (container, recorded) in over {
             if let Some(taken) = Taken::take(&self.bundle(&container.id))
-                && !known
+                && !recorded
                 && taken.is_recorded()
             {
                 self.kill_rest(&container).await;
@@ -124,12 +123,12 @@ impl Engine {
         Ok(())
     }
 
-    /// Finds out what became of a container's last run; whether it goes on.
-    async fn settle_run(self: &Arc<Self>, container: &Arc<Container>) -> bool {
+    /// Finds out what became of a container's last run. None if it goes on; else whether there was a record of it.
+    async fn settle_run(self: &Arc<Self>, container: &Arc<Container>) -> Option<bool> {
         let bundle = self.bundle(&container.id);
         if let Some((shim, sandbox)) = read_run(&bundle) {
             match self.adopt(container, &bundle, &shim, sandbox.clone()).await {
-                Ok(()) => return true,
+                Ok(()) => return None,
                 Err(error) => tracing::info!("container {} does not run any more: {error}", container.id),
             }
             container.read().sandbox = sandbox;
@@ -144,12 +143,14 @@ impl Engine {
             }
             self.restore_execs(container, &bundle, None).await;
             self.forget_run(container, &exit);
-        } else if container.read().state.counts_as_running() {
+            return Some(true);
+        }
+        if container.read().state.counts_as_running() {
             // The machine went down, or the exec root was emptied, with the container running.
             self.kill_rest(container).await;
             self.forget_run(container, &lost());
         }
-        false
+        Some(false)
     }
 
     /// Takes over a running container from its shim.

@@ -35,6 +35,8 @@ struct Own {
     connected: Option<bool>,
     /// Execs that were answered and whose end was not seen.
     execs: Vec<String>,
+    /// It was to be removed while it was paused: a signal may wait for it to go on.
+    doomed: bool,
 }
 
 /// The client.
@@ -160,8 +162,16 @@ impl Worker {
         let answer = self.expect(&format!("POST /containers/create?name={name}"), &config.to_string(), &[201]);
         let id = answer.as_ref().and_then(|answer| answer["Id"].as_str()).unwrap_or_default().to_owned();
         let known = if id.is_empty() { Known::Unsure } else { Known::Is("created") };
-        let own =
-            Own { id, names: vec![name], known, code: None, pid: None, connected: Some(false), execs: Vec::new() };
+        let own = Own {
+            id,
+            names: vec![name],
+            known,
+            code: None,
+            pid: None,
+            connected: Some(false),
+            execs: Vec::new(),
+            doomed: false,
+        };
         self.containers.push(own);
     }
 
@@ -169,7 +179,8 @@ impl Worker {
         let line = format!("POST /containers/{}/{action}", self.containers[index].id);
         let answered = self.expect(&line, "", &[204]).is_some();
         let own = &mut self.containers[index];
-        own.known = if answered { Known::Is(status) } else { Known::Unsure };
+        let doomed = std::mem::take(&mut own.doomed);
+        own.known = if answered && !doomed { Known::Is(status) } else { Known::Unsure };
         own.code = code.filter(|_| answered);
         if !matches!(action, "pause" | "unpause") {
             own.pid = None;
@@ -185,6 +196,7 @@ impl Worker {
         } else {
             // It may have been killed for it, with what runs in it, and yet be there to be started again.
             let own = &mut self.containers[index];
+            own.doomed = own.known == Known::Is("paused");
             own.known = Known::Unsure;
             own.execs.clear();
         }
