@@ -1,11 +1,13 @@
 //! What cargo itself does not do: `cargo xtask build` makes everything that is installed, `cargo xtask tidy` checks what
-//! the compiler does not, `cargo xtask vm-test` tries it all on another kernel, `cargo xtask bench` measures.
+//! the compiler does not, `cargo xtask vm-test` tries it all on another kernel, `cargo xtask fuzz` feeds the parsers
+//! with what nobody thought of, `cargo xtask bench` measures.
 //!
-//! Read in this order: [`build`], [`tidy`], [`vm`], [`bench`].
+//! Read in this order: [`build`], [`tidy`], [`vm`], [`fuzz`], [`bench`].
 #![forbid(unsafe_code)]
 
 mod bench;
 mod build;
+mod fuzz;
 mod tidy;
 mod vm;
 
@@ -19,6 +21,7 @@ fn main() -> ExitCode {
         ["build"] => build::run(),
         ["tidy"] => tidy::run(),
         ["bench", rest @ ..] => bench::run(rest),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
         ["vm-test"] => vm::run(None),
         ["vm-test", package] => vm::run(Some(package)),
         _ => Err(USAGE.to_owned()),
@@ -36,6 +39,7 @@ const USAGE: &str = "usage: cargo xtask <command>
 
   build   release binaries, completions and man pages, in target/dist
   tidy    layering, sizes, documentation, unsafe code, dependencies
+  fuzz [TARGET] [--seconds N]  every fuzz target for half a minute, or one; needs nightly and cargo-fuzz
   vm-test [PACKAGE]  the engine on cgroup v2 and Debian's kernel (or that package's), emulated
   bench [--quick] [--docker SOCKET] [--client PROGRAM] [--podman COMMAND] [--crun COMMAND] [--runc COMMAND]
         [--bundle DIRECTORY] [--mirror URL] [NAME...]

@@ -80,7 +80,8 @@ fn broadcast(address: &Address) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from(v4.to_bits() | host_bits))
 }
 
-fn parse(kind: u16, payload: &[u8]) -> Option<Address> {
+/// Reads a message of the kernel; `None` if it is not about an address.
+pub fn parse(kind: u16, payload: &[u8]) -> Option<Address> {
     if kind != NEWADDR {
         return None;
     }

@@ -279,7 +279,8 @@ fn header(index: u32, flags: u32) -> [u8; LINK_HEADER] {
     header
 }
 
-fn parse(kind: u16, payload: &[u8]) -> Option<Link> {
+/// Reads a message of the kernel; `None` if it is not about a link.
+pub fn parse(kind: u16, payload: &[u8]) -> Option<Link> {
     if kind != NEWLINK {
         return None;
     }

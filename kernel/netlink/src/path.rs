@@ -68,7 +68,8 @@ fn header(family: u8) -> [u8; ROUTE_HEADER] {
     [family, 0, 0, 0, MAIN, BOOT, 0, UNICAST, 0, 0, 0, 0]
 }
 
-fn parse(kind: u16, payload: &[u8]) -> Option<Route> {
+/// Reads a message of the kernel; `None` if it is not about a route through a gateway or link of the main table.
+pub fn parse(kind: u16, payload: &[u8]) -> Option<Route> {
     let [family, prefix, _, _, table, _, _, route_type] = *payload.first_chunk()?;
     let attributes = Attributes::after(payload, ROUTE_HEADER);
     let table = attributes.get(RTA_TABLE).and_then(|bytes| read_u32(bytes, 0)).unwrap_or(table.into());

@@ -151,6 +151,12 @@ fn frame(kind: u16) -> Vec<u8> {
     batch.bytes().to_vec()
 }
 
+/// Reads whatever the kernel may say, for the fuzzer.
+#[cfg(feature = "fuzzing")]
+pub fn parse(payload: &[u8]) {
+    let _ = (parse_elements(payload).len(), parse_rule(payload).is_some(), parse_chain(payload).is_some());
+}
+
 fn parse_elements(payload: &[u8]) -> Vec<ListedElement> {
     let list = Attributes::after(payload, GENERIC_HEADER).get(3).unwrap_or_default();
     Attributes::new(list).filter_map(|(_, element)| parse_element(element)).collect()
