@@ -63,6 +63,8 @@ pub struct EngineConfig {
     pub cgroup_parent: Option<String>,
     /// Layers downloaded at once per pull.
     pub max_concurrent_downloads: usize,
+    /// Whether the daemon logs everything, for `info`.
+    pub debug: bool,
     /// Further warnings that `info` shows.
     pub warnings: Vec<String>,
     /// Version shown to clients.

@@ -81,6 +81,7 @@ impl Engine {
             oom_kill_disable: support.oom_kill_disable,
             ipv4_forwarding: ipv4_forwarding(),
             n_fd: open_descriptors(),
+            debug: self.config.debug,
             system_time: Time::now().to_string(),
             logging_driver: self.config.log_driver.clone(),
             cgroup_driver: "cgroupfs".to_owned(),

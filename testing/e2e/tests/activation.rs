@@ -43,7 +43,7 @@ fn mirrored(options: &[&'static str]) -> Vec<&'static str> {
 #[test]
 fn the_service_managers_sockets_are_listened_on() {
     let (host, manager) = Host::new();
-    let mut engine = Engine::activated(manager, &mirrored(&["-H", "fd://"]));
+    let mut engine = Engine::activated(manager, &mirrored(&["-H", "fd://", "--debug"]));
     assert_eq!(engine.notified(), "READY=1");
     for address in [host.unix(), host.tcp.clone()] {
         let output = host.types(&address, &["version", "--format", "{{.Server.Os}}"]);
@@ -51,6 +51,7 @@ fn the_service_managers_sockets_are_listened_on() {
     }
     let output = host.types(&host.unix(), &["run", "-d", "--name", "sleeper", "busybox:1.29", "sleep", "1000"]);
     assert_eq!(output.status, 0, "{output}");
+    assert_eq!(host.types(&host.unix(), &["info", "--format", "{{.Debug}}"]).stdout, "true\n");
     // The daemon is replaced. Who asks meanwhile waits: the socket is there all the time.
     engine.stop();
     assert_eq!(engine.notified(), "STOPPING=1");

@@ -372,6 +372,7 @@ impl Settings {
                 .or(file.max_concurrent_downloads)
                 .unwrap_or(DOWNLOADS)
                 .max(1),
+            debug: flags.debug || file.debug,
             warnings: self.exposed(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: option_env!("TARE_BUILD").unwrap_or("unknown").to_owned(),
