@@ -1,9 +1,11 @@
-//! `tare daemon`: reads its settings ([`settings`], [`directives`],
-//! [`hosts`], [`tls`]), opens its sockets ([`listen`], [`activation`]), runs the
-//! engine until it is told to stop. Stopping the daemon leaves containers running.
+//! `tare daemon`: reads its settings ([`settings`] of [`flags`] and [`file`], [`directives`], [`hosts`], [`tls`]), opens its
+//! sockets ([`listen`], [`activation`]), runs the engine until it is told to stop. Stopping the daemon leaves containers
+//! running.
 
 mod activation;
 mod directives;
+mod file;
+mod flags;
 mod hosts;
 mod listen;
 mod settings;
@@ -30,7 +32,7 @@ const IDLE_THREAD: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Its flags.
 pub fn command() -> clap::Command {
-    settings::command()
+    flags::command()
 }
 
 /// Runs the daemon with the arguments after `daemon`.

@@ -1,5 +1,4 @@
-//! The daemon's settings: flags with dockerd's names over a JSON file with daemon.json's names. JSON, because the file
-//! is the one operators of Docker have already.
+//! The daemon's settings: what flags ([`Flags`]) and file ([`File`]) say, and what holds where neither says anything.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -7,17 +6,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use clap::Parser;
-use serde::Deserialize;
 use tare_docker_api::container::Ulimit;
 use tare_docker_api::versions::{self, ApiVersion};
 use tare_engine::{Cidr, EngineConfig, Pools};
 
-use super::directives;
+use super::file::{self, File, FilePool, Size};
+use super::flags::{Flags, command};
 use super::hosts::Address;
 use super::tls::{Files, Protection};
 
-const CONFIG_FILE: &str = "/etc/tare/daemon.json";
 const DATA_ROOT: &str = "/var/lib/tare";
 const EXEC_ROOT: &str = "/run/tare";
 /// Group of the unix socket where none is named; it may be missing.
@@ -34,206 +31,6 @@ const EXPOSED: &str = "
          Access to the remote API is equivalent to root access on the host. Refer
          to the 'Docker daemon attack surface' section in the documentation for
          more information: https://docs.docker.com/go/attack-surface/";
-
-/// The flags.
-#[derive(Debug, Parser)]
-#[command(name = "tare daemon", about = "Run the engine", version)]
-struct Flags {
-    /// Addresses to listen on: unix://PATH, tcp://ADDRESS:PORT, or fd:// for those of the service manager
-    #[arg(short = 'H', long = "host", value_name = "HOST")]
-    hosts: Vec<String>,
-    /// Directory of images, volumes and container state
-    #[arg(long, value_name = "DIR")]
-    data_root: Option<PathBuf>,
-    /// Directory of running containers' state, on a tmpfs
-    #[arg(long, value_name = "DIR")]
-    exec_root: Option<PathBuf>,
-    /// File to write the daemon's process ID to
-    #[arg(short, long, value_name = "FILE")]
-    pidfile: Option<PathBuf>,
-    /// Configuration file
-    #[arg(long, value_name = "FILE")]
-    config_file: Option<PathBuf>,
-    /// Use TLS on TCP sockets; clients need a certificate unless --tlsverify=false
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_parser = boolean)]
-    tls: Option<bool>,
-    /// Use TLS on TCP sockets, and verify clients' certificates
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_parser = boolean)]
-    tlsverify: Option<bool>,
-    /// Authority that signs clients' certificates (default ~/.docker/ca.pem)
-    #[arg(long, value_name = "FILE")]
-    tlscacert: Option<PathBuf>,
-    /// The daemon's certificate (default ~/.docker/cert.pem)
-    #[arg(long, value_name = "FILE")]
-    tlscert: Option<PathBuf>,
-    /// Key of the daemon's certificate (default ~/.docker/key.pem)
-    #[arg(long, value_name = "FILE")]
-    tlskey: Option<PathBuf>,
-    /// Group of the unix socket
-    #[arg(short = 'G', long, value_name = "GROUP")]
-    group: Option<String>,
-    /// Registry to try before Docker Hub
-    #[arg(long = "registry-mirror", value_name = "URL")]
-    registry_mirrors: Vec<String>,
-    /// Registry that may be used without TLS
-    #[arg(long = "insecure-registry", value_name = "REGISTRY")]
-    insecure_registries: Vec<String>,
-    /// Layers downloaded at once
-    #[arg(long, value_name = "N")]
-    max_concurrent_downloads: Option<usize>,
-    /// Interface of the default bridge
-    #[arg(short, long, value_name = "NAME")]
-    bridge: Option<String>,
-    /// Address of the default bridge in CIDR notation
-    #[arg(long, value_name = "CIDR")]
-    bip: Option<String>,
-    /// MTU of containers' interfaces
-    #[arg(long)]
-    mtu: Option<u32>,
-    /// Default address of published ports
-    #[arg(long, value_name = "ADDRESS")]
-    ip: Option<IpAddr>,
-    /// Name servers of containers
-    #[arg(long, value_name = "ADDRESS")]
-    dns: Vec<String>,
-    /// Resolver options of containers
-    #[arg(long = "dns-opt", value_name = "OPTION")]
-    dns_opts: Vec<String>,
-    /// Search domains of containers
-    #[arg(long, value_name = "DOMAIN")]
-    dns_search: Vec<String>,
-    /// Set the variables of legacy links (true or false)
-    #[arg(long, value_name = "BOOL")]
-    legacy_link_env: Option<bool>,
-    /// Let packets of containers through other firewalls that drop by policy (true or false)
-    #[arg(long, value_name = "BOOL")]
-    forward_accept: Option<bool>,
-    /// Default log driver
-    #[arg(long, value_name = "DRIVER")]
-    log_driver: Option<String>,
-    /// Default log options
-    #[arg(long = "log-opt", value_name = "KEY=VALUE")]
-    log_opts: Vec<String>,
-    /// Seconds a container has to stop
-    #[arg(long, value_name = "SECONDS")]
-    default_stop_timeout: Option<i64>,
-    /// Default size of /dev/shm, in bytes or with a unit (64m)
-    #[arg(long, value_name = "BYTES")]
-    default_shm_size: Option<String>,
-    /// Subnets of new networks (base=CIDR,size=PREFIX)
-    #[arg(long = "default-address-pool", value_name = "POOL")]
-    default_address_pools: Vec<String>,
-    /// Options of new networks (DRIVER=OPTION=VALUE)
-    #[arg(long = "default-network-opt", value_name = "OPTION")]
-    default_network_opts: Vec<String>,
-    /// What host-gateway stands for in --add-host
-    #[arg(long = "host-gateway-ip", value_name = "ADDRESS")]
-    host_gateway_ips: Vec<IpAddr>,
-    /// Default IPC mode of containers: private or shareable
-    #[arg(long, value_name = "MODE")]
-    default_ipc_mode: Option<String>,
-    /// Default cgroup namespace of containers: private or host
-    #[arg(long, value_name = "MODE")]
-    default_cgroupns_mode: Option<String>,
-    /// Default limits (NAME=SOFT[:HARD])
-    #[arg(long = "default-ulimit", value_name = "LIMIT")]
-    default_ulimits: Vec<String>,
-    /// Parent cgroup of containers
-    #[arg(long, value_name = "PATH")]
-    cgroup_parent: Option<String>,
-    /// Set no_new_privs for containers by default
-    #[arg(long)]
-    no_new_privileges: bool,
-    /// Labels of the engine
-    #[arg(long = "label", value_name = "KEY=VALUE")]
-    labels: Vec<String>,
-    /// Check flags and configuration file, and exit
-    #[arg(long)]
-    validate: bool,
-    /// Log everything
-    #[arg(short = 'D', long)]
-    debug: bool,
-    /// Log level: debug, info, warn, error
-    #[arg(short, long, value_name = "LEVEL")]
-    log_level: Option<String>,
-}
-
-/// The file.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
-struct File {
-    hosts: Vec<String>,
-    data_root: Option<PathBuf>,
-    exec_root: Option<PathBuf>,
-    pidfile: Option<PathBuf>,
-    tls: Option<bool>,
-    tlsverify: Option<bool>,
-    tlscacert: Option<PathBuf>,
-    tlscert: Option<PathBuf>,
-    tlskey: Option<PathBuf>,
-    group: Option<String>,
-    registry_mirrors: Vec<String>,
-    insecure_registries: Vec<String>,
-    max_concurrent_downloads: Option<usize>,
-    bridge: Option<String>,
-    bip: Option<String>,
-    mtu: Option<u32>,
-    ip: Option<IpAddr>,
-    dns: Vec<String>,
-    dns_opts: Vec<String>,
-    dns_search: Vec<String>,
-    legacy_link_env: Option<bool>,
-    forward_accept: Option<bool>,
-    log_driver: Option<String>,
-    log_opts: BTreeMap<String, String>,
-    default_stop_timeout: Option<i64>,
-    default_shm_size: Option<Size>,
-    default_address_pools: Vec<FilePool>,
-    default_network_opts: BTreeMap<String, BTreeMap<String, String>>,
-    host_gateway_ip: Option<IpAddr>,
-    host_gateway_ips: Vec<IpAddr>,
-    default_ipc_mode: Option<String>,
-    default_cgroupns_mode: Option<String>,
-    default_ulimits: BTreeMap<String, FileUlimit>,
-    cgroup_parent: Option<String>,
-    no_new_privileges: bool,
-    labels: Vec<String>,
-    debug: bool,
-    log_level: Option<String>,
-    min_api_version: Option<String>,
-    /// Containers always survive the daemon; the setting is accepted because it says so.
-    live_restore: Option<bool>,
-}
-
-/// A pool of addresses and the prefix length of the subnets cut from it.
-#[derive(Debug, Clone, Deserialize)]
-struct FilePool {
-    base: String,
-    size: u8,
-}
-
-/// A size, in bytes or as people write it.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum Size {
-    Bytes(i64),
-    Text(String),
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct FileUlimit {
-    name: String,
-    hard: i64,
-    soft: i64,
-}
-
-/// The flags, for those who describe them.
-pub(super) fn command() -> clap::Command {
-    <Flags as clap::CommandFactory>::command()
-}
 
 /// Why settings could not be read.
 #[derive(Debug)]
@@ -259,7 +56,7 @@ impl Settings {
         let program = std::iter::once(OsString::from("tare daemon"));
         let matches = command().try_get_matches_from(program.chain(args)).map_err(ReadError::Help)?;
         let flags = <Flags as clap::FromArgMatches>::from_arg_matches(&matches).map_err(ReadError::Help)?;
-        let file = read_file(flags.config_file.as_deref(), &matches).map_err(ReadError::Invalid)?;
+        let file = file::read(flags.config_file.as_deref(), &matches).map_err(ReadError::Invalid)?;
         if file.live_restore == Some(false) {
             return Err(ReadError::Invalid(anyhow::anyhow!(
                 "live-restore cannot be turned off: containers never end with the daemon"
@@ -471,10 +268,6 @@ fn protection(flags: &Flags, file: &File) -> Result<Option<Protection>> {
     Protection::new(&files, verify.unwrap_or(true)).map(Some)
 }
 
-fn boolean(text: &str) -> Result<bool, String> {
-    tare_cli::values::parse_bool(text)
-}
-
 fn hosts(texts: &[String], tls: bool) -> Result<Vec<Address>> {
     let default = [String::new()];
     let texts = if texts.is_empty() { &default } else { texts };
@@ -502,38 +295,6 @@ fn pool(text: &str) -> Result<FilePool> {
 /// Flags win over the file.
 fn list<T: Clone>(flags: &[T], file: &[T]) -> Vec<T> {
     if flags.is_empty() { file.to_vec() } else { flags.to_vec() }
-}
-
-fn read_file(named: Option<&Path>, flags: &clap::ArgMatches) -> Result<File> {
-    let path = named.unwrap_or(Path::new(CONFIG_FILE));
-    let text = match std::fs::read_to_string(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => return Ok(File::default()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            bail!("{}: open {}: no such file or directory", unable(path), path.display())
-        }
-        text => text.with_context(|| unable(path))?,
-    };
-    if text.trim().is_empty() {
-        return Ok(File::default());
-    }
-    parse_file(&text, flags).with_context(|| unable(path))
-}
-
-fn unable(path: &Path) -> String {
-    format!("unable to configure the Docker daemon with file {}", path.display())
-}
-
-fn parse_file(text: &str, flags: &clap::ArgMatches) -> Result<File> {
-    let keys: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text)?;
-    directives::check_known(&keys, |key| {
-        let alone = serde_json::Map::from_iter([(key.to_owned(), serde_json::Value::Null)]);
-        // A value of the wrong type is another matter.
-        serde_json::from_value::<File>(alone.into())
-            .err()
-            .is_none_or(|error| !error.to_string().starts_with("unknown field"))
-    })?;
-    directives::check_conflicts(flags, &keys)?;
-    Ok(serde_json::from_str(text)?)
 }
 
 /// A mode that must be one of a few.
@@ -592,28 +353,6 @@ mod tests {
     }
 
     #[test]
-    fn directives_that_are_wrong_are_named() {
-        let refused = |args: &[&str], file: &str| {
-            let args = std::iter::once("tare daemon").chain(args.iter().copied());
-            let matches = command().try_get_matches_from(args).unwrap();
-            parse_file(file, &matches).unwrap_err().to_string()
-        };
-        assert_eq!(
-            refused(&[], r#"{"dns":[],"nope":1,"swarm-default-advertise-addr":"x"}"#),
-            "the following directives don't match any configuration option: nope, swarm-default-advertise-addr"
-        );
-        assert_eq!(
-            refused(
-                &["-H", "unix:///x", "--mtu", "1400", "--dns", "1.1.1.1", "--debug"],
-                r#"{"hosts":["fd://"],"mtu":1500,"dns-search":["x"],"debug":true}"#
-            ),
-            "the following directives are specified both as a flag and in the configuration file: debug: (from flag: true, \
-             from file: true), hosts: (from flag: [unix:///x], from file: [fd://]), mtu: (from flag: 1400, from file: 1500)"
-        );
-        assert!(refused(&[], r#"{"mtu":"x"}"#).contains("invalid type"));
-    }
-
-    #[test]
     fn an_open_api_is_warned_of() {
         let settings = read(&["-H", "tcp://1.2.3.4", "-H", "unix:///x"]);
         let warnings = settings.exposed();
@@ -622,12 +361,6 @@ mod tests {
             warnings[0]
                 .starts_with("WARNING: API is accessible on http://1.2.3.4:2375 without encryption.\n         Access")
         );
-    }
-
-    #[test]
-    fn unknown_settings_in_the_file_are_refused() {
-        assert!(serde_json::from_str::<File>(r#"{"dns":["1.1.1.1"],"log-opts":{"max-size":"1m"}}"#).is_ok());
-        assert!(serde_json::from_str::<File>(r#"{"swarm-default-advertise-addr":"x"}"#).is_err());
     }
 
     #[test]

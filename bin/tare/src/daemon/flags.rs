@@ -1,0 +1,140 @@
+//! The daemon's flags, with dockerd's names.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// The flags.
+#[derive(Debug, Parser)]
+#[command(name = "tare daemon", about = "Run the engine", version)]
+pub(super) struct Flags {
+    /// Addresses to listen on: unix://PATH, tcp://ADDRESS:PORT, or fd:// for those of the service manager
+    #[arg(short = 'H', long = "host", value_name = "HOST")]
+    pub(super) hosts: Vec<String>,
+    /// Directory of images, volumes and container state
+    #[arg(long, value_name = "DIR")]
+    pub(super) data_root: Option<PathBuf>,
+    /// Directory of running containers' state, on a tmpfs
+    #[arg(long, value_name = "DIR")]
+    pub(super) exec_root: Option<PathBuf>,
+    /// File to write the daemon's process ID to
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) pidfile: Option<PathBuf>,
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    pub(super) config_file: Option<PathBuf>,
+    /// Use TLS on TCP sockets; clients need a certificate unless --tlsverify=false
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    pub(super) tls: Option<bool>,
+    /// Use TLS on TCP sockets, and verify clients' certificates
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    pub(super) tlsverify: Option<bool>,
+    /// Authority that signs clients' certificates (default ~/.docker/ca.pem)
+    #[arg(long, value_name = "FILE")]
+    pub(super) tlscacert: Option<PathBuf>,
+    /// The daemon's certificate (default ~/.docker/cert.pem)
+    #[arg(long, value_name = "FILE")]
+    pub(super) tlscert: Option<PathBuf>,
+    /// Key of the daemon's certificate (default ~/.docker/key.pem)
+    #[arg(long, value_name = "FILE")]
+    pub(super) tlskey: Option<PathBuf>,
+    /// Group of the unix socket
+    #[arg(short = 'G', long, value_name = "GROUP")]
+    pub(super) group: Option<String>,
+    /// Registry to try before Docker Hub
+    #[arg(long = "registry-mirror", value_name = "URL")]
+    pub(super) registry_mirrors: Vec<String>,
+    /// Registry that may be used without TLS
+    #[arg(long = "insecure-registry", value_name = "REGISTRY")]
+    pub(super) insecure_registries: Vec<String>,
+    /// Layers downloaded at once
+    #[arg(long, value_name = "N")]
+    pub(super) max_concurrent_downloads: Option<usize>,
+    /// Interface of the default bridge
+    #[arg(short, long, value_name = "NAME")]
+    pub(super) bridge: Option<String>,
+    /// Address of the default bridge in CIDR notation
+    #[arg(long, value_name = "CIDR")]
+    pub(super) bip: Option<String>,
+    /// MTU of containers' interfaces
+    #[arg(long)]
+    pub(super) mtu: Option<u32>,
+    /// Default address of published ports
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) ip: Option<IpAddr>,
+    /// Name servers of containers
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) dns: Vec<String>,
+    /// Resolver options of containers
+    #[arg(long = "dns-opt", value_name = "OPTION")]
+    pub(super) dns_opts: Vec<String>,
+    /// Search domains of containers
+    #[arg(long, value_name = "DOMAIN")]
+    pub(super) dns_search: Vec<String>,
+    /// Set the variables of legacy links (true or false)
+    #[arg(long, value_name = "BOOL")]
+    pub(super) legacy_link_env: Option<bool>,
+    /// Let packets of containers through other firewalls that drop by policy (true or false)
+    #[arg(long, value_name = "BOOL")]
+    pub(super) forward_accept: Option<bool>,
+    /// Default log driver
+    #[arg(long, value_name = "DRIVER")]
+    pub(super) log_driver: Option<String>,
+    /// Default log options
+    #[arg(long = "log-opt", value_name = "KEY=VALUE")]
+    pub(super) log_opts: Vec<String>,
+    /// Seconds a container has to stop
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) default_stop_timeout: Option<i64>,
+    /// Default size of /dev/shm, in bytes or with a unit (64m)
+    #[arg(long, value_name = "BYTES")]
+    pub(super) default_shm_size: Option<String>,
+    /// Subnets of new networks (base=CIDR,size=PREFIX)
+    #[arg(long = "default-address-pool", value_name = "POOL")]
+    pub(super) default_address_pools: Vec<String>,
+    /// Options of new networks (DRIVER=OPTION=VALUE)
+    #[arg(long = "default-network-opt", value_name = "OPTION")]
+    pub(super) default_network_opts: Vec<String>,
+    /// What host-gateway stands for in --add-host
+    #[arg(long = "host-gateway-ip", value_name = "ADDRESS")]
+    pub(super) host_gateway_ips: Vec<IpAddr>,
+    /// Default IPC mode of containers: private or shareable
+    #[arg(long, value_name = "MODE")]
+    pub(super) default_ipc_mode: Option<String>,
+    /// Default cgroup namespace of containers: private or host
+    #[arg(long, value_name = "MODE")]
+    pub(super) default_cgroupns_mode: Option<String>,
+    /// Default limits (NAME=SOFT[:HARD])
+    #[arg(long = "default-ulimit", value_name = "LIMIT")]
+    pub(super) default_ulimits: Vec<String>,
+    /// Parent cgroup of containers
+    #[arg(long, value_name = "PATH")]
+    pub(super) cgroup_parent: Option<String>,
+    /// Set no_new_privs for containers by default
+    #[arg(long)]
+    pub(super) no_new_privileges: bool,
+    /// Labels of the engine
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub(super) labels: Vec<String>,
+    /// Check flags and configuration file, and exit
+    #[arg(long)]
+    pub(super) validate: bool,
+    /// Log everything
+    #[arg(short = 'D', long)]
+    pub(super) debug: bool,
+    /// Log level: debug, info, warn, error
+    #[arg(short, long, value_name = "LEVEL")]
+    pub(super) log_level: Option<String>,
+}
+
+/// The flags, for those who describe them.
+pub(super) fn command() -> clap::Command {
+    <Flags as clap::CommandFactory>::command()
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    tare_cli::values::parse_bool(text)
+}
