@@ -85,5 +85,6 @@ compose_client() {
     (cd "$apt" && rm -f ./*.deb && apt-get "${options[@]}" download docker-compose)
     rm -rf "$at"
     dpkg -x "$apt"/docker-compose_*.deb "$at"
+    export COMPOSE
     "$COMPOSE" version
 }

@@ -2,7 +2,9 @@
 //! there, past the firewall's tables; the host itself does not reach them, as the kernel has it.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use tare_netlink::{Batch, link};
 
 use crate::bridge::{check_name, random_mac};
@@ -11,6 +13,12 @@ use crate::endpoint::{Addresses, bring_up, vanished};
 use crate::error::Result;
 use crate::netns::Netns;
 use crate::network::Network;
+
+/// How long a parent may be taken: the interface of a container that has ended goes with its network namespace, which the
+/// kernel takes apart when it gets to it.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Wait between two tries.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Who reaches whom.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -84,19 +92,37 @@ impl Network {
         };
         let addresses =
             Addresses { ipv4: spec.ipv4, ipv6: spec.ipv6, gateway_v4: spec.gateway_v4, gateway_v6: spec.gateway_v6 };
+        let start = Instant::now();
+        loop {
+            match self.make_macvlan(netns, &macvlan, &addresses) {
+                Err(error) if error.errno().is_some_and(is_busy) && start.elapsed() < PATIENCE => {
+                    std::thread::sleep(PAUSE);
+                }
+                made => return Ok(mac.or(made?).unwrap_or_default()),
+            }
+        }
+    }
+
+    /// Returns the hardware address it has.
+    fn make_macvlan(
+        &self,
+        netns: &Netns,
+        macvlan: &link::Macvlan<'_>,
+        addresses: &Addresses,
+    ) -> Result<Option<[u8; 6]>> {
         netns.inside(|inside| {
-            inside.default_ipv6(spec.ipv6.is_some())?;
+            inside.default_ipv6(addresses.ipv6.is_some())?;
             let mut batch = Batch::new();
-            link::create_macvlan(&mut batch, &macvlan);
+            link::create_macvlan(&mut batch, macvlan);
             let made = self.route().execute(batch);
             inside.default_ipv6(true)?;
             made?;
-            let own = bring_up(inside, &spec.ifname, &addresses).inspect_err(|_| {
+            let own = bring_up(inside, macvlan.name, addresses).inspect_err(|_| {
                 let mut batch = Batch::new();
-                link::delete(&mut batch, &spec.ifname);
+                link::delete(&mut batch, macvlan.name);
                 let _ = inside.route.execute(batch);
             })?;
-            Ok(mac.or(own.mac).unwrap_or_default())
+            Ok(own.mac)
         })
     }
 
@@ -108,4 +134,10 @@ impl Network {
             Ok(inside.route.execute(batch)?)
         })
     }
+}
+
+/// Whether the parent serves one that wants to be alone, or others where this one does (`EINVAL`), or somebody has the
+/// hardware address (`EBUSY`, `EADDRINUSE`).
+fn is_busy(errno: i32) -> bool {
+    [Errno::INVAL, Errno::BUSY, Errno::ADDRINUSE].iter().any(|busy| busy.raw_os_error() == errno)
 }

@@ -420,6 +420,10 @@ fn an_interface_straight_on_the_hosts() {
             machine.network.detach_macvlan(&one, "eth0").unwrap();
         }
         assert!(tcp(one.fd(), OUTSIDE_4, 80).is_err());
+        // Interfaces of containers that have ended go with their namespaces, in the kernel's time.
+        let last = machine.network.new_netns().unwrap();
+        drop((two, apart));
+        machine.network.attach_macvlan(&last, &spec(MacvlanMode::Passthru, 14)).unwrap();
     });
 }
 
