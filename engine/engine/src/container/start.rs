@@ -104,7 +104,8 @@ impl Engine {
             // The socket is the first thing that a shim makes there.
             (Err(CallError::Lost(error)), Ok((fds, clients))) if !bundle.join(SOCKET_NAME).exists() => {
                 tracing::warn!("a waiting shim was killed ({error}): container {} gets another one", container.id);
-                give(self.spare()?, &bundle, fds, clients).await
+                // Whoever killed that one may have killed all that wait.
+                give(self.fresh()?, &bundle, fds, clients).await
             }
             (launched, _) => launched,
         };
@@ -113,7 +114,15 @@ impl Engine {
     }
 
     fn spare(&self) -> Result<Spare> {
-        self.spares.take().map_err(|error| Error::io("start a shim", self.config.shim.display(), error))
+        self.spares.take().map_err(|error| self.no_shim(&error))
+    }
+
+    fn fresh(&self) -> Result<Spare> {
+        self.spares.spawn().map_err(|error| self.no_shim(&error))
+    }
+
+    fn no_shim(&self, error: &std::io::Error) -> Error {
+        Error::io("start a shim", self.config.shim.display(), error)
     }
 
     fn started(

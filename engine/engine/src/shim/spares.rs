@@ -81,7 +81,8 @@ impl Spares {
         self.wanted.notify_one();
     }
 
-    fn spawn(&self) -> io::Result<Spare> {
+    /// A shim that starts now, whoever waits.
+    pub(crate) fn spawn(&self) -> io::Result<Spare> {
         let number = {
             let mut ready = self.ready();
             ready.last_name += 1;
