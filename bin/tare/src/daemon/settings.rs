@@ -338,8 +338,10 @@ fn shim() -> Result<PathBuf> {
 mod tests {
     use super::*;
 
+    /// Settings of a machine without a settings file.
     fn read(args: &[&str]) -> Settings {
-        Settings::read(args.iter().map(OsString::from).collect()).unwrap()
+        let file = ["--config-file", "/dev/null"];
+        Settings::read(file.iter().chain(args).map(OsString::from).collect()).unwrap()
     }
 
     #[test]
