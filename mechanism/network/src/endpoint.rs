@@ -17,15 +17,11 @@ const SETTLE_ATTEMPTS: u32 = 50;
 /// Time between two looks.
 const SETTLE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(1);
 
-/// An interface for a container.
+/// An interface as a container sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EndpointSpec {
-    /// Names the host side, see [`host_ifname`].
-    pub endpoint_id: String,
-    /// The bridge to connect to; [`Network::ensure_bridge`] must have seen it.
-    pub bridge: String,
-    /// Name inside (`eth0`).
-    pub ifname: String,
+pub struct Interface {
+    /// Its name (`eth0`).
+    pub name: String,
     /// Hardware address; `None`: a random one.
     pub mac: Option<[u8; 6]>,
     /// IPv4 address with the subnet's prefix length.
@@ -36,6 +32,17 @@ pub struct EndpointSpec {
     pub gateway_v4: Option<Ipv4Addr>,
     /// Default route; `None`: not through this interface.
     pub gateway_v6: Option<Ipv6Addr>,
+}
+
+/// An interface for a container on a bridge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointSpec {
+    /// Names the host side, see [`host_ifname`].
+    pub endpoint_id: String,
+    /// The bridge to connect to; [`Network::ensure_bridge`] must have seen it.
+    pub bridge: String,
+    /// The container's side.
+    pub interface: Interface,
     /// MTU in bytes; `None`: the bridge's.
     pub mtu: Option<u32>,
 }
@@ -60,22 +67,22 @@ impl Network {
     /// Connects a network namespace to a bridge. When this returns, packets pass in both directions. After a failure
     /// nothing is left.
     pub fn attach(&self, netns: &Netns, spec: &EndpointSpec) -> Result<EndpointInfo> {
-        check_name(&spec.ifname)?;
+        check_name(&spec.interface.name)?;
         let (bridge, bridge_mtu, isolated) = self.bridge(&spec.bridge)?;
         let host_ifname = host_ifname(&spec.endpoint_id);
         check_name(&host_ifname)?;
-        let mac = spec.mac.map_or_else(random_mac, Ok)?;
+        let mac = spec.interface.mac.map_or_else(random_mac, Ok)?;
         let mtu = spec.mtu.unwrap_or(bridge_mtu);
         let veth = link::Veth {
             name: &host_ifname,
             bridge,
             mtu,
-            peer_name: &spec.ifname,
+            peer_name: &spec.interface.name,
             peer_mac: mac,
             peer_netns: netns.fd(),
         };
         netns.inside(|inside| {
-            inside.default_ipv6(spec.ipv6.is_some())?;
+            inside.default_ipv6(spec.interface.ipv6.is_some())?;
             let made = self.create(&veth, isolated);
             // Interfaces that the container makes itself are its own affair.
             inside.default_ipv6(true)?;
@@ -96,9 +103,7 @@ impl Network {
     }
 
     fn connect(&self, inside: &mut Inside, spec: &EndpointSpec, veth: &link::Veth<'_>) -> Result<()> {
-        let addresses =
-            Addresses { ipv4: spec.ipv4, ipv6: spec.ipv6, gateway_v4: spec.gateway_v4, gateway_v6: spec.gateway_v6 };
-        let own = bring_up(inside, &spec.ifname, &addresses)?;
+        let own = bring_up(inside, &spec.interface)?;
         {
             let mut host = self.route();
             settle(&mut host, veth.name)?;
@@ -107,7 +112,7 @@ impl Network {
         // The host and other containers may still know another container by these addresses: setting the hardware
         // address announces them, now that the bridge certainly passes it on.
         let mut batch = Batch::new();
-        link::set_mac(&mut batch, own.index, &spec.ifname, veth.peer_mac);
+        link::set_mac(&mut batch, own.index, &spec.interface.name, veth.peer_mac);
         Ok(inside.route.execute(batch)?)
     }
 
@@ -162,25 +167,16 @@ impl Network {
     }
 }
 
-/// An interface's addresses with the prefix lengths of their subnets, and the default routes that go through it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Addresses {
-    pub(crate) ipv4: Option<Cidr>,
-    pub(crate) ipv6: Option<Cidr>,
-    pub(crate) gateway_v4: Option<Ipv4Addr>,
-    pub(crate) gateway_v6: Option<Ipv6Addr>,
-}
-
 /// Gives an interface inside its addresses and routes, and sets it up.
-pub(crate) fn bring_up(inside: &mut Inside, ifname: &str, addresses: &Addresses) -> Result<link::Link> {
-    let own = link::find(&mut inside.route, ifname)?.ok_or_else(|| vanished(ifname))?;
+pub(crate) fn bring_up(inside: &mut Inside, interface: &Interface) -> Result<link::Link> {
+    let own = link::find(&mut inside.route, &interface.name)?.ok_or_else(|| vanished(&interface.name))?;
     let mut batch = Batch::new();
-    for cidr in addresses.ipv4.into_iter().chain(addresses.ipv6) {
+    for cidr in interface.ipv4.into_iter().chain(interface.ipv6) {
         let own = Address { index: own.index, address: cidr.address(), prefix: cidr.prefix() };
         address::add(&mut batch, &own);
     }
-    link::set_up(&mut batch, ifname);
-    add_gateways(&mut batch, own.index, addresses.gateway_v4, addresses.gateway_v6);
+    link::set_up(&mut batch, &interface.name);
+    add_gateways(&mut batch, own.index, interface.gateway_v4, interface.gateway_v6);
     inside.route.execute(batch)?;
     Ok(own)
 }

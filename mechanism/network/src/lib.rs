@@ -38,7 +38,7 @@ mod sysctl;
 
 pub use bridge::{BridgeInfo, BridgeSpec, BridgeSubnet, bridge_name};
 pub use cidr::Cidr;
-pub use endpoint::{EndpointInfo, EndpointSpec, host_ifname};
+pub use endpoint::{EndpointInfo, EndpointSpec, Interface, host_ifname};
 pub use error::{Error, Result};
 pub use ipam::{Ipam, IpamError};
 pub use macvlan::{MacvlanMode, MacvlanSpec};

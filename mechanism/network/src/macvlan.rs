@@ -1,15 +1,13 @@
 //! Macvlan: a container's interface with a hardware address of its own on an interface of the host. Packets go straight
 //! there, past the firewall's tables; the host itself does not reach them, as the kernel has it.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use tare_netlink::{Batch, link};
 
 use crate::bridge::{check_name, random_mac};
-use crate::cidr::Cidr;
-use crate::endpoint::{Addresses, bring_up, vanished};
+use crate::endpoint::{Interface, bring_up, vanished};
 use crate::error::Result;
 use crate::netns::Netns;
 use crate::network::Network;
@@ -53,18 +51,8 @@ pub struct MacvlanSpec {
     pub parent: String,
     /// Who reaches whom.
     pub mode: MacvlanMode,
-    /// Name inside (`eth0`).
-    pub ifname: String,
-    /// Hardware address; `None`: a random one, or with [`MacvlanMode::Passthru`] the parent's.
-    pub mac: Option<[u8; 6]>,
-    /// IPv4 address with the subnet's prefix length.
-    pub ipv4: Option<Cidr>,
-    /// IPv6 address with the subnet's prefix length. Without one the interface has no IPv6 at all.
-    pub ipv6: Option<Cidr>,
-    /// Default route; `None`: not through this interface.
-    pub gateway_v4: Option<Ipv4Addr>,
-    /// Default route; `None`: not through this interface.
-    pub gateway_v6: Option<Ipv6Addr>,
+    /// What it is. Without a hardware address and with [`MacvlanMode::Passthru`] it has the parent's.
+    pub interface: Interface,
 }
 
 impl Network {
@@ -75,26 +63,24 @@ impl Network {
 
     /// Makes an interface inside a network namespace; returns its hardware address. After a failure nothing is left.
     pub fn attach_macvlan(&self, netns: &Netns, spec: &MacvlanSpec) -> Result<[u8; 6]> {
-        check_name(&spec.ifname)?;
+        check_name(&spec.interface.name)?;
         let parent = link::find(&mut self.route(), &spec.parent)?.ok_or_else(|| vanished(&spec.parent))?;
-        let mac = match (spec.mac, spec.mode) {
+        let mac = match (spec.interface.mac, spec.mode) {
             (None, MacvlanMode::Passthru) => None,
             (None, _) => Some(random_mac()?),
             (given, _) => given,
         };
         let macvlan = link::Macvlan {
-            name: &spec.ifname,
+            name: &spec.interface.name,
             parent: parent.index,
             mode: spec.mode.number(),
             mtu: parent.mtu,
             mac,
             netns: netns.fd(),
         };
-        let addresses =
-            Addresses { ipv4: spec.ipv4, ipv6: spec.ipv6, gateway_v4: spec.gateway_v4, gateway_v6: spec.gateway_v6 };
         let start = Instant::now();
         loop {
-            match self.make_macvlan(netns, &macvlan, &addresses) {
+            match self.make_macvlan(netns, &macvlan, &spec.interface) {
                 Err(error) if error.errno().is_some_and(is_busy) && start.elapsed() < PATIENCE => {
                     std::thread::sleep(PAUSE);
                 }
@@ -108,16 +94,16 @@ impl Network {
         &self,
         netns: &Netns,
         macvlan: &link::Macvlan<'_>,
-        addresses: &Addresses,
+        interface: &Interface,
     ) -> Result<Option<[u8; 6]>> {
         netns.inside(|inside| {
-            inside.default_ipv6(addresses.ipv6.is_some())?;
+            inside.default_ipv6(interface.ipv6.is_some())?;
             let mut batch = Batch::new();
             link::create_macvlan(&mut batch, macvlan);
             let made = self.route().execute(batch);
             inside.default_ipv6(true)?;
             made?;
-            let own = bring_up(inside, macvlan.name, addresses).inspect_err(|_| {
+            let own = bring_up(inside, interface).inspect_err(|_| {
                 let mut batch = Batch::new();
                 link::delete(&mut batch, macvlan.name);
                 let _ = inside.route.execute(batch);

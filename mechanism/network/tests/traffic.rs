@@ -397,12 +397,14 @@ fn an_interface_straight_on_the_hosts() {
         let spec = |mode, host: u128| tare_network::MacvlanSpec {
             parent: "switch".into(),
             mode,
-            ifname: "eth0".into(),
-            mac: None,
-            ipv4: tare_network::Cidr::new(support::cidr("192.0.2.0/24").nth(host).unwrap(), 24),
-            ipv6: None,
-            gateway_v4: Some(v4(OUTSIDE_4)),
-            gateway_v6: None,
+            interface: tare_network::Interface {
+                name: "eth0".into(),
+                mac: None,
+                ipv4: tare_network::Cidr::new(support::cidr("192.0.2.0/24").nth(host).unwrap(), 24),
+                ipv6: None,
+                gateway_v4: Some(v4(OUTSIDE_4)),
+                gateway_v6: None,
+            },
         };
         tcp_server(machine.outside.as_fd(), "0.0.0.0", 80);
         let [one, two, apart] = [(); 3].map(|()| machine.network.new_netns().unwrap());
@@ -440,8 +442,8 @@ fn a_second_network_is_connected_and_disconnected() {
         // As a daemon that came back has it: only a descriptor.
         let adopted = tare_network::Netns::adopt(client.fd().try_clone_to_owned().unwrap());
         let mut second = support::endpoint("cccccccccc", &b, 3);
-        second.ifname = "eth1".into();
-        second.gateway_v4 = None;
+        second.interface.name = "eth1".into();
+        second.interface.gateway_v4 = None;
         machine.network.attach(&adopted, &second).unwrap();
         assert_eq!(tcp(client.fd(), "172.18.0.2", 80).unwrap(), "172.18.0.3");
         assert_eq!(tcp(client.fd(), OUTSIDE_4, 80).unwrap(), HOST_4);

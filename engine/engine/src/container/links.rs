@@ -8,6 +8,7 @@ use super::Container;
 use super::record::Record;
 use crate::Engine;
 use crate::error::{Error, Result};
+use crate::network::connect::own_lines;
 use crate::network::files::{self, Files};
 use crate::network::sandbox::Sandbox;
 
@@ -117,15 +118,8 @@ impl Engine {
         extra: &[(IpAddr, String)],
         links: &Links,
     ) -> String {
-        let names = hosts::own_names(&record.config.hostname, &record.config.domainname);
         let ipv6 = files::has_ipv6(&record.host_config);
-        let own: Vec<_> = sandbox
-            .endpoints
-            .iter()
-            .flat_map(|endpoint| endpoint.addresses().collect::<Vec<_>>())
-            .filter(|address| ipv6 || address.is_ipv4())
-            .map(|address| (address, names.clone()))
-            .collect();
+        let own = sandbox.endpoints.iter().flat_map(|endpoint| own_lines(record, endpoint)).collect();
         let extra = extra.iter().chain(&links.hosts).cloned().collect();
         hosts::render(&hosts::Hosts { ipv6, extra, own })
     }

@@ -292,7 +292,7 @@ fn routes(sandbox: &Sandbox) -> [Option<String>; 2] {
 }
 
 /// The lines about an endpoint in the container's hosts file.
-fn own_lines(record: &Record, endpoint: &Endpoint) -> Vec<(std::net::IpAddr, String)> {
+pub(crate) fn own_lines(record: &Record, endpoint: &Endpoint) -> Vec<(std::net::IpAddr, String)> {
     let names = hosts::own_names(&record.config.hostname, &record.config.domainname);
     let ipv6 = files::has_ipv6(&record.host_config);
     endpoint.addresses().filter(|address| ipv6 || address.is_ipv4()).map(|address| (address, names.clone())).collect()

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tare_docker_api::network::EndpointSettings;
 use tare_network::Cidr;
-use tare_network::{EndpointSpec, Ipam, IpamError, MacvlanSpec, Netns};
+use tare_network::{EndpointSpec, Interface, Ipam, IpamError, MacvlanSpec, Netns};
 
 use super::options;
 use super::sandbox::Endpoint;
@@ -61,28 +61,25 @@ impl Networks {
                 "failed to add interface {host} to sandbox: error renaming interface \"{host}\" to \"{ifname}\": {reason}"
             )));
         }
-        let spec = EndpointSpec {
-            endpoint_id,
-            bridge: net.bridge(),
-            ifname,
+        let interface = Interface {
+            name: ifname,
             mac,
             ipv4: v4.map(|(address, _)| *address),
             ipv6: v6.map(|(address, _)| *address),
             gateway_v4: gateway_v4.filter(|_| routes.v4),
             gateway_v6: gateway_v6.filter(|_| routes.v6),
-            mtu,
         };
-        let mac = self.attach(netns, net, &spec).inspect_err(|_| {
+        let mac = self.attach(netns, net, &endpoint_id, &interface, mtu).inspect_err(|_| {
             release(&mut net.read(), addresses.iter().map(|(address, _)| address.address()));
         })?;
         let endpoint = Endpoint {
             network_id: net.id.clone(),
             network_name: net.name.clone(),
-            endpoint_id: spec.endpoint_id,
-            ifname: spec.ifname,
+            endpoint_id,
+            ifname: interface.name,
             mac: mac.map(|byte| format!("{byte:02x}")).join(":"),
-            ipv4: spec.ipv4,
-            ipv6: spec.ipv6,
+            ipv4: interface.ipv4,
+            ipv6: interface.ipv6,
             gateway_v4,
             gateway_v6,
             priority: settings.gw_priority,
@@ -104,22 +101,22 @@ impl Networks {
         })
     }
 
-    /// Makes the interface that a specification describes, as the network's driver has it; returns its hardware address.
-    fn attach(&self, netns: &Netns, net: &Net, spec: &EndpointSpec) -> Result<[u8; 6]> {
+    /// Makes an interface as the network's driver has it; returns its hardware address.
+    fn attach(
+        &self,
+        netns: &Netns,
+        net: &Net,
+        endpoint_id: &str,
+        interface: &Interface,
+        mtu: Option<u32>,
+    ) -> Result<[u8; 6]> {
+        let interface = interface.clone();
         if net.driver() == "bridge" {
-            return Ok(self.mechanism.attach(netns, spec).map_err(network_error)?.mac);
+            let spec = EndpointSpec { endpoint_id: endpoint_id.to_owned(), bridge: net.bridge(), interface, mtu };
+            return Ok(self.mechanism.attach(netns, &spec).map_err(network_error)?.mac);
         }
         let (parent, mode) = options::macvlan(&net.read().record.options)?;
-        let spec = MacvlanSpec {
-            parent,
-            mode,
-            ifname: spec.ifname.clone(),
-            mac: spec.mac,
-            ipv4: spec.ipv4,
-            ipv6: spec.ipv6,
-            gateway_v4: spec.gateway_v4,
-            gateway_v6: spec.gateway_v6,
-        };
+        let spec = MacvlanSpec { parent, mode, interface };
         let attached = self.mechanism.attach_macvlan(netns, &spec);
         attached.map_err(|error| Error::internal(format!("failed to create the macvlan port: {error}")))
     }

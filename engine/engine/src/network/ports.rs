@@ -101,9 +101,12 @@ impl Networks {
         sandbox: &Sandbox,
         requests: &[PortRequest],
     ) -> Result<Vec<BoundPort>> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
         let (v4, v6) = self.ways_in(sandbox);
-        let Some(endpoint) = v4.or(v6).filter(|_| !requests.is_empty()) else { return Ok(Vec::new()) };
-        let target = self.target(sandbox);
+        let Some(endpoint) = v4.or(v6) else { return Ok(Vec::new()) };
+        let target = target((v4, v6));
         let failed = |what: String| {
             Error::internal(format!(
                 "failed to set up container networking: driver failed programming external connectivity on endpoint \
@@ -129,18 +132,9 @@ impl Networks {
         (v4.filter(is_bridge), v6.filter(is_bridge))
     }
 
-    /// The addresses that published ports lead to.
-    fn target(&self, sandbox: &Sandbox) -> Target {
-        let (v4, v6) = self.ways_in(sandbox);
-        Target {
-            ipv4: v4.and_then(|v4| if let IpAddr::V4(ip) = v4.ipv4?.address() { Some(ip) } else { None }),
-            ipv6: v6.and_then(|v6| if let IpAddr::V6(ip) = v6.ipv6?.address() { Some(ip) } else { None }),
-        }
-    }
-
     /// A container's published ports as they should be now.
     pub(crate) fn led(&self, sandbox: &Sandbox) -> Vec<PortMapping> {
-        let target = self.target(sandbox);
+        let target = target(self.ways_in(sandbox));
         let led = |mapping: &PortMapping| {
             let container_ip = match mapping.container_ip {
                 IpAddr::V4(_) => target.ipv4.unwrap_or(Ipv4Addr::UNSPECIFIED).into(),
@@ -174,6 +168,14 @@ impl Networks {
             tracing::warn!("unpublishing the ports of {owner}: {error}");
         }
         self.ports.release(owner);
+    }
+}
+
+/// The addresses that published ports lead to.
+fn target((v4, v6): (Option<&Endpoint>, Option<&Endpoint>)) -> Target {
+    Target {
+        ipv4: v4.and_then(|v4| if let IpAddr::V4(ip) = v4.ipv4?.address() { Some(ip) } else { None }),
+        ipv6: v6.and_then(|v6| if let IpAddr::V6(ip) = v6.ipv6?.address() { Some(ip) } else { None }),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tare_netlink::netns::{current, run_in, run_in_new};
 use tare_netlink::{Batch, Protocol, Socket};
 use tare_netlink::{address, address::Address, link, path};
-use tare_network::{BridgeSpec, BridgeSubnet, Cidr, Config, EndpointSpec, Netns, Network};
+use tare_network::{BridgeSpec, BridgeSubnet, Cidr, Config, EndpointSpec, Interface, Netns, Network};
 
 /// How long an answer may take that comes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -135,12 +135,14 @@ pub fn endpoint(id: &str, spec: &BridgeSpec, host: u128) -> EndpointSpec {
     EndpointSpec {
         endpoint_id: id.into(),
         bridge: spec.bridge.clone(),
-        ifname: "eth0".into(),
-        mac: None,
-        ipv4: own(false),
-        ipv6: own(true),
-        gateway_v4: gateway(false).and_then(|address| if let IpAddr::V4(v4) = address { Some(v4) } else { None }),
-        gateway_v6: gateway(true).and_then(|address| if let IpAddr::V6(v6) = address { Some(v6) } else { None }),
+        interface: Interface {
+            name: "eth0".into(),
+            mac: None,
+            ipv4: own(false),
+            ipv6: own(true),
+            gateway_v4: gateway(false).and_then(|address| if let IpAddr::V4(v4) = address { Some(v4) } else { None }),
+            gateway_v6: gateway(true).and_then(|address| if let IpAddr::V6(v6) = address { Some(v6) } else { None }),
+        },
         mtu: None,
     }
 }
