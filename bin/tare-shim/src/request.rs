@@ -1,8 +1,7 @@
 //! What a daemon can ask for.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::termios::{Winsize, tcsetwinsize};
 use tare_shim_protocol::{

@@ -3,7 +3,7 @@
 //! The launch prepares the root mount and the network side by side ([`crate::container::prepare`]), hands everything to
 //! a shim that is already there, and commits nothing durable before it answers.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -99,29 +99,28 @@ impl Engine {
     async fn hand_over(&self, container: &Container, prepared: Prepared) -> Result<Launched> {
         let Prepared { bundle, fds, .. } = prepared;
         let clients = std::mem::take(&mut container.read().waiting_clients);
-        let copies = copies(&fds, &clients);
-        let launched = match (give(self.spare()?, &bundle, fds, clients).await, copies) {
+        let launched = match give(self.spare()?, &bundle, &fds, &clients).await {
             // The socket is the first thing that a shim makes there.
-            (Err(CallError::Lost(error)), Ok((fds, clients))) if !bundle.join(SOCKET_NAME).exists() => {
+            Err(CallError::Lost(error)) if !bundle.join(SOCKET_NAME).exists() => {
                 tracing::warn!("a waiting shim was killed ({error}): container {} gets another one", container.id);
                 // Whoever killed that one may have killed all that wait.
-                give(self.fresh()?, &bundle, fds, clients).await
+                give(self.fresh()?, &bundle, &fds, &clients).await
             }
-            (launched, _) => launched,
+            launched => launched,
         };
         self.spares.replenish();
         launched.map_err(call_failed)
     }
 
     fn spare(&self) -> Result<Spare> {
-        self.spares.take().map_err(|error| self.no_shim(&error))
+        self.spares.take().map_err(|error| self.no_shim(error))
     }
 
     fn fresh(&self) -> Result<Spare> {
-        self.spares.spawn().map_err(|error| self.no_shim(&error))
+        self.spares.spawn().map_err(|error| self.no_shim(error))
     }
 
-    fn no_shim(&self, error: &std::io::Error) -> Error {
+    fn no_shim(&self, error: std::io::Error) -> Error {
         Error::io("start a shim", self.config.shim.display(), error)
     }
 
@@ -224,26 +223,22 @@ pub(super) fn before_runtime(message: &str) -> bool {
 type Launched = (Arc<Connection>, mpsc::UnboundedReceiver<Event>, Started);
 
 /// Gives a container to a shim.
-async fn give(spare: Spare, bundle: &Path, fds: Fds, clients: Clients) -> Result<Launched, CallError> {
+async fn give(
+    spare: Spare,
+    bundle: &Path,
+    fds: &[(FdRole, OwnedFd)],
+    clients: &[(Attach, OwnedFd)],
+) -> Result<Launched, CallError> {
     let (connection, events) =
         Connection::open(spare.socket, spare.pid, tare_shim_protocol::VERSION).map_err(CallError::Lost)?;
     for (attach, stream) in clients {
         // Its reply tells nothing that matters here; a lost shim shows at the launch.
-        let _ = connection.begin(Op::Attach(attach), vec![(FdRole::Client, stream)]).await;
+        let _ = connection.lend(Op::Attach(attach.clone()), vec![(FdRole::Client, stream.as_fd())]).await;
     }
     let launch = Op::Launch(Launch { bundle: bundle.to_owned() });
-    let started = connection.call(launch, fds).await?;
+    let fds = fds.iter().map(|(role, fd)| (role.clone(), fd.as_fd())).collect();
+    let started = connection.lend(launch, fds).await?.await?;
     Ok((connection, events, started))
-}
-
-/// Clients that are attached before their container starts.
-type Clients = Vec<(Attach, OwnedFd)>;
-
-/// The same descriptors once more.
-fn copies(fds: &Fds, clients: &Clients) -> std::io::Result<(Fds, Clients)> {
-    let fds = fds.iter().map(|(role, fd)| Ok((role.clone(), fd.try_clone()?))).collect::<std::io::Result<_>>()?;
-    let clients = clients.iter().map(|(attach, stream)| Ok((attach.clone(), stream.try_clone()?)));
-    Ok((fds, clients.collect::<std::io::Result<_>>()?))
 }
 
 /// Descriptors for a shim, with what each is for.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tare_shim_protocol::{Event, Failure, FdRole, Message, Op, Outcome, PACKET_BYTES_MAX, Request, decode, encode};
@@ -84,6 +84,16 @@ impl Connection {
         op: Op,
         fds: Vec<(FdRole, OwnedFd)>,
     ) -> Result<impl Future<Output = Result<Started, CallError>> + use<>, CallError> {
+        let lent = fds.iter().map(|(role, fd)| (role.clone(), fd.as_fd())).collect();
+        self.lend(op, lent).await
+    }
+
+    /// The same with descriptors that the caller keeps.
+    pub(crate) async fn lend(
+        &self,
+        op: Op,
+        fds: Vec<(FdRole, BorrowedFd<'_>)>,
+    ) -> Result<impl Future<Output = Result<Started, CallError>> + use<>, CallError> {
         let (reply, answer) = oneshot::channel();
         let seq = {
             let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,12 +121,11 @@ impl Connection {
         })
     }
 
-    async fn send(&self, request: &Request, fds: &[OwnedFd]) -> io::Result<()> {
+    async fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let packet = encode(request).map_err(io::Error::other)?;
-        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         loop {
             let mut ready = self.socket.writable().await?;
-            match ready.try_io(|socket| tare_sys::socket::send_with_fds(socket, &packet, &fds).map_err(io::Error::from))
+            match ready.try_io(|socket| tare_sys::socket::send_with_fds(socket, &packet, fds).map_err(io::Error::from))
             {
                 Ok(result) => return result,
                 Err(_would_block) => {}
