@@ -31,8 +31,8 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     /// `platform` is what is there without a declaration for `FROM`, and with one in a stage.
-    pub(crate) fn new(given: Values, platform: &[(&str, &str)]) -> Arguments {
-        let global = platform.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned()))).collect();
+    pub(crate) fn new(given: Values, platform: impl IntoIterator<Item = (String, String)>) -> Arguments {
+        let global = platform.into_iter().map(|(name, value)| (name, Some(value))).collect();
         Arguments { given, global, ..Arguments::default() }
     }
 
@@ -102,7 +102,7 @@ mod tests {
     fn scopes() {
         let text = |text: &str| Some(text.to_owned());
         let given = [("A".to_owned(), text("given")), ("X".to_owned(), text("x")), ("NO_PROXY".to_owned(), text("p"))];
-        let mut arguments = Arguments::new(given.into(), &[("TARGETOS", "linux")]);
+        let mut arguments = Arguments::new(given.into(), [("TARGETOS".to_owned(), "linux".to_owned())]);
         arguments.declare_global("A", text("default"));
         arguments.declare_global("B", text("b"));
         assert_eq!(arguments.globals(), ["A=given", "B=b", "NO_PROXY=p", "TARGETOS=linux"]);

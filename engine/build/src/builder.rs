@@ -91,8 +91,7 @@ impl Builder {
             self.output.say(format!("\u{1b}[91m{text}\n\u{1b}[0m")).await;
         }
         let platform = platform_arguments(self.options.platform.as_ref());
-        let platform: Vec<_> = platform.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let mut arguments = Arguments::new(self.options.given.arguments.clone(), &platform);
+        let mut arguments = Arguments::new(self.options.given.arguments.clone(), platform);
         let own = stages.iter().map(|stage| 1 + stage.instructions.len()).sum::<usize>();
         let total = own + file.arguments.len();
         let mut number = 0;

@@ -12,6 +12,7 @@ use tare_reference::Digest;
 
 use crate::builder::Builder;
 use crate::options::Checked;
+use crate::sources::hex;
 use crate::stage::State;
 
 /// The images that steps are taken from; `None` where the caller names none.
@@ -35,7 +36,7 @@ impl Builder {
     pub(crate) fn key(&self, state: &State, words: &[String]) -> Result<String> {
         let parts = serde_json::to_vec(&(&state.id, words, &state.config, &state.author));
         let parts = parts.map_err(|error| Error::internal(error.to_string()))?;
-        Ok(Sha256::digest(parts).iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex(&Sha256::digest(parts)))
     }
 
     /// Takes the image that an earlier build made of the same, if there is one.

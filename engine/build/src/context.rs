@@ -87,7 +87,7 @@ pub(crate) async fn receive(engine: &Arc<Engine>, body: ByteSource, options: &Op
         return blocking(move || extract(workspace, BufReader::new(SyncIoBridge::new(body)), &name)).await;
     }
     let path = workspace.0.join("remote");
-    fetch::save(fetch::begin(engine, &options.remote).await?, &path).await?;
+    fetch::save(engine.download(&options.remote).await?, &path).await?;
     blocking(move || {
         let failed = |error| Error::io("open", path.display(), error);
         let mut file = BufReader::new(std::fs::File::open(&path).map_err(failed)?);

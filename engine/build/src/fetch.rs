@@ -8,7 +8,8 @@ use std::time::SystemTime;
 
 use futures_util::StreamExt as _;
 use sha2::{Digest as _, Sha256};
-use tare_engine::{Engine, Error, Result};
+use tare_engine::{Error, Result};
+use tare_reference::Digest;
 use tare_registry::Download;
 use tokio::io::AsyncWriteExt as _;
 
@@ -22,7 +23,7 @@ const MODE: u32 = 0o600;
 impl Builder {
     /// Fetches one file into the workspace.
     pub(crate) async fn fetch(&self, url: &str, destination: &str, checksum: &str) -> Result<sources::Source> {
-        let download = begin(&self.engine, url).await?;
+        let download = self.engine.download(url).await?;
         let name = download.name();
         // A destination that is a file needs no name of its own.
         let name = name.or_else(|| (!destination.ends_with('/')).then(|| "file".to_owned()));
@@ -50,12 +51,6 @@ impl Builder {
     }
 }
 
-/// Asks for a file.
-pub(crate) async fn begin(engine: &Engine, url: &str) -> Result<Download> {
-    let answer = engine.distribution().registry().download(url).await;
-    answer.map_err(|error| Error::internal(error.to_string()))
-}
-
 /// Writes a file; gives its digest.
 pub(crate) async fn save(download: Download, path: &Path) -> Result<String> {
     let failed = |error| Error::io("write", path.display(), error);
@@ -74,6 +69,5 @@ pub(crate) async fn save(download: Download, path: &Path) -> Result<String> {
     if length.is_some_and(|length| length != written) {
         return Err(Error::internal("unexpected EOF"));
     }
-    let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("sha256:{hex}"))
+    Ok(Digest::from_sha256(&hash.finalize().into()).to_string())
 }

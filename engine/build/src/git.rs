@@ -49,20 +49,19 @@ impl Repository {
             command.stdin(Stdio::null()).kill_on_drop(true);
             command
         };
+        let here = |arguments: &[&str]| git(&[&["-C", "repository"], arguments].concat());
         run(git(&["init", "--quiet", "repository"])).await?;
-        run(git(&["-C", "repository", "remote", "add", "origin", &self.url])).await?;
-        let fetch = ["-C", "repository", "fetch", "--quiet", "--depth=1", "origin", reference];
-        if run(git(&fetch)).await.is_err() {
+        run(here(&["remote", "add", "origin", &self.url])).await?;
+        if run(here(&["fetch", "--quiet", "--depth=1", "origin", reference])).await.is_err() {
             // Servers that give no single commits: everything, then.
             let failed = |error| Error::io("remove", place.display(), error);
             tokio::fs::remove_dir_all(&place).await.map_err(failed)?;
             run(git(&["clone", "--quiet", "--no-checkout", "--", &self.url, "repository"])).await?;
-            run(git(&["-C", "repository", "checkout", "--quiet", reference])).await?;
+            run(here(&["checkout", "--quiet", reference])).await?;
         } else {
-            run(git(&["-C", "repository", "checkout", "--quiet", "--detach", "FETCH_HEAD"])).await?;
+            run(here(&["checkout", "--quiet", "--detach", "FETCH_HEAD"])).await?;
         }
-        let modules = ["-C", "repository", "submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"];
-        run(git(&modules)).await?;
+        run(here(&["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"])).await?;
         let failed = |step| move |error| Error::io(step, "repository", error);
         tokio::fs::remove_dir_all(place.join(".git")).await.map_err(failed("remove .git of"))?;
         // A link in the repository must not make another directory the context.

@@ -1,5 +1,6 @@
 //! `RUN --mount`: what one command sees besides the image, and its layer does not.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use rustix::fs::{AtFlags, FlockOperation, flock, unlinkat};
 use sha2::{Digest as _, Sha256};
-use tare_archive::path::{join, split};
+use tare_archive::path::join;
 use tare_docker_api::container::{ImageOptions, Mount as Mounted, TmpfsOptions};
 use tare_dockerfile::{Expander, Mount, MountType};
 use tare_engine::{Error, Result};
@@ -32,26 +33,34 @@ pub(crate) struct Mounts {
     pub(crate) mounts: Vec<Mounted>,
     /// Stand for them in the cache of steps: how they were asked for, and what is in them as far as the caller decides it.
     pub(crate) words: Vec<String>,
+    /// Caches, by directory, with what they are like when they are new.
+    caches: BTreeMap<PathBuf, Mount>,
+}
+
+/// What is taken while the command runs.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
     /// Places that the image does not have, from the outermost: they are only there to be mounted on.
     places: Vec<Vec<u8>>,
-    /// Locked while the command runs.
-    caches: Vec<File>,
+    /// Locked caches.
+    _caches: Vec<File>,
 }
 
 impl Builder {
+    /// What a command is to see, for which nothing is made or waited for yet.
     pub(crate) async fn mounts(&self, state: &State, wanted: &[Mount]) -> Result<Mounts> {
         let expander = state.expander(self.escape);
         let mut all = Mounts::default();
-        let mut caches = Vec::new();
         for mount in wanted {
             let mount = expanded(mount, &expander, &state.config.working_dir).map_err(Error::invalid)?;
             let mounted = match mount.kind {
                 MountType::Bind => self.bind(&mount, &mut all.words).await?,
                 MountType::Cache if !mount.from.is_empty() => return Err(needs_buildkit("mount=type=cache,from")),
                 MountType::Cache => {
-                    let path = self.cache(&mount)?;
-                    caches.push(path.clone());
-                    bound(&path)
+                    let path = self.cache_path(&mount);
+                    let mounted = bound(&path);
+                    all.caches.entry(path).or_insert_with(|| mount.clone());
+                    mounted
                 }
                 MountType::Tmpfs => Mounted {
                     kind: "tmpfs".to_owned(),
@@ -69,14 +78,18 @@ impl Builder {
             let read_only = mount.read_only && mount.kind != MountType::Tmpfs;
             all.mounts.push(Mounted { target: mount.target, read_only, ..mounted });
         }
-        // In one order everywhere: two builds that want the same two caches do not wait for each other.
-        caches.sort();
-        caches.dedup();
-        for path in caches {
-            all.caches.push(locked(&path).await?);
-        }
-        all.places = self.places(state, &all.mounts).await?;
         Ok(all)
+    }
+
+    /// Takes what a command needs that follows now.
+    pub(crate) async fn hold_mounts(&self, state: &State, mounts: &Mounts) -> Result<Held> {
+        let mut caches = Vec::new();
+        // In one order everywhere: two builds that want the same two caches do not wait for each other.
+        for (path, mount) in &mounts.caches {
+            make_cache(path, mount)?;
+            caches.push(locked(path).await?);
+        }
+        Ok(Held { places: self.places(state, &mounts.mounts).await?, _caches: caches })
     }
 
     /// Files of the context, of a stage, or of an image.
@@ -95,36 +108,19 @@ impl Builder {
             return Ok(bound(&path));
         }
         let id = match self.stage(&mount.from)? {
-            Some("") => bound(&self.context.workspace.directory()?).source,
+            Some("") => return Ok(bound(&self.context.workspace.directory()?)),
             Some(id) => id.to_owned(),
             None => self.image(&mount.from, self.options.platform.as_ref()).await?.id.to_string(),
         };
         words.push(id.clone());
-        if id.starts_with('/') {
-            return Ok(bound(Path::new(&id)));
-        }
         let image_options = Some(ImageOptions { subpath: source }).filter(|options| !options.subpath.is_empty());
         Ok(Mounted { kind: "image".to_owned(), source: id, image_options, ..Mounted::default() })
     }
 
-    /// The directory of a cache, made where there is none.
-    fn cache(&self, mount: &Mount) -> Result<PathBuf> {
+    /// The directory of a cache.
+    fn cache_path(&self, mount: &Mount) -> PathBuf {
         let id = if mount.id.is_empty() { &mount.target } else { &mount.id };
-        let name: String = Sha256::digest(id).iter().map(|byte| format!("{byte:02x}")).collect();
-        let path = self.engine.build_cache_directory().join(name);
-        let failed = |step| {
-            let path = path.clone();
-            move |error| Error::io(step, path.display(), error)
-        };
-        std::fs::create_dir_all(self.engine.build_cache_directory()).map_err(failed("mkdir"))?;
-        match std::fs::create_dir(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(path),
-            made => made.map_err(failed("mkdir"))?,
-        }
-        chown(&path, Some(mount.owner.0), Some(mount.owner.1)).map_err(failed("chown"))?;
-        let mode = std::fs::Permissions::from_mode(mount.mode.unwrap_or(CACHE_MODE));
-        std::fs::set_permissions(&path, mode).map_err(failed("chmod"))?;
-        Ok(path)
+        self.engine.build_cache_directory().join(sources::hex(&Sha256::digest(id)))
     }
 
     /// Which places of mounts, and directories above them, the image does not have.
@@ -140,7 +136,7 @@ impl Builder {
     }
 }
 
-impl Mounts {
+impl Held {
     /// Takes what was only there to be mounted on out of a layer, where nothing else came into it.
     pub(crate) fn clean(&self, upper: &Path) -> Result<()> {
         if self.places.is_empty() {
@@ -166,11 +162,11 @@ fn missing(root: &RootDir, targets: &[Vec<u8>]) -> Vec<Vec<u8>> {
     for target in targets {
         let mut place = Vec::new();
         for part in target.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
-            place = join(&place, part);
+            let parent = std::mem::take(&mut place);
+            place = join(&parent, part);
             // Through links, the place is not where it is named; it stays.
-            if root.lstat(&place).is_err() && root.real_path(split(&place).0, true).is_ok_and(|p| p == split(&place).0)
-                || places.iter().any(|known| known == split(&place).0)
-            {
+            let is_plain = || root.real_path(&parent, true).is_ok_and(|real| real == parent);
+            if places.contains(&parent) || root.lstat(&place).is_err() && is_plain() {
                 places.push(place.clone());
             }
         }
@@ -182,6 +178,19 @@ fn missing(root: &RootDir, targets: &[Vec<u8>]) -> Vec<Vec<u8>> {
 
 fn bound(path: &Path) -> Mounted {
     Mounted { kind: "bind".to_owned(), source: path.display().to_string(), ..Mounted::default() }
+}
+
+/// Makes the directory of a cache where there is none.
+fn make_cache(path: &Path, mount: &Mount) -> Result<()> {
+    let failed = |step| move |error| Error::io(step, path.display(), error);
+    std::fs::create_dir_all(path.parent().unwrap_or(path)).map_err(failed("mkdir"))?;
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
+        made => made.map_err(failed("mkdir"))?,
+    }
+    chown(path, Some(mount.owner.0), Some(mount.owner.1)).map_err(failed("chown"))?;
+    let mode = std::fs::Permissions::from_mode(mount.mode.unwrap_or(CACHE_MODE));
+    std::fs::set_permissions(path, mode).map_err(failed("chmod"))
 }
 
 /// Waits until no other build uses a cache.
@@ -227,7 +236,7 @@ mod tests {
         }
         std::fs::write(layer.path().join("file"), "").unwrap();
         std::fs::write(layer.path().join("kept/more"), "").unwrap();
-        Mounts { places, ..Mounts::default() }.clean(layer.path()).unwrap();
+        Held { places, ..Held::default() }.clean(layer.path()).unwrap();
         let left = |path: &str| layer.path().join(path).exists();
         assert!(left("there") && !left("there/a") && !left("file") && left("kept/more") && !left("kept/c"));
     }

@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 
 use crate::builder::{Builder, short};
-use crate::mounts::Mounts;
+use crate::mounts::Held;
 use crate::output::{Decoder, Failure};
 use crate::stage::State;
 
@@ -47,14 +47,15 @@ impl Builder {
         if state.image.is_none() {
             self.empty_image(state).await?;
         }
+        let held = self.hold_mounts(state, &mounts).await?;
         let mut host = self.options.given.host_config();
         if !network.is_empty() {
             host.network_mode.clone_from(&run.network);
         }
-        host.mounts = mounts.mounts.clone().into();
+        host.mounts = mounts.mounts.into();
         let container = self.container(state, command.clone(), visible, host).await?;
         self.output.say(format!(" ---> Running in {}\n", short(&container.id))).await;
-        let done = self.run_in(state, &container, &mounts, command, words, key).await;
+        let done = self.run_in(state, &container, &held, command, words, key).await;
         if self.options.given.force_remove || (done.is_ok() && self.options.given.remove) {
             let name = short(&container.id).to_owned();
             match container.remove().await {
@@ -104,7 +105,7 @@ impl Builder {
         &self,
         state: &mut State,
         container: &StepContainer,
-        mounts: &Mounts,
+        held: &Held,
         command: Vec<String>,
         words: Vec<String>,
         key: String,
@@ -115,7 +116,7 @@ impl Builder {
             return Err(Failure::Command { message, code });
         }
         let upper = self.engine.image_store().rw_layer(&container.id).upper;
-        mounts.clean(&upper)?;
+        held.clean(&upper)?;
         Ok(self.commit(state, &words, key, Some(upper)).await?)
     }
 

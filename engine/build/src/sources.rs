@@ -162,6 +162,6 @@ fn hash_of(root: &RootDir, path: &[u8]) -> Result<String, String> {
     Ok(hex(&hash.finalize()))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

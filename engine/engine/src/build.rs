@@ -9,6 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 use tare_distribution::Distribution;
 use tare_docker_api::container::{CreateRequest, CreateResponse};
 use tare_images::ImageStore;
+use tare_registry::Download;
 
 use crate::Engine;
 use crate::error::{Error, Result};
@@ -34,6 +35,12 @@ impl Engine {
     /// while one uses them.
     pub fn build_cache_directory(&self) -> PathBuf {
         self.config.data_root.join("build-cache")
+    }
+
+    /// Begins to fetch a file by HTTP.
+    pub async fn download(&self, url: &str) -> Result<Download> {
+        let answer = self.distribution.registry().download(url).await;
+        answer.map_err(|error| Error::internal(error.to_string()))
     }
 
     /// Sixty-four random digits.

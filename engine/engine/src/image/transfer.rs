@@ -204,8 +204,7 @@ impl Engine {
                 ImportSource::Sent(source) => source,
                 ImportSource::Url(url) => {
                     let url = if url.contains("://") { url } else { format!("http://{url}") };
-                    let answer = engine.distribution.registry().download(&url).await;
-                    let download = answer.map_err(|error| Error::internal(error.to_string()))?;
+                    let download = engine.download(&url).await?;
                     let _ = sender.send(Ok(JsonMessage::status("", format!("Downloading from {url}"))));
                     Box::pin(StreamReader::new(Box::pin(download.stream())))
                 }
