@@ -138,7 +138,7 @@ pub(crate) fn assemble(store: &ImageStore, commit: Commit) -> Result<(ImageConfi
 
 /// The archive of an upper directory goes through the same hands as an imported one.
 fn pack_changes(store: &ImageStore, upper: &std::path::Path) -> Result<(Arc<Layer>, Descriptor)> {
-    let root = RootDir::open(upper).map_err(|e| Error::io(&format!("open `{}`", upper.display()), &e.into()))?;
+    let root = RootDir::open(upper).map_err(|e| Error::io(&format!("open `{}`", upper.display()), e))?;
     let (pieces, received) = sync_channel(AHEAD);
     let thread = std::thread::Builder::new().name("commit".to_owned());
     let packing = thread
@@ -151,7 +151,7 @@ fn pack_changes(store: &ImageStore, upper: &std::path::Path) -> Result<(Arc<Laye
             let _ = pieces.send(Piece::End);
             Ok(())
         })
-        .map_err(|e| Error::io("spawn thread", &e))?;
+        .map_err(|e| Error::io("spawn thread", e))?;
     let stored = store_layer(store, ChannelReader::new(received));
     let packed = packing.join().unwrap_or_else(|_| Err(Error::Internal("commit: thread died".to_owned())));
     match (packed, stored) {
@@ -164,7 +164,7 @@ fn pack_changes(store: &ImageStore, upper: &std::path::Path) -> Result<(Arc<Laye
 /// Stores and unpacks a layer at the same time; one that is not compressed is stored compressed.
 fn store_layer<R: Read>(store: &ImageStore, archive: R) -> Result<(Arc<Layer>, Descriptor)> {
     let mut archive = buffered(archive);
-    let start = io::BufRead::fill_buf(&mut archive).map_err(|e| Error::io("read archive", &e))?;
+    let start = io::BufRead::fill_buf(&mut archive).map_err(|e| Error::io("read archive", e))?;
     let compression = Compression::detect(start);
     let (pieces, received) = sync_channel(AHEAD);
     std::thread::scope(|scope| {
@@ -209,7 +209,7 @@ fn compress(store: &ImageStore, archive: impl Read, pieces: &SyncSender<Piece>) 
     let writer = store.begin_blob().map_err(|e| Stop::Failed(e.into()))?;
     let mut encoder = gzip(BlobOut(writer));
     each_chunk(archive, pieces, |chunk| encoder.write_all(chunk))?;
-    let BlobOut(writer) = encoder.finish().map_err(|e| Stop::Failed(Error::io("compress layer", &e)))?;
+    let BlobOut(writer) = encoder.finish().map_err(|e| Stop::Failed(Error::io("compress layer", e)))?;
     writer.finish().map_err(|e| Stop::Failed(e.into()))
 }
 
@@ -231,7 +231,7 @@ fn each_chunk(
         let read = match archive.read(&mut chunk) {
             Ok(read) => read,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(Stop::Failed(Error::io("read archive", &e))),
+            Err(e) => return Err(Stop::Failed(Error::io("read archive", e))),
         };
         if read == 0 {
             return pieces.send(Piece::End).map_err(|_| Stop::Unwanted);
@@ -239,7 +239,7 @@ fn each_chunk(
         chunk.truncate(read);
         let chunk = Bytes::from(chunk);
         pieces.send(Piece::Data(chunk.clone())).map_err(|_| Stop::Unwanted)?;
-        write(&chunk).map_err(|e| Stop::Failed(Error::io("write layer", &e)))?;
+        write(&chunk).map_err(|e| Stop::Failed(Error::io("write layer", e)))?;
     }
 }
 

@@ -1,5 +1,6 @@
 //! What goes wrong, by kind, in Docker's words.
 
+use tare_images::oci::{Descriptor, media};
 use tare_images::platform::BadPlatform;
 use tare_reference::ReferenceError;
 
@@ -100,6 +101,14 @@ pub enum Error {
     /// Reserved names.
     #[error("{0}")]
     Forbidden(String),
+    /// A step of ours that the system refused.
+    #[error("{step}: {}", tare_sys::errno::reason(.source))]
+    Io {
+        /// The step.
+        step: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// Everything else.
     #[error("{0}")]
     Internal(String),
@@ -116,19 +125,36 @@ impl Error {
             Error::NoManifest { .. } | Error::NotFound(_) => Kind::NotFound,
             Error::Conflict { .. } => Kind::Conflict,
             Error::Forbidden(_) => Kind::Forbidden,
-            Error::Commit { .. } | Error::Extract { .. } | Error::Internal(_) => Kind::Internal,
+            Error::Commit { .. } | Error::Extract { .. } | Error::Io { .. } | Error::Internal(_) => Kind::Internal,
         }
     }
 
-    pub(crate) fn io(step: &str, source: &std::io::Error) -> Error {
-        Error::Internal(format!("{step}: {}", tare_sys::errno::reason(source)))
+    pub(crate) fn io(step: &str, source: impl Into<std::io::Error>) -> Error {
+        Error::Io { step: step.to_owned(), source: source.into() }
+    }
+
+    /// Content that is not what its descriptor says; `difference` is `digest` or `size`.
+    pub(crate) fn unexpected(
+        descriptor: &Descriptor,
+        difference: &'static str,
+        actual: impl ToString,
+        expected: impl ToString,
+    ) -> Error {
+        Error::Commit {
+            content: word(&descriptor.media_type),
+            digest: descriptor.digest.clone(),
+            difference,
+            actual: actual.to_string(),
+            expected: expected.to_string(),
+        }
     }
 
     /// Whether the disk is full.
     pub(crate) fn is_no_space(&self) -> bool {
         match self {
             Error::Store(e) | Error::Extract { source: e, .. } => e.is_no_space(),
-            other => other.to_string().ends_with(tare_sys::errno::NO_SPACE),
+            Error::Io { source, .. } => tare_sys::errno::is_no_space(source),
+            _ => false,
         }
     }
 
@@ -155,5 +181,16 @@ fn registry_kind(error: &tare_registry::Error) -> Kind {
         E::PushDenied(_) | E::Unauthorized(_) => Kind::Unauthorized,
         E::Schema1(_) => Kind::Invalid,
         _ => Kind::Internal,
+    }
+}
+
+/// What containerd calls content of a type.
+fn word(media_type: &str) -> &'static str {
+    match media_type {
+        other if media::is_layer(other) => "layer",
+        other if media::is_config(other) => "config",
+        other if media::is_index(other) => "index",
+        other if media::is_manifest(other) => "manifest",
+        _ => "unknown",
     }
 }

@@ -158,13 +158,9 @@ impl Distribution {
         }
         let fetched = repository.manifest(descriptor.digest.as_str()).await;
         let mut document = fetched.map_err(|e| match e {
-            tare_registry::Error::Digest { expected, actual, .. } => Error::Commit {
-                content: word(&descriptor.media_type),
-                difference: "digest",
-                actual: actual.to_string(),
-                expected: expected.to_string(),
-                digest: expected,
-            },
+            tare_registry::Error::Digest { expected, actual, .. } => {
+                Error::unexpected(descriptor, "digest", actual, expected)
+            }
             other => other.into(),
         })?;
         check_size(descriptor, &document.bytes)?;
@@ -286,24 +282,7 @@ fn check_size(descriptor: &Descriptor, bytes: &Bytes) -> Result<()> {
     if bytes.len() as u64 == descriptor.size {
         return Ok(());
     }
-    Err(Error::Commit {
-        content: word(&descriptor.media_type),
-        digest: descriptor.digest.clone(),
-        difference: "size",
-        actual: bytes.len().to_string(),
-        expected: descriptor.size.to_string(),
-    })
-}
-
-/// What containerd calls content of a type.
-pub(crate) fn word(media_type: &str) -> &'static str {
-    match media_type {
-        other if media::is_layer(other) => "layer",
-        other if media::is_config(other) => "config",
-        other if media::is_index(other) => "index",
-        other if media::is_manifest(other) => "manifest",
-        _ => "unknown",
-    }
+    Err(Error::unexpected(descriptor, "size", bytes.len(), descriptor.size))
 }
 
 /// Old images have configurations of a generic type; their layers tell.

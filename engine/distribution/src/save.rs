@@ -161,7 +161,7 @@ fn write<W: Write>(store: &ImageStore, plan: &Plan, out: W) -> Result<()> {
     }
     for blob in &plan.blobs {
         let mut file = store.open_blob(blob)?;
-        let size = file.metadata().map_err(|e| Error::io("fstat", &e))?.len();
+        let size = file.metadata().map_err(|e| Error::io("fstat", e))?.len();
         let name = format!("blobs/{}/{}", blob.algorithm(), blob.hex());
         writer.append_data(&Entry { size, ..Entry::new(name, Kind::File, 0o444) }, &mut file)?;
     }

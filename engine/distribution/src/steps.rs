@@ -85,21 +85,23 @@ impl Distribution {
     pub async fn take_step(&self, taken: Taken, key: String) -> Result<Digest> {
         let store = self.store.clone();
         blocking(move || {
-            let _lease = store.lease();
-            let Taken { from, below, parent, config } = taken;
-            let (steps, layers) = below.map_or((0, 0), |b| (b.config.history.len(), b.config.rootfs.diff_ids.len()));
-            let target = match from.config.history.get(steps) {
-                Some(step) if steps + 1 < from.config.history.len() => {
-                    let layers = layers + usize::from(!step.empty_layer);
-                    let mut image = ImageConfig { created: step.created.clone(), config, ..from.config.clone() };
-                    image.history.truncate(steps + 1);
-                    image.rootfs.diff_ids.truncate(layers);
-                    write_image(&store, &image, from.manifest.layers.iter().take(layers).cloned().collect())?
-                }
-                _ => from.descriptor.clone(),
-            };
-            store.keep_step(&key, &target, parent.as_ref())?;
-            Ok(target.digest)
+            making(&store, || {
+                let Taken { from, below, parent, config } = taken;
+                let (steps, layers) =
+                    below.map_or((0, 0), |b| (b.config.history.len(), b.config.rootfs.diff_ids.len()));
+                let target = match from.config.history.get(steps) {
+                    Some(step) if steps + 1 < from.config.history.len() => {
+                        let layers = layers + usize::from(!step.empty_layer);
+                        let mut image = ImageConfig { created: step.created.clone(), config, ..from.config.clone() };
+                        image.history.truncate(steps + 1);
+                        image.rootfs.diff_ids.truncate(layers);
+                        write_image(&store, &image, from.manifest.layers.iter().take(layers).cloned().collect())?
+                    }
+                    _ => from.descriptor.clone(),
+                };
+                store.keep_step(&key, &target, parent.as_ref())?;
+                Ok(target.digest)
+            })
         })
         .await
     }

@@ -19,7 +19,6 @@ use tokio::sync::{OwnedMutexGuard, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::progress::{Pace, amount, layer_id, step};
-use crate::pull::word;
 use crate::{Distribution, Error, Progress, Result};
 
 /// Chunks (some 16 KiB each) between the socket and the blob's file.
@@ -215,13 +214,9 @@ impl Attempt {
     /// The error in the words for the content it is about.
     fn of(self, descriptor: &Descriptor) -> Error {
         match self.error {
-            Error::Store(tare_images::Error::DigestMismatch { what: "blob", expected, actual }) => Error::Commit {
-                content: word(&descriptor.media_type),
-                difference: "digest",
-                actual: actual.to_string(),
-                expected: expected.to_string(),
-                digest: expected,
-            },
+            Error::Store(tare_images::Error::DigestMismatch { what: "blob", expected, actual }) => {
+                Error::unexpected(descriptor, "digest", actual, expected)
+            }
             other => other,
         }
     }

@@ -5,8 +5,7 @@
 
 use std::{fmt, io};
 
-use rustix::io::Errno;
-use tare_sys::errno::NO_SPACE;
+use tare_sys::errno::reason;
 
 /// What went wrong, independent of any protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -96,11 +95,8 @@ impl Error {
     }
 
     /// A step that failed on an object with a system error: ``open `/x`: No such file or directory``.
-    pub fn io(step: &str, object: impl fmt::Display, error: impl fmt::Display) -> Self {
-        let reason = error.to_string();
-        // What the user has to do something about, every tool says in the same words.
-        let reason = if reason == io::Error::from(Errno::NOSPC).to_string() { NO_SPACE } else { &reason };
-        Self::internal(format!("{step} `{object}`: {reason}"))
+    pub fn io(step: &str, object: impl fmt::Display, error: impl Into<io::Error>) -> Self {
+        Self::internal(format!("{step} `{object}`: {}", reason(&error.into())))
     }
 }
 

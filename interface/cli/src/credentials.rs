@@ -136,7 +136,7 @@ pub async fn run_helper(helper: &str, action: &str, input: &[u8]) -> Result<Opti
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()
-        .map_err(|e| fail(format!("exec: \"{program}\": {}, out: ``", crate::opts::surroundings::errno_text(&e))))?;
+        .map_err(|e| fail(format!("exec: \"{program}\": {}, out: ``", tare_sys::errno::words(&e))))?;
     if let Some(mut stdin) = child.stdin.take() {
         // One that ends without reading says why below.
         let _ = stdin.write_all(input).await;

@@ -6,6 +6,7 @@ use tare_docker_client::tls::Material;
 
 use crate::error::CliError;
 use crate::flags::Values;
+use crate::opts::surroundings::path_error;
 
 /// TLS as it is asked for by flags or variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,14 +67,7 @@ fn read(path: &Path) -> Result<Vec<u8>, CliError> {
 
 /// A file of PEM, or docker's sentence about it.
 pub fn read_named(path: &Path) -> Result<Vec<u8>, CliError> {
-    std::fs::read(path).map_err(|error| {
-        let why = match error.kind() {
-            std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
-            std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-            _ => error.to_string(),
-        };
-        CliError::new(format!("open {}: {why}", path.display()))
-    })
+    std::fs::read(path).map_err(|error| CliError::new(path_error("open", path, &error)))
 }
 
 #[cfg(test)]

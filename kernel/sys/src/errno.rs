@@ -1,15 +1,19 @@
 //! Names of error numbers (`ENOENT`), for messages that say step, object and errno.
 
-use std::borrow::Cow;
 use std::io;
 
+/// What an error says in the words of Go, for the sentences that Docker's users know: the C library's text without a
+/// capital letter at its start, and without the number.
+pub fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| first.to_lowercase().chain(characters).collect())
+}
+
 /// What an error says. A full disk is a matter of the user's, who is told in the words that every other tool has for it.
-pub fn reason(error: &io::Error) -> Cow<'static, str> {
-    match error.raw_os_error() {
-        Some(libc::ENOSPC) => Cow::Borrowed(NO_SPACE),
-        Some(libc::EDQUOT) => Cow::Borrowed("disk quota exceeded"),
-        _ => Cow::Owned(error.to_string()),
-    }
+pub fn reason(error: &io::Error) -> String {
+    if is_no_space(error) { words(error) } else { error.to_string() }
 }
 
 /// Whether there was no room on the disk, or no more of it for us.
@@ -41,7 +45,7 @@ const NAMES: &[(i32, &str)] = names! {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_no_space, name, reason};
+    use super::{NO_SPACE, is_no_space, name, reason, words};
 
     #[test]
     fn known_and_unknown() {
@@ -53,7 +57,9 @@ mod tests {
     #[test]
     fn a_full_disk_in_words() {
         let full = std::io::Error::from_raw_os_error(libc::ENOSPC);
-        assert_eq!(reason(&full), "no space left on device");
+        assert_eq!((reason(&full).as_str(), words(&full).as_str()), (NO_SPACE, NO_SPACE));
+        let quota = std::io::Error::from_raw_os_error(libc::EDQUOT);
+        assert_eq!(reason(&quota), "disk quota exceeded");
         assert!(is_no_space(&full));
         assert!(!is_no_space(&std::io::Error::from_raw_os_error(libc::ENOENT)));
     }

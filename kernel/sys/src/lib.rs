@@ -4,7 +4,7 @@
 //! scheduling of the caller), [`mount`], [`seccomp`], [`socket`] (passing descriptors), [`spawn`] (starting helpers
 //! without forking memory), [`sealed`] (programs that containers cannot write to), [`kill`], [`signals`], [`signalfd`], [`memory`],
 //! [`scoped`] (lookups below a directory), [`inherited`] (descriptors from the parent), [`bpf`], [`network`], [`netns`], [`netlink`] (what rtnetlink and
-//! nf_tables have in common), [`errno`] (names of errors).
+//! nf_tables have in common), [`errno`] (names of errors), [`procfs`].
 //!
 //! Structures and constants written down here are compared with the kernel's headers by `headers.rs`.
 
@@ -20,6 +20,7 @@ pub mod netlink;
 pub mod netns;
 pub mod network;
 pub mod process;
+pub mod procfs;
 pub mod scoped;
 pub mod sealed;
 pub mod seccomp;

@@ -10,13 +10,13 @@ use rustix::path::Arg;
 /// mounted, since it could have left the directory meanwhile (`EAGAIN`); what is refused that often is an attack.
 const ATTEMPTS: u32 = 256;
 
-/// Opens `path` below `directory`, close-on-exec, following what `resolve` allows (`IN_ROOT` or `BENEATH`, to be a
-/// scope); never magic links. Does not allocate for a `&CStr`: it may be called between `clone3` and `execve`.
+/// Opens `path` below `directory`, close-on-exec, following what `resolve` allows (`IN_ROOT` or `BENEATH` make a
+/// scope of it, `NO_SYMLINKS` a plain path); never magic links. Does not allocate for a `&CStr`: it may be called between `clone3` and `execve`.
 /// Errors: `openat2(2)`; `EAGAIN` only when the kernel refused every attempt.
 pub fn open(directory: impl AsFd, path: impl Arg, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
     let directory = directory.as_fd();
     path.into_with_c_str(|path| {
-        for _ in 1..ATTEMPTS {
+        for _ in 0..ATTEMPTS {
             match openat2(
                 directory,
                 path,

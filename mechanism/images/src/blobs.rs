@@ -71,16 +71,12 @@ impl ImageStore {
         let path = self.inner.root.join("ingest").join(files::unique("tmp-"));
         let file =
             File::options().create_new(true).read(true).write(true).open(&path).map_err(Error::io("create", &path))?;
-        Ok(BlobWriter {
-            store: self.clone(),
-            path,
-            file,
-            hasher: Sha256::new(),
-            length: 0,
-            prefix: 0,
-            expected: None,
-            spoiled: false,
-        })
+        Ok(self.writer(path, file, 0, None))
+    }
+
+    fn writer(&self, path: PathBuf, file: File, prefix: u64, expected: Option<(Digest, u64)>) -> BlobWriter {
+        let (store, hasher) = (self.clone(), Sha256::new());
+        BlobWriter { store, path, file, hasher, length: 0, prefix, expected, spoiled: false }
     }
 
     /// Starts or resumes content of known digest and size. Dropping the writer keeps what is there for next time, unless
@@ -114,16 +110,7 @@ impl ImageStore {
             file.set_len(0).map_err(Error::io("ftruncate", &path))?;
             prefix = 0;
         }
-        Ok(BlobWriter {
-            store: self.clone(),
-            path,
-            file,
-            hasher: Sha256::new(),
-            length: 0,
-            prefix,
-            expected: Some((descriptor.digest.clone(), descriptor.size)),
-            spoiled: false,
-        })
+        Ok(self.writer(path, file, prefix, Some((descriptor.digest.clone(), descriptor.size))))
     }
 
     pub(crate) fn ingest_path(&self, digest: &Digest) -> PathBuf {

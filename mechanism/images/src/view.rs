@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change, move_mount, open_tree};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -43,9 +43,8 @@ pub fn root_of_process(pid: i32) -> Result<OwnedFd> {
 pub fn shared_memory_of_process(pid: i32) -> Result<OwnedFd> {
     in_mounts_of(pid, |path| {
         // The process may have put anything in its place; links would be followed as that wants.
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let directory = openat2(CWD, SHARED_MEMORY, flags, Mode::empty(), resolve)
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let directory = tare_sys::scoped::open(CWD, SHARED_MEMORY, flags, ResolveFlags::NO_SYMLINKS)
             .map_err(Error::io("open", Path::new(SHARED_MEMORY)))?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
         open_tree(directory, "", flags).map_err(Error::io("open_tree", path))

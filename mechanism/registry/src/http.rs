@@ -180,24 +180,29 @@ fn read_file(path: &Path) -> Result<Vec<u8>> {
 /// Sends a request that has little to say, and waits for the head of the answer as long as [`Config::stall`]. An error
 /// tells method, URL and reason as Go's client does.
 pub(crate) async fn send(config: &Config, request: RequestBuilder) -> Result<Response> {
-    let target = request.try_clone().and_then(|request| request.build().ok());
-    match tokio::time::timeout(config.stall, send_patiently(request)).await {
-        Ok(answer) => answer,
-        Err(_) => Err(silence(target.as_ref())),
-    }
+    let (client, request) = built(request)?;
+    let (method, url) = (request.method().clone(), request.url().clone());
+    let answer = tokio::time::timeout(config.stall, execute(client, request)).await;
+    answer.unwrap_or_else(|_| Err(silence(method.as_str(), &url)))
 }
 
 /// What is said of a server that says nothing.
-fn silence(request: Option<&reqwest::Request>) -> Error {
-    let method = request.map(|request| title(request.method().as_str())).unwrap_or_default();
-    let url = request.map(|request| request.url().to_string()).unwrap_or_default();
-    Error::Request { method, url, reason: SILENCE.to_owned() }
+pub(crate) fn silence(method: &str, url: &url::Url) -> Error {
+    Error::Request { method: title(method), url: url.to_string(), reason: SILENCE.to_owned() }
 }
 
 /// The same without a limit of time.
 pub(crate) async fn send_patiently(request: RequestBuilder) -> Result<Response> {
+    let (client, request) = built(request)?;
+    execute(client, request).await
+}
+
+fn built(request: RequestBuilder) -> Result<(Client, reqwest::Request)> {
     let (client, request) = request.build_split();
-    let request = request.map_err(|e| Error::Config(format!("invalid request: {e}")))?;
+    Ok((client, request.map_err(|e| Error::Config(format!("invalid request: {e}")))?))
+}
+
+async fn execute(client: Client, request: reqwest::Request) -> Result<Response> {
     let method = request.method().to_string();
     let url = request.url().clone();
     match client.execute(request).await {

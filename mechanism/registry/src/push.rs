@@ -11,7 +11,6 @@ use reqwest::{Body, Method, StatusCode};
 use tare_reference::{Digest, Reference};
 
 use crate::config::Endpoint;
-use crate::error::SILENCE;
 use crate::http;
 use crate::repository::Repository;
 use crate::{Error, Result};
@@ -98,8 +97,7 @@ impl Repository {
             idle = if now == seen { idle + 1 } else { 0 };
             seen = now;
             if idle >= if seen == size { STALLS_OF_ANSWER } else { 1 } {
-                let (method, url) = ("Put".to_owned(), url.to_string());
-                return Err(Error::Request { method, url, reason: SILENCE.to_owned() });
+                return Err(http::silence("PUT", &url));
             }
         };
         if response.status().is_success() {

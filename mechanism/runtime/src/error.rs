@@ -64,10 +64,7 @@ pub(crate) fn name(errno: Errno) -> &'static str {
 
 /// `no such file or directory`: the C library's text as Go writes it, for the sentences that Docker's users know.
 pub(crate) fn text(errno: Errno) -> String {
-    let text = std::io::Error::from(errno).to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut characters = text.chars();
-    characters.next().map(|first| first.to_lowercase().chain(characters).collect()).unwrap_or_default()
+    tare_sys::errno::words(&errno.into())
 }
 
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

@@ -333,15 +333,13 @@ fn create_hooks(hooks: Option<&OwnHooks>, pidfd: BorrowedFd<'_>) -> Result<()> {
 /// When a process started, in clock ticks since boot (field 22 of `/proc/PID/stat`): with the process ID and the boot
 /// it says which process is meant.
 pub fn start_time(pid: i32) -> Result<u64> {
-    /// Counted from the field after the name, which may contain anything.
-    const FIELD: usize = 22 - 3;
-    let path = format!("/proc/{pid}/stat");
-    let text = std::fs::read(&path).map_err(|error| {
+    tare_sys::procfs::start_time(pid).map_err(|error| {
+        let path = format!("/proc/{pid}/stat");
+        if error.kind() == std::io::ErrorKind::InvalidData {
+            return Error::invalid(format!("read `{path}`: malformed"));
+        }
         let gone = error.kind() == std::io::ErrorKind::NotFound || error.raw_os_error() == Some(3);
         let kind = if gone { ErrorKind::State } else { ErrorKind::Setup };
         Error::new(kind, format!("read `{path}`: {error}"), None)
-    })?;
-    let after = text.iter().rposition(|byte| *byte == b')').and_then(|end| text.get(end + 2..)).unwrap_or_default();
-    let field = std::str::from_utf8(after).ok().and_then(|text| text.split(' ').nth(FIELD));
-    field.and_then(|field| field.parse().ok()).ok_or_else(|| Error::invalid(format!("read `{path}`: malformed")))
+    })
 }

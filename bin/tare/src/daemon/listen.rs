@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use tare_docker_http::Listener;
+use tare_sys::errno::words;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use super::activation::Inherited;
@@ -54,15 +55,7 @@ fn warn(address: &Address) {
 }
 
 async fn tcp(address: &str) -> Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| anyhow!("listen tcp {address}: bind: {}", reason(&error)))
-}
-
-/// What the kernel says, as Go writes it: no capital letter, no number.
-fn reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(letters).collect()
+    TcpListener::bind(address).await.map_err(|error| anyhow!("listen tcp {address}: bind: {}", words(&error)))
 }
 
 async fn unix(path: &Path, group: &str) -> Result<Listener> {

@@ -47,9 +47,7 @@ pub(crate) fn lock(path: &Path) -> Result<File> {
 
 /// Says which process it is, on this machine, since it was started, whatever numbers are used again.
 fn name_of(pid: u32) -> Option<String> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The twenty-second field; the second, which may contain anything, is in parentheses.
-    let started = stat.rsplit_once(')')?.1.split_whitespace().nth(22 - 3)?;
+    let started = tare_sys::procfs::start_time(i32::try_from(pid).ok()?).ok()?;
     Some(format!("{pid} {started} {}", crate::recover::boot_id()))
 }
 

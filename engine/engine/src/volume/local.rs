@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change, mount_remount};
+use tare_sys::errno::words;
 
 use super::Volume;
 use crate::error::{Error, Result};
@@ -91,7 +92,11 @@ pub(crate) fn mount_volume(volume: &Volume, at: &Path) -> Result<()> {
     let options = parse(&text);
     make(device, kind, at, &options).map_err(|errno| {
         let shown = describe(device, at, &options);
-        failed(Error::internal(format!("failed to mount local volume: {}: {}", hide_password(&shown), words(errno))))
+        failed(Error::internal(format!(
+            "failed to mount local volume: {}: {}",
+            hide_password(&shown),
+            words(&errno.into())
+        )))
     })
 }
 
@@ -118,14 +123,6 @@ fn describe(device: &str, at: &Path, options: &Options) -> String {
         text.push_str(&format!(", data: {}", options.data));
     }
     text
-}
-
-/// The kernel's error in the words of Go, as clients know them.
-fn words(errno: Errno) -> String {
-    let text = std::io::Error::from(errno).to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut characters = text.chars();
-    characters.next().map_or_else(String::new, |first| first.to_lowercase().chain(characters).collect())
 }
 
 fn hide_password(text: &str) -> String {
@@ -184,7 +181,7 @@ mod tests {
         let text = describe("//a/b", Path::new("/v"), &parse("bind,user=x,password=secret,vers=3"));
         assert_eq!(hide_password(&text), "mount //a/b:/v, flags: 0x1000, data: user=x,password=********,vers=3");
         assert_eq!(hide_password("password=x"), "password=********");
-        assert_eq!(words(Errno::NOENT), "no such file or directory");
+        assert_eq!(words(&Errno::NOENT.into()), "no such file or directory");
     }
 
     #[test]

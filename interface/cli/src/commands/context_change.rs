@@ -11,6 +11,7 @@ use crate::command::{Arity, Command};
 use crate::context::{self, Context, DEFAULT, archive, store};
 use crate::error::CliError;
 use crate::flags::{Flag, Matches};
+use crate::opts::surroundings::path_error;
 use crate::values;
 
 /// Docker's name for a value of [`Flag::list`] that is split further.
@@ -235,10 +236,7 @@ fn export(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     }
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let written = file.and_then(|mut file| std::io::Write::write_all(&mut file, &bytes));
-    written.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => CliError::new(format!("open {path}: file exists")),
-        _ => CliError::new(format!("open {path}: {error}")),
-    })?;
+    written.map_err(|error| CliError::new(path_error("open", path, &error)))?;
     cli.err.println(format!("Written file \"{path}\""))?;
     Ok(0)
 }
@@ -249,10 +247,7 @@ fn import(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     let (mut document, material) = match path {
         "-" => archive::read(std::io::stdin().lock())?,
         path => {
-            let file = File::open(path).map_err(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => CliError::new(format!("open {path}: no such file or directory")),
-                _ => CliError::new(format!("open {path}: {error}")),
-            })?;
+            let file = File::open(path).map_err(|error| CliError::new(path_error("open", path, &error)))?;
             archive::read(file)?
         }
     };

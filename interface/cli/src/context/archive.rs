@@ -6,7 +6,7 @@ use serde_json::Value;
 use tare_archive::{Entry, Kind, Reader, Writer};
 use tare_docker_client::tls::Material;
 
-use super::store::FILES;
+use super::store::{FILES, certificates};
 use crate::error::CliError;
 
 /// Most bytes of a file in an archive, as in docker.
@@ -21,27 +21,23 @@ fn wrong(error: impl std::fmt::Display) -> CliError {
 /// Writes a context.
 pub fn write(document: &Value, material: &Material, out: impl Write) -> Result<(), CliError> {
     let mut archive = Writer::new(out);
-    let mut file = |path: &str, mode: u32, content: &[u8]| {
-        let mut entry = Entry::new(path, Kind::File, mode);
-        entry.size = content.len() as u64;
-        archive.append_data(&entry, &mut &*content)
-    };
-    file("meta.json", 0o644, document.to_string().as_bytes()).map_err(wrong)?;
-    let identity = material.identity.as_ref();
-    let contents = [material.authority.as_ref(), identity.map(|pair| &pair.0), identity.map(|pair| &pair.1)];
-    let present: Vec<_> =
-        FILES.into_iter().zip(contents).filter_map(|(name, content)| Some((name, content?))).collect();
+    file(&mut archive, "meta.json", 0o644, document.to_string().as_bytes())?;
     archive.append(&Entry::new("tls", Kind::Directory, 0o700)).map_err(wrong)?;
-    if !present.is_empty() {
+    let mut certificates = certificates(material).peekable();
+    if certificates.peek().is_some() {
         archive.append(&Entry::new("tls/docker", Kind::Directory, 0o700)).map_err(wrong)?;
     }
-    for (name, content) in present {
-        let mut entry = Entry::new(format!("tls/docker/{name}"), Kind::File, 0o600);
-        entry.size = content.len() as u64;
-        archive.append_data(&entry, &mut content.as_slice()).map_err(wrong)?;
+    for (name, content) in certificates {
+        file(&mut archive, &format!("tls/docker/{name}"), 0o600, content)?;
     }
     archive.finish().map_err(wrong)?.flush()?;
     Ok(())
+}
+
+fn file(archive: &mut Writer<impl Write>, path: &str, mode: u32, mut content: &[u8]) -> Result<(), CliError> {
+    let mut entry = Entry::new(path, Kind::File, mode);
+    entry.size = content.len() as u64;
+    archive.append_data(&entry, &mut content).map_err(wrong)
 }
 
 /// Reads a context.

@@ -5,7 +5,9 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tare_docker_client::tls::Material;
+use tare_reference::Digest;
 
 use super::{Context, DEFAULT};
 use crate::cli::Cli;
@@ -46,8 +48,7 @@ pub fn tls_path(cli: &Cli, directory: &str) -> PathBuf {
 
 /// The name of a context's directories: a digest of its own, as docker has it.
 pub fn directory(name: &str) -> String {
-    use sha2::Digest as _;
-    sha2::Sha256::digest(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    Digest::from_sha256(&Sha256::digest(name).into()).hex().to_owned()
 }
 
 /// A definition for docker's endpoint at `host`.
@@ -85,10 +86,7 @@ pub fn write(cli: &Cli, name: &str, document: &Value, material: &Material) -> Re
     let tls = tls_path(cli, &directory);
     remove_all(&tls)?;
     let files = tls.join("docker");
-    let identity = material.identity.as_ref();
-    let contents = [material.authority.as_ref(), identity.map(|pair| &pair.0), identity.map(|pair| &pair.1)];
-    for (name, content) in FILES.into_iter().zip(contents) {
-        let Some(content) = content else { continue };
+    for (name, content) in certificates(material) {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700).create(&files).map_err(|error| fail(&files, &error))?;
         let path = files.join(name);
@@ -105,6 +103,13 @@ pub fn write(cli: &Cli, name: &str, document: &Value, material: &Material) -> Re
     file.as_file().set_permissions(mode).map_err(|error| fail(&path, &error))?;
     file.persist(&path).map_err(|error| fail(&path, &error.error))?;
     Ok(())
+}
+
+/// The files of an endpoint's certificates that there are, by name.
+pub fn certificates(material: &Material) -> impl Iterator<Item = (&'static str, &[u8])> {
+    let identity = material.identity.as_ref();
+    let contents = [material.authority.as_ref(), identity.map(|pair| &pair.0), identity.map(|pair| &pair.1)];
+    FILES.into_iter().zip(contents).filter_map(|(name, content)| Some((name, content?.as_slice())))
 }
 
 /// Removes a context, with its certificates.

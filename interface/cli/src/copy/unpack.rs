@@ -59,7 +59,7 @@ struct Unpacker {
 type Step<T> = Result<T, String>;
 
 fn errno(step: &'static str) -> impl Fn(Errno) -> String {
-    move |e| format!("{step}: {}", crate::opts::surroundings::errno_text(&e.into()))
+    move |e| format!("{step}: {}", tare_sys::errno::words(&e.into()))
 }
 
 impl Unpacker {

@@ -4,6 +4,8 @@
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use tare_sys::errno::words;
+
 /// The client's environment.
 pub struct Surroundings<'a> {
     /// Looks up an environment variable.
@@ -38,15 +40,7 @@ pub fn clean(path: &Path) -> PathBuf {
 
 /// An error about a file in Go's words: `open /x: no such file or directory`.
 pub fn path_error(step: &str, path: impl AsRef<Path>, error: &io::Error) -> String {
-    format!("{step} {}: {}", path.as_ref().display(), errno_text(error))
-}
-
-/// The text of an error number as Go has it: lower case, no number.
-pub fn errno_text(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or(&text);
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+    format!("{step} {}: {}", path.as_ref().display(), words(error))
 }
 
 #[cfg(test)]
