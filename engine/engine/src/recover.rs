@@ -172,13 +172,13 @@ impl Engine {
             self.networks.remember(endpoint);
         }
         self.networks.ports.reserve(&container.id, &sandbox.mappings);
-        let frozen = self.is_frozen(container).await;
+        let paused = self.stays_paused(container, shim).await;
         self.restore_execs(container, bundle, Some(&connection)).await;
         {
             let mut inner = container.read();
             inner.shim = Some(Arc::clone(&connection));
             inner.sandbox = sandbox;
-            inner.state.status = if frozen { Status::Paused } else { Status::Running };
+            inner.state.status = if paused { Status::Paused } else { Status::Running };
             inner.state.pid = shim.pid;
             inner.state.start_time = shim.start_time;
             inner.state.started_at = shim.started_at;
@@ -187,26 +187,6 @@ impl Engine {
         self.start_health(container);
         tokio::spawn(supervise::run(Arc::clone(self), Arc::clone(container), connection, events));
         Ok(())
-    }
-
-    /// Whether a container stands still, as its cgroup has it. One that was on its way there goes on: nobody was told.
-    async fn is_frozen(&self, container: &Container) -> bool {
-        let recorded = container.read().state.status == Status::Paused;
-        let cgroup = self.cgroup(container);
-        let frozen = crate::blocking(move || {
-            Ok(match cgroup.frozen() {
-                Ok(true) => true,
-                Ok(false) => {
-                    if let Err(error) = cgroup.thaw() {
-                        tracing::warn!("letting {} go on: {error}", cgroup.path());
-                    }
-                    false
-                }
-                // No freezer, so never paused; or it is just being removed.
-                Err(_) => recorded,
-            })
-        });
-        frozen.await.unwrap_or(recorded)
     }
 
     /// Records the end of a run that this daemon did not see.

@@ -44,6 +44,43 @@ fn a_killed_daemon_finds_its_containers_again() {
     assert!(logs.lines().count() > 30, "{logs}");
 }
 
+/// Has the processes of a container stand still, as the daemon does for a pause or a commit.
+fn freeze(pid: &str) {
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("the groups of a process");
+    let path = |prefix: &str| groups.lines().find_map(|line| line.split_once(prefix)).map(|(_, path)| path.to_owned());
+    let (file, value) = match path(":freezer:") {
+        Some(path) => (format!("/sys/fs/cgroup/freezer{path}/freezer.state"), "FROZEN"),
+        None => (format!("/sys/fs/cgroup{}/cgroup.freeze", path("0::").expect("a group")), "1"),
+    };
+    std::fs::write(&file, value).unwrap_or_else(|error| panic!("{file}: {error}"));
+}
+
+#[test]
+fn only_what_was_paused_stands_still_afterwards() {
+    let Some(mut c) = console() else { return };
+    let pid = |c: &Console, name: &str| c.ok(&format!("inspect --format {{{{.State.Pid}}}} {name}"));
+    c.ok(&format!("run -d --name committed busybox:1.29 {COUNTER}"));
+    for name in ["paused", "killed"] {
+        c.ok(&format!("run -d --name {name} busybox:1.29 sleep 1000"));
+        c.ok(&format!("pause {name}"));
+    }
+    let (committed, killed) = (pid(&c, "committed"), pid(&c, "killed"));
+    c.engine_mut().expect("an engine").kill();
+    // What a daemon leaves behind that ends during a commit, and one that ends while it removes by force.
+    freeze(&committed);
+    let mut kill = std::process::Command::new("kill");
+    let sent = tare_testkit::Output::of("kill", kill.args(["-KILL", &killed]));
+    assert_eq!(sent.status, 0, "{sent}");
+    c.engine_mut().expect("an engine").resume();
+    assert_eq!(c.state("committed"), "running");
+    let lines = c.logs("committed").lines().count();
+    c.logged("committed", &format!("line {}\n", lines + 10));
+    assert_eq!(c.ok("wait killed"), "137");
+    assert_eq!(c.state("paused"), "paused");
+    c.ok("unpause paused");
+    assert_eq!(c.ok("exec paused echo here"), "here");
+}
+
 #[test]
 fn a_daemon_that_is_stopped_leaves_containers_running() {
     let Some(mut c) = console() else { return };

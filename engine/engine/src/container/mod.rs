@@ -17,6 +17,7 @@ pub(crate) mod merge;
 pub(crate) mod modes;
 pub(crate) mod mounts;
 pub(crate) mod names;
+pub(crate) mod pause;
 pub(crate) mod prepare;
 pub(crate) mod record;
 pub(crate) mod remove;

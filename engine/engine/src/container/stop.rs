@@ -1,4 +1,4 @@
-//! Stopping, killing, restarting, pausing.
+//! Stopping, killing, restarting.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,56 +73,6 @@ impl Engine {
             self.wait_for_exit(&container, Some(KILL_TIMEOUT)).await;
         }
         Ok(())
-    }
-
-    /// Freezes a container.
-    pub async fn pause(self: &Arc<Self>, name: &str) -> Result<()> {
-        let container = self.find(name)?;
-        let _operation = container.operation.lock().await;
-        let status = container.read().state.status;
-        match status {
-            Status::Running => {}
-            Status::Paused => return Err(Error::conflict(format!("container {} is already paused", container.id))),
-            Status::Restarting => return Err(Error::restarting(&container.id)),
-            _ => return Err(Error::not_running(&container.id)),
-        }
-        self.cgroup(&container)
-            .freeze()
-            .map_err(|error| Error::internal(format!("cannot pause container {}: {error}", container.id)))?;
-        self.set_status(&container, Status::Paused);
-        self.container_event(&container, "pause");
-        Ok(())
-    }
-
-    /// Lets a frozen container go on.
-    pub async fn unpause(self: &Arc<Self>, name: &str) -> Result<()> {
-        let container = self.find(name)?;
-        let _operation = container.operation.lock().await;
-        self.unpause_locked(&container)
-    }
-
-    fn unpause_locked(&self, container: &Arc<Container>) -> Result<()> {
-        if container.read().state.status != Status::Paused {
-            return Err(Error::internal(format!("Container {} is not paused", container.id)));
-        }
-        self.cgroup(container)
-            .thaw()
-            .map_err(|error| Error::internal(format!("cannot unpause container {}: {error}", container.id)))?;
-        self.set_status(container, Status::Running);
-        self.container_event(container, "unpause");
-        Ok(())
-    }
-
-    fn set_status(&self, container: &Container, status: Status) {
-        let snapshot = {
-            let mut inner = container.read();
-            // It may have ended meanwhile.
-            if inner.state.is_alive() {
-                inner.state.status = status;
-            }
-            inner.snapshot()
-        };
-        self.save_later(&snapshot);
     }
 
     /// Stops a running, paused or restarting container and waits for its end.
