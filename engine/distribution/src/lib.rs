@@ -90,6 +90,12 @@ impl Distribution {
         }
     }
 
+    /// The same with another client and other limits. What has begun goes on with the old ones.
+    #[must_use]
+    pub fn with(&self, registry: Registry, settings: Settings) -> Distribution {
+        Distribution { registry, settings, ..self.clone() }
+    }
+
     /// The store.
     pub fn store(&self) -> &ImageStore {
         &self.store

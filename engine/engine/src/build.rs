@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, flock};
-use tare_distribution::Distribution;
 use tare_docker_api::container::{CreateRequest, CreateResponse};
 use tare_images::ImageStore;
 use tare_registry::Download;
@@ -19,11 +18,6 @@ impl Engine {
     /// The images.
     pub fn image_store(&self) -> &ImageStore {
         &self.images
-    }
-
-    /// What moves images.
-    pub fn distribution(&self) -> &Distribution {
-        &self.distribution
     }
 
     /// A directory for files of builds in progress; what is in it when the engine starts is removed.
@@ -39,7 +33,7 @@ impl Engine {
 
     /// Begins to fetch a file by HTTP.
     pub async fn download(&self, url: &str) -> Result<Download> {
-        let answer = self.distribution.registry().download(url).await;
+        let answer = self.distribution().registry().download(url).await;
         answer.map_err(|error| Error::internal(error.to_string()))
     }
 

@@ -12,10 +12,6 @@ pub struct EngineConfig {
     pub exec_root: PathBuf,
     /// The shim's executable.
     pub shim: PathBuf,
-    /// Registries tried before Docker Hub, as URLs.
-    pub registry_mirrors: Vec<String>,
-    /// Registries (host:port or CIDR) that may be spoken to without TLS.
-    pub insecure_registries: Vec<String>,
     /// Name of the default bridge interface; `None` chooses `tare0` or a name that carries the instance.
     pub bridge: Option<String>,
     /// Address and prefix of the default bridge (`--bip`); `None` takes the first free default pool.
@@ -38,37 +34,55 @@ pub struct EngineConfig {
     pub log_opts: std::collections::BTreeMap<String, String>,
     /// Seconds a container has to stop before it is killed, unless it says otherwise.
     pub stop_timeout_s: i64,
-    /// Labels of this engine (`key=value`), shown by `info`.
-    pub labels: Vec<String>,
     /// Default ulimits as in `--ulimit`.
     pub default_ulimits: Vec<tare_docker_api::container::Ulimit>,
     /// Address published ports bind to when none is given.
     pub default_bind_address: Option<std::net::IpAddr>,
     /// Set no_new_privs for every container that does not say otherwise.
     pub no_new_privileges: bool,
-    /// Default size of `/dev/shm` in bytes.
-    pub shm_size: i64,
     /// What networks' subnets are chosen from; `None` is Docker's pools.
     pub address_pools: Option<tare_network::Pools>,
     /// Options of new networks that do not say otherwise, by driver.
     pub network_options: std::collections::BTreeMap<String, std::collections::BTreeMap<String, String>>,
     /// What `host-gateway` stands for in extra hosts; empty: the default bridge's own addresses.
     pub host_gateways: Vec<std::net::IpAddr>,
-    /// IPC mode of containers that do not say one: `private` or `shareable`.
-    pub ipc_mode: String,
-    /// Cgroup namespace of containers that do not say one, `private` or `host`; `None` is private where cgroups are
-    /// unified.
-    pub cgroupns_mode: Option<String>,
     /// Parent cgroup for containers; `None` uses the engine's own.
     pub cgroup_parent: Option<String>,
-    /// Layers downloaded at once per pull.
-    pub max_concurrent_downloads: usize,
-    /// Whether the daemon logs everything, for `info`.
-    pub debug: bool,
+    /// What can change while the engine runs.
+    pub reloadable: Reloadable,
     /// Further warnings that `info` shows.
     pub warnings: Vec<String>,
     /// Version shown to clients.
     pub version: String,
     /// Commit the engine was built from.
     pub commit: String,
+}
+
+/// Settings that can change while the engine runs, with [`Engine::reload`](crate::Engine::reload). What has begun goes on with
+/// the old ones.
+#[derive(Debug, Clone)]
+pub struct Reloadable {
+    /// Registries tried before Docker Hub, as URLs.
+    pub registry_mirrors: Vec<String>,
+    /// Registries (host:port or CIDR) that may be spoken to without TLS.
+    pub insecure_registries: Vec<String>,
+    /// Layers downloaded at once per pull.
+    pub max_concurrent_downloads: usize,
+    /// Layers uploaded at once per push.
+    pub max_concurrent_uploads: usize,
+    /// How often a transfer is tried that gets nowhere.
+    pub max_download_attempts: u32,
+    /// Labels of this engine (`key=value`), shown by `info`.
+    pub labels: Vec<String>,
+    /// Default size of `/dev/shm` in bytes.
+    pub shm_size: i64,
+    /// IPC mode of containers that do not say one: `private` or `shareable`.
+    pub ipc_mode: String,
+    /// Cgroup namespace of containers that do not say one, `private` or `host`; `None` is private where cgroups are
+    /// unified.
+    pub cgroupns_mode: Option<String>,
+    /// Seconds that stopping containers would have when the engine ends; they do not end with it.
+    pub shutdown_timeout_s: i64,
+    /// Whether the daemon logs everything, for `info`.
+    pub debug: bool,
 }

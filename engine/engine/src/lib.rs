@@ -3,7 +3,7 @@
 //!
 //! In reading order: [`config`] and [`options`] (what callers say), [`error`], [`events`], `container` (the heart),
 //! `spec` (a container's record becomes its runtime specification), `shim` (the process beside each container),
-//! `network`, `volume`, `image`, `build` (what a builder needs), `recover` (after a restart of the daemon) with `claim`, `system` (info, version, disk usage).
+//! `network`, `volume`, `image`, `build` (what a builder needs), `recover` (after a restart of the daemon) with `claim`, `reload` (other settings), `system` (info, version, disk usage).
 #![forbid(unsafe_code)]
 
 pub mod config;
@@ -19,6 +19,7 @@ mod host;
 mod image;
 mod network;
 mod recover;
+mod reload;
 mod shim;
 mod spec;
 mod system;
@@ -32,7 +33,7 @@ use tare_cgroup::{Cgroup, Hierarchies, Version};
 use tare_images::ImageStore;
 use tare_state::{Change, Kind, Store};
 
-pub use config::EngineConfig;
+pub use config::{EngineConfig, Reloadable};
 pub use container::attach::AttachTicket;
 pub use container::exec::ExecTicket;
 pub use error::{Error, ErrorKind, Result};
@@ -63,7 +64,7 @@ pub struct Engine {
     execs: container::exec::Execs,
     spares: Arc<shim::Spares>,
     images: Arc<ImageStore>,
-    distribution: tare_distribution::Distribution,
+    current: reload::Current,
     networks: network::Networks,
     volumes: volume::Volumes,
     held: volume::held::Held,
@@ -106,6 +107,9 @@ impl Engine {
         let hierarchies = Hierarchies::detect().map_err(|error| Error::internal(error.to_string()))?;
         let facts = host::facts(&config, hierarchies.version() == Version::V2)?;
         let images = ImageStore::open(&config.data_root.join("images")).map_err(image::error)?;
+        config.reloadable.registries()?;
+        let (registry, limits) = image::transfer::settings(&config.reloadable);
+        let distribution = tare_distribution::Distribution::new(images.clone(), registry, limits);
         let networks = network::Networks::open(&config, &instance, Arc::clone(&store))?;
         let volumes = volume::Volumes::open(config.data_root.join("volumes"), Arc::clone(&store))?;
         let held = volume::held::Held::new(config.exec_root.join(volume::sources::PLACES));
@@ -122,7 +126,7 @@ impl Engine {
             index: RwLock::default(),
             execs: container::exec::Execs::default(),
             spares,
-            distribution: image::transfer::distribution(&config, &images),
+            current: reload::Current::new(config.reloadable.clone(), distribution),
             images: Arc::new(images),
             networks,
             volumes,

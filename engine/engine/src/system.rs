@@ -8,8 +8,8 @@ use tare_docker_api::events::{Actor, Message};
 use tare_docker_api::filters::Filters;
 use tare_docker_api::go::{List, Map};
 use tare_docker_api::system::{
-    ComponentVersion, DiskUsage, FirewallInfo, IndexInfo, Info, PlatformInfo, PluginsInfo, RegistryConfig, Runtime,
-    SwarmInfo, Version,
+    AddressPool, ComponentVersion, DiskUsage, FirewallInfo, Info, PlatformInfo, PluginsInfo, Runtime, SwarmInfo,
+    Version,
 };
 use tare_docker_api::time::Time;
 use tare_docker_api::versions;
@@ -55,6 +55,7 @@ impl Engine {
         };
         let images: HashSet<_> = self.images.records().into_iter().map(|record| record.target.digest).collect();
         let support = self.hierarchies.support();
+        let settings = self.settings();
         Ok(Info {
             id: self.id.clone(),
             containers: i64::try_from(containers.len()).unwrap_or(i64::MAX),
@@ -81,7 +82,7 @@ impl Engine {
             oom_kill_disable: support.oom_kill_disable,
             ipv4_forwarding: ipv4_forwarding(),
             n_fd: open_descriptors(),
-            debug: self.config.debug,
+            debug: settings.debug,
             system_time: Time::now().to_string(),
             logging_driver: self.config.log_driver.clone(),
             cgroup_driver: "cgroupfs".to_owned(),
@@ -92,15 +93,16 @@ impl Engine {
             os_type: "linux".to_owned(),
             architecture: host::machine(),
             index_server_address: "https://index.docker.io/v1/".to_owned(),
-            registry_config: self.registry_config(),
+            registry_config: settings.registries()?,
             n_cpu: i64::try_from(self.facts.cpus).unwrap_or(i64::MAX),
             mem_total: i64::try_from(crate::container::stats::total_memory()).unwrap_or(i64::MAX),
             docker_root_dir: self.config.data_root.to_string_lossy().into_owned(),
-            http_proxy: proxy("http_proxy"),
-            https_proxy: proxy("https_proxy"),
+            http_proxy: without_password(&proxy("http_proxy")),
+            https_proxy: without_password(&proxy("https_proxy")),
             no_proxy: proxy("no_proxy"),
+            default_address_pools: self.address_pools().into(),
             name: host::hostname(),
-            labels: self.config.labels.clone(),
+            labels: settings.labels.clone(),
             server_version: self.config.version.clone(),
             runtimes: Map::from(BTreeMap::from([("tare".to_owned(), Runtime::default())])),
             default_runtime: "tare".to_owned(),
@@ -119,33 +121,39 @@ impl Engine {
         if self.facts.unified_cgroups {
             options.push("name=cgroupns".to_owned());
         }
+        if self.config.no_new_privileges {
+            options.push("name=no-new-privileges".to_owned());
+        }
         options.into()
     }
 
-    fn registry_config(&self) -> RegistryConfig {
-        let mirrors: List<String> = self.config.registry_mirrors.iter().cloned().collect();
-        let index = IndexInfo { name: "docker.io".to_owned(), mirrors: mirrors.clone(), secure: true, official: true };
-        let cidrs = self.config.insecure_registries.iter().filter(|text| text.contains('/')).cloned();
-        RegistryConfig {
-            insecure_registry_cidrs: ["::1/128".to_owned(), "127.0.0.0/8".to_owned()]
-                .into_iter()
-                .chain(cidrs)
-                .collect(),
-            index_configs: Map::from(BTreeMap::from([("docker.io".to_owned(), index)])),
-            mirrors,
-        }
+    /// The pools of the settings; Docker's own are not shown.
+    fn address_pools(&self) -> Vec<AddressPool> {
+        let pools = self.config.address_pools.iter().flat_map(tare_network::Pools::iter);
+        pools.map(|(base, size)| AddressPool { base: base.to_string(), size: size.into() }).collect()
     }
 
     /// What users should know about their machine.
     fn warnings(&self, support: &tare_cgroup::Support) -> Vec<String> {
         let mut warnings = self.config.warnings.clone();
+        let unified = self.facts.unified_cgroups;
+        let throttle = |v1, v2| (support.blkio_throttle, if unified { v2 } else { v1 });
+        // On v1 there is nothing that a user could do about weights, on v2 nothing about what only v1 has.
         for (present, words) in [
             (support.memory_limit, "No memory limit support"),
             (support.swap_limit, "No swap limit support"),
+            (support.kernel_memory_tcp || unified, "No kernel memory TCP limit support"),
+            (support.oom_kill_disable || unified, "No oom kill disable support"),
             (support.cpu_quota, "No cpu cfs quota support"),
+            (support.cpu_quota, "No cpu cfs period support"),
             (support.cpu_shares, "No cpu shares support"),
             (support.cpuset, "No cpuset support"),
-            (support.pids_limit, "No pids limit support"),
+            (support.blkio_throttle || !unified, "No io.weight support"),
+            (support.blkio_throttle || !unified, "No io.weight (per device) support"),
+            throttle("No blkio throttle.read_bps_device support", "No io.max (rbps) support"),
+            throttle("No blkio throttle.write_bps_device support", "No io.max (wbps) support"),
+            throttle("No blkio throttle.read_iops_device support", "No io.max (riops) support"),
+            throttle("No blkio throttle.write_iops_device support", "No io.max (wiops) support"),
         ] {
             if !present {
                 warnings.push(format!("WARNING: {words}"));
@@ -326,8 +334,20 @@ fn without_tag(text: &str) -> String {
     Reference::parse_normalized(text).map_or_else(|_| text.to_owned(), |reference| reference.familiar_name())
 }
 
+/// A variable of proxies: as dockerd, the large letters first.
 fn proxy(name: &str) -> String {
-    std::env::var(name).or_else(|_| std::env::var(name.to_uppercase())).unwrap_or_default()
+    let value = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    value(&name.to_uppercase()).or_else(|| value(name)).unwrap_or_default()
+}
+
+/// A proxy's URL as everybody may see it.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    match authority.rsplit_once('@') {
+        Some((user, _)) => format!("{scheme}://xxxxx:xxxxx{}", &rest[user.len()..]),
+        None => url.to_owned(),
+    }
 }
 
 fn ipv4_forwarding() -> bool {
@@ -348,6 +368,14 @@ fn os_release(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_of_proxies_are_nobody_s() {
+        assert_eq!(without_password("http://me:p@ss@proxy:3128/x"), "http://xxxxx:xxxxx@proxy:3128/x");
+        assert_eq!(without_password("http://me@proxy"), "http://xxxxx:xxxxx@proxy");
+        assert_eq!(without_password("http://proxy/@"), "http://proxy/@");
+        assert_eq!(without_password("proxy:3128"), "proxy:3128");
+    }
 
     #[test]
     fn events_of_images_and_their_containers_are_found_by_name() {

@@ -269,7 +269,7 @@ fn split_domain(name: &str) -> (&str, std::borrow::Cow<'_, str>) {
 }
 
 /// `host[:port]`, host being dotted names or `[IPv6]`.
-fn is_domain(s: &str) -> bool {
+pub fn is_domain(s: &str) -> bool {
     let (host, port) = match s.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (s, None),

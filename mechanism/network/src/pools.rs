@@ -86,6 +86,11 @@ impl Pools {
         pools_fit.then(|| Self { pools: pools.iter().map(pool).collect() })
     }
 
+    /// Each pool with the prefix length of its subnets.
+    pub fn iter(&self) -> impl Iterator<Item = (Cidr, u8)> {
+        self.pools.iter().map(|pool| (pool.base, pool.size))
+    }
+
     /// The first subnet of a family that overlaps neither `taken` nor `live` ones.
     pub fn choose(&self, ipv6: bool, taken: &[Cidr], live: &[Cidr]) -> Option<Cidr> {
         let free = |candidate: &Cidr| !taken.iter().chain(live).any(|other| other.overlaps(*candidate));

@@ -76,7 +76,7 @@ impl Config {
             return true;
         }
         self.insecure.iter().any(|entry| {
-            let entry = entry.trim_start_matches("http://").trim_start_matches("https://").trim_end_matches('/');
+            let entry = crate::settings::without_scheme(entry).trim_end_matches('/');
             entry == domain || entry == host || address.is_some_and(|a| in_network(a, entry))
         })
     }

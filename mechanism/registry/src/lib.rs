@@ -4,7 +4,7 @@
 //! * [`repository`]: [`Registry`], and [`Repository`], one of its repositories with someone's credentials
 //! * [`blob`]: layers as streams that survive interruptions and use several connections; [`push`]
 //! * [`hub`]: search, login; [`download`]: files that are no registry's
-//! * [`patience`], [`auth`], [`http`], [`config`]
+//! * [`patience`], [`auth`], [`http`], [`config`]; [`settings`]: what people write
 //!
 //! Sources: OCI distribution-spec 1.1, distribution's token specification, Docker's texts for what goes wrong.
 #![forbid(unsafe_code)]
@@ -21,6 +21,7 @@ pub mod hub;
 pub mod patience;
 pub mod push;
 pub mod repository;
+pub mod settings;
 
 pub use blob::Blob;
 pub use config::{Config, Credentials, Proxies};

@@ -62,6 +62,15 @@ impl Console {
         Self { host: engine.host(), engine: Some(engine), client, directory }
     }
 
+    /// A client of an engine that has been started.
+    ///
+    /// # Panics
+    /// When there is no directory for it.
+    pub fn of(client: Client, engine: Engine) -> Self {
+        let directory = tempfile::Builder::new().prefix("tare-client-").tempdir().expect("directory");
+        Self { host: engine.host(), engine: Some(engine), client, directory }
+    }
+
     /// The engine; none when this is about the reference.
     pub fn engine(&self) -> Option<&Engine> {
         self.engine.as_ref()

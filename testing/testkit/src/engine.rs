@@ -180,6 +180,16 @@ impl Engine {
         }
     }
 
+    /// Writes the daemon's configuration file and has it read again: SIGHUP.
+    ///
+    /// # Panics
+    /// When there is no daemon.
+    pub fn reload(&self, settings: &str) {
+        fs::write(self.path("daemon.json"), settings).expect("configuration file");
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("process ID");
+        kill_process(pid, Signal::HUP).expect("signal the daemon");
+    }
+
     fn signal(&mut self, signal: Signal) {
         let Some(mut daemon) = self.daemon.take() else { return };
         let pid = i32::try_from(daemon.id()).ok().and_then(Pid::from_raw).expect("process ID");

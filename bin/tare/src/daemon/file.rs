@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::directives;
 
@@ -28,7 +29,9 @@ pub(super) struct File {
     pub(super) group: Option<String>,
     pub(super) registry_mirrors: Vec<String>,
     pub(super) insecure_registries: Vec<String>,
-    pub(super) max_concurrent_downloads: Option<usize>,
+    pub(super) max_concurrent_downloads: Option<i64>,
+    pub(super) max_concurrent_uploads: Option<i64>,
+    pub(super) max_download_attempts: Option<i64>,
     pub(super) bridge: Option<String>,
     pub(super) bip: Option<String>,
     pub(super) mtu: Option<u32>,
@@ -57,6 +60,11 @@ pub(super) struct File {
     pub(super) min_api_version: Option<String>,
     /// Containers always survive the daemon; the setting is accepted because it says so.
     pub(super) live_restore: Option<bool>,
+    /// Accepted as well: it has nothing to bound, as with dockerd and `live-restore`.
+    pub(super) shutdown_timeout: Option<i64>,
+    /// The keys that are there, with their values.
+    #[serde(skip)]
+    pub(super) given: Map<String, Value>,
 }
 
 /// A pool of addresses and the prefix length of the subnets cut from it.
@@ -84,7 +92,7 @@ pub(super) struct FileUlimit {
 
 /// Reads the file; without one that is named, the usual one, if it is there.
 pub(super) fn read(named: Option<&Path>, flags: &clap::ArgMatches) -> Result<File> {
-    let path = named.unwrap_or(Path::new(CONFIG_FILE));
+    let path = path(named);
     let text = match std::fs::read_to_string(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => return Ok(File::default()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -98,21 +106,27 @@ pub(super) fn read(named: Option<&Path>, flags: &clap::ArgMatches) -> Result<Fil
     parse_file(&text, flags).with_context(|| unable(path))
 }
 
+/// Where the file is.
+pub(super) fn path(named: Option<&Path>) -> &Path {
+    named.unwrap_or(Path::new(CONFIG_FILE))
+}
+
 fn unable(path: &Path) -> String {
     format!("unable to configure the Docker daemon with file {}", path.display())
 }
 
 fn parse_file(text: &str, flags: &clap::ArgMatches) -> Result<File> {
-    let keys: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text)?;
+    let keys: Map<String, Value> = serde_json::from_str(text)?;
     directives::check_known(&keys, |key| {
-        let alone = serde_json::Map::from_iter([(key.to_owned(), serde_json::Value::Null)]);
+        let alone = Map::from_iter([(key.to_owned(), Value::Null)]);
         // A value of the wrong type is another matter.
         serde_json::from_value::<File>(alone.into())
             .err()
             .is_none_or(|error| !error.to_string().starts_with("unknown field"))
     })?;
     directives::check_conflicts(flags, &keys)?;
-    Ok(serde_json::from_str(text)?)
+    let file: File = serde_json::from_str(text)?;
+    Ok(File { given: keys, ..file })
 }
 
 #[cfg(test)]

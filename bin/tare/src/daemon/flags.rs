@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 /// The flags.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(name = "tare daemon", about = "Run the engine", version)]
 pub(super) struct Flags {
     /// Addresses to listen on: unix://PATH, tcp://ADDRESS:PORT, or fd:// for those of the service manager
@@ -52,7 +52,13 @@ pub(super) struct Flags {
     pub(super) insecure_registries: Vec<String>,
     /// Layers downloaded at once
     #[arg(long, value_name = "N")]
-    pub(super) max_concurrent_downloads: Option<usize>,
+    pub(super) max_concurrent_downloads: Option<i64>,
+    /// Layers uploaded at once
+    #[arg(long, value_name = "N")]
+    pub(super) max_concurrent_uploads: Option<i64>,
+    /// Attempts at a transfer that gets nowhere
+    #[arg(long, value_name = "N")]
+    pub(super) max_download_attempts: Option<i64>,
     /// Interface of the default bridge
     #[arg(short, long, value_name = "NAME")]
     pub(super) bridge: Option<String>,
@@ -89,6 +95,9 @@ pub(super) struct Flags {
     /// Seconds a container has to stop
     #[arg(long, value_name = "SECONDS")]
     pub(super) default_stop_timeout: Option<i64>,
+    /// For dockerd's sake: containers never end with the daemon
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub(super) shutdown_timeout: Option<i64>,
     /// Default size of /dev/shm, in bytes or with a unit (64m)
     #[arg(long, value_name = "BYTES")]
     pub(super) default_shm_size: Option<String>,

@@ -1,5 +1,6 @@
-//! `tare daemon`: reads its settings ([`settings`] of [`flags`] and [`file`], [`directives`], [`hosts`], [`tls`]), opens its
-//! sockets ([`listen`], [`activation`]), runs the engine until it is told to stop. Stopping the daemon leaves containers
+//! `tare daemon`: reads its settings ([`settings`] of [`flags`] and [`file`], [`directives`], [`reloadable`], [`hosts`], [`tls`]), opens its
+//! sockets ([`listen`], [`activation`]), runs the engine until it is told to stop, and reads its
+//! file again ([`mod@reload`]) when it is told so. Stopping the daemon leaves containers
 //! running.
 
 mod activation;
@@ -7,7 +8,10 @@ mod directives;
 mod file;
 mod flags;
 mod hosts;
+mod level;
 mod listen;
+mod reload;
+mod reloadable;
 mod settings;
 mod tls;
 
@@ -23,6 +27,7 @@ use tare_engine::Engine;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use activation::Inherited;
+use reload::Reloader;
 use settings::Settings;
 
 /// Threads that run the daemon's tasks: they never block, so a few serve any machine.
@@ -57,7 +62,10 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         eprintln!("configuration OK");
         return ExitCode::SUCCESS;
     }
-    start_log(&settings);
+    let log = match settings.log_level() {
+        Ok(level) => level::Level::start(level),
+        Err(error) => return failed(&error),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .thread_keep_alive(IDLE_THREAD)
@@ -67,7 +75,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         .build();
     let result = match runtime {
         Ok(runtime) => {
-            let result = runtime.block_on(run(&settings, inherited));
+            let result = runtime.block_on(run(settings, log, inherited));
             runtime.shutdown_background();
             result
         }
@@ -84,13 +92,10 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn start_log(settings: &Settings) {
-    let filter = tracing_subscriber::EnvFilter::try_new(settings.log_level()).unwrap_or_default();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
-}
-
-async fn run(settings: &Settings, inherited: Inherited) -> Result<()> {
-    let mut end = EndSignals::new()?;
+async fn run(settings: Settings, log: level::Level, inherited: Inherited) -> Result<()> {
+    let mut signals = Signals::new()?;
+    let mut reloader = Reloader::new(settings, log)?;
+    let settings = reloader.settings();
     let listeners = listen::open(settings, inherited).await.context("failed to load listeners")?;
     let pidfile = settings.pidfile().map(write_pidfile).transpose()?;
     let engine = Engine::open(settings.engine()?).await.context("failed to start daemon")?;
@@ -111,12 +116,14 @@ async fn run(settings: &Settings, inherited: Inherited) -> Result<()> {
         let server = std::sync::Arc::clone(&server);
         async move { server.serve(listeners).await }
     });
-    end.wait().await;
+    while !signals.tell_to_end().await {
+        reloader.reload(&engine);
+    }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     server.stop().await;
     serving.await?;
     engine.shut_down().await;
-    listen::close(settings);
+    listen::close(reloader.settings());
     if let Some(path) = pidfile {
         // Left behind, it would name a process that is gone.
         let _ = std::fs::remove_file(path);
@@ -124,16 +131,15 @@ async fn run(settings: &Settings, inherited: Inherited) -> Result<()> {
     Ok(())
 }
 
-/// The signals that end the daemon. They count from the moment this exists: one that comes while the engine still opens
+/// The signals that end the daemon or have it read its file again. They count from the moment this exists: one that comes while the engine still opens
 /// ends it in order afterwards, not in the middle of making a bridge.
-struct EndSignals {
+struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// Settings are read at the start only; ending on SIGHUP would surprise.
     hangup: Signal,
 }
 
-impl EndSignals {
+impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -142,13 +148,12 @@ impl EndSignals {
         })
     }
 
-    async fn wait(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => tracing::info!("SIGHUP: settings are read at the start only"),
-            }
+    /// Waits for the next one: whether it ends the daemon.
+    async fn tell_to_end(&mut self) -> bool {
+        tokio::select! {
+            _ = self.terminate.recv() => true,
+            _ = self.interrupt.recv() => true,
+            _ = self.hangup.recv() => false,
         }
     }
 }

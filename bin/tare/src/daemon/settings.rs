@@ -6,25 +6,25 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use clap::ArgMatches;
 use tare_docker_api::container::Ulimit;
 use tare_docker_api::versions::{self, ApiVersion};
-use tare_engine::{Cidr, EngineConfig, Pools};
+use tare_engine::{Cidr, EngineConfig, Pools, Reloadable};
+use tracing_subscriber::filter::LevelFilter;
 
-use super::file::{self, File, FilePool, Size};
+use super::file::{self, File, FilePool};
 use super::flags::{Flags, command};
 use super::hosts::Address;
+use super::level;
+use super::reloadable::{log_level, reloadable};
 use super::tls::{Files, Protection};
 
 const DATA_ROOT: &str = "/var/lib/tare";
 const EXEC_ROOT: &str = "/run/tare";
 /// Group of the unix socket where none is named; it may be missing.
 pub(super) const DEFAULT_GROUP: &str = "docker";
-/// Docker's default size of `/dev/shm`, bytes.
-const SHM_SIZE: i64 = 64 * 1024 * 1024;
 /// Docker's default grace of `docker stop`, seconds.
 const STOP_TIMEOUT_S: i64 = 10;
-/// Docker's default number of layers downloaded at once.
-const DOWNLOADS: usize = 3;
 
 /// What it means that others get to the API.
 const EXPOSED: &str = "
@@ -44,8 +44,10 @@ pub(super) enum ReadError {
 /// All settings.
 #[derive(Debug)]
 pub(super) struct Settings {
-    flags: Flags,
-    file: File,
+    pub(super) flags: Flags,
+    /// The flags as they were given.
+    matches: ArgMatches,
+    pub(super) file: File,
     hosts: Vec<Address>,
     tls: Option<Protection>,
 }
@@ -57,14 +59,22 @@ impl Settings {
         let matches = command().try_get_matches_from(program.chain(args)).map_err(ReadError::Help)?;
         let flags = <Flags as clap::FromArgMatches>::from_arg_matches(&matches).map_err(ReadError::Help)?;
         let file = file::read(flags.config_file.as_deref(), &matches).map_err(ReadError::Invalid)?;
-        if file.live_restore == Some(false) {
-            return Err(ReadError::Invalid(anyhow::anyhow!(
-                "live-restore cannot be turned off: containers never end with the daemon"
-            )));
-        }
         let tls = protection(&flags, &file).map_err(ReadError::Invalid)?;
-        let hosts = hosts(&list(&flags.hosts, &file.hosts), tls.is_some()).map_err(ReadError::Invalid)?;
-        Ok(Self { flags, file, hosts, tls })
+        Self::of(flags, matches, file, tls).map_err(ReadError::Invalid)
+    }
+
+    fn of(flags: Flags, matches: ArgMatches, file: File, tls: Option<Protection>) -> Result<Self> {
+        if file.live_restore == Some(false) {
+            bail!("live-restore cannot be turned off: containers never end with the daemon");
+        }
+        let hosts = hosts(&list(&flags.hosts, &file.hosts), tls.is_some())?;
+        Ok(Self { flags, matches, file, hosts, tls })
+    }
+
+    /// The same flags with the file as it is now. What protects sockets that listen already is not looked at.
+    pub(super) fn read_again(&self) -> Result<Self> {
+        let file = file::read(self.flags.config_file.as_deref(), &self.matches)?;
+        Self::of(self.flags.clone(), self.matches.clone(), file, None)
     }
 
     /// Whether nothing but a look at the settings is wanted.
@@ -90,11 +100,20 @@ impl Settings {
         self.flags.pidfile.as_deref().or(self.file.pidfile.as_deref())
     }
 
-    pub(super) fn log_level(&self) -> &str {
-        if self.flags.debug || self.file.debug {
-            return "debug";
-        }
-        self.flags.log_level.as_deref().or(self.file.log_level.as_deref()).unwrap_or("info")
+    /// What is logged.
+    pub(super) fn log_level(&self) -> Result<LevelFilter> {
+        let level = level::parse(log_level(&self.flags, &self.file))?;
+        Ok(if self.flags.debug || self.file.debug { level.max(LevelFilter::DEBUG) } else { level })
+    }
+
+    /// What can change while the daemon runs.
+    pub(super) fn reloadable(&self) -> Result<Reloadable> {
+        reloadable(&self.flags, &self.file)
+    }
+
+    /// The configuration file.
+    pub(super) fn config_file(&self) -> &Path {
+        file::path(self.flags.config_file.as_deref())
     }
 
     /// The lowest API version accepted: the file's, or Docker's variable's, or the default.
@@ -123,8 +142,6 @@ impl Settings {
             data_root: path(&flags.data_root, &file.data_root, DATA_ROOT),
             exec_root: path(&flags.exec_root, &file.exec_root, EXEC_ROOT),
             shim: shim()?,
-            registry_mirrors: list(&flags.registry_mirrors, &file.registry_mirrors),
-            insecure_registries: list(&flags.insecure_registries, &file.insecure_registries),
             bridge: flags.bridge.clone().or_else(|| file.bridge.clone()),
             bridge_address: flags.bip.as_ref().or(file.bip.as_ref()).map(|text| bridge_address(text)).transpose()?,
             mtu: flags.mtu.or(file.mtu),
@@ -140,36 +157,14 @@ impl Settings {
                 .unwrap_or_else(|| "json-file".into()),
             log_opts,
             stop_timeout_s: flags.default_stop_timeout.or(file.default_stop_timeout).unwrap_or(STOP_TIMEOUT_S),
-            labels: list(&flags.labels, &file.labels),
             default_ulimits: self.ulimits()?,
             default_bind_address: flags.ip.or(file.ip),
             no_new_privileges: flags.no_new_privileges || file.no_new_privileges,
-            shm_size: match (&flags.default_shm_size, &file.default_shm_size) {
-                (Some(text), _) | (None, Some(Size::Text(text))) => size(text)?,
-                (None, Some(Size::Bytes(bytes))) => *bytes,
-                (None, None) => SHM_SIZE,
-            },
             address_pools: self.address_pools()?,
             network_options: self.network_options()?,
             host_gateways: self.host_gateways()?,
-            ipc_mode: one_of(
-                "IPC",
-                flags.default_ipc_mode.as_ref().or(file.default_ipc_mode.as_ref()),
-                &["private", "shareable"],
-            )?
-            .unwrap_or_else(|| "private".to_owned()),
-            cgroupns_mode: one_of(
-                "cgroup namespace",
-                flags.default_cgroupns_mode.as_ref().or(file.default_cgroupns_mode.as_ref()),
-                &["private", "host"],
-            )?,
             cgroup_parent: flags.cgroup_parent.clone().or_else(|| file.cgroup_parent.clone()),
-            max_concurrent_downloads: flags
-                .max_concurrent_downloads
-                .or(file.max_concurrent_downloads)
-                .unwrap_or(DOWNLOADS)
-                .max(1),
-            debug: flags.debug || file.debug,
+            reloadable: self.reloadable()?,
             warnings: self.exposed(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: option_env!("TARE_BUILD").unwrap_or("unknown").to_owned(),
@@ -293,22 +288,8 @@ fn pool(text: &str) -> Result<FilePool> {
 }
 
 /// Flags win over the file.
-fn list<T: Clone>(flags: &[T], file: &[T]) -> Vec<T> {
+pub(super) fn list<T: Clone>(flags: &[T], file: &[T]) -> Vec<T> {
     if flags.is_empty() { file.to_vec() } else { flags.to_vec() }
-}
-
-/// A mode that must be one of a few.
-fn one_of(what: &str, mode: Option<&String>, known: &[&str]) -> Result<Option<String>> {
-    match mode {
-        Some(mode) if !known.contains(&mode.as_str()) => {
-            bail!("default {what} mode ({mode}) is invalid. Use {}", known.join(" or "))
-        }
-        mode => Ok(mode.cloned()),
-    }
-}
-
-fn size(text: &str) -> Result<i64> {
-    tare_cli::values::parse_bytes(text).map_err(|error| anyhow::anyhow!("invalid --default-shm-size {text:?}: {error}"))
 }
 
 fn bridge_address(text: &str) -> Result<(Ipv4Addr, u8)> {

@@ -160,16 +160,17 @@ impl Engine {
                 id.chars().take(HOSTNAME_ID_LEN).collect()
             };
         }
+        let settings = self.settings();
         if host.ipc_mode.is_empty() {
-            host.ipc_mode.clone_from(&self.config.ipc_mode);
+            host.ipc_mode.clone_from(&settings.ipc_mode);
         }
         if host.cgroupns_mode.is_empty() {
             let usual = if self.facts.unified_cgroups { "private" } else { "host" };
-            let mode = if host.privileged { "host" } else { self.config.cgroupns_mode.as_deref().unwrap_or(usual) };
+            let mode = if host.privileged { "host" } else { settings.cgroupns_mode.as_deref().unwrap_or(usual) };
             mode.clone_into(&mut host.cgroupns_mode);
         }
         if host.shm_size == 0 {
-            host.shm_size = self.config.shm_size;
+            host.shm_size = settings.shm_size;
         }
         if host.restart_policy.name.is_empty() {
             "no".clone_into(&mut host.restart_policy.name);

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use tare_distribution::{Commit, Distribution, Import, Kind, Settings, Use};
+use tare_distribution::{Commit, Import, Kind, Settings, Use};
 use tare_docker_api::auth::{AuthConfig, AuthResponse};
 use tare_docker_api::container::{Config, IdResponse};
 use tare_docker_api::filters::Filters;
@@ -14,7 +14,7 @@ use tare_docker_api::oci::Descriptor;
 use tare_docker_api::stream::JsonMessage;
 use tare_docker_api::time::Time;
 use tare_images::oci::{Config as ImageConfig, Healthcheck};
-use tare_images::{Image, ImageStore, Step};
+use tare_images::{Image, Step};
 use tare_reference::{Digest, Reference};
 use tare_registry::{Proxies, Registry};
 use tokio::sync::mpsc;
@@ -22,7 +22,7 @@ use tokio_util::io::StreamReader;
 
 use super::{defaults, platform};
 use crate::Engine;
-use crate::config::EngineConfig;
+use crate::config::Reloadable;
 use crate::container::merge;
 use crate::container::record::{MountKind, Record};
 use crate::container::state::Status;
@@ -33,17 +33,18 @@ use crate::options::{ByteSource, ByteStream, Credentials, ImportSource, Progress
 
 type Sender = mpsc::UnboundedSender<Result<JsonMessage>>;
 
-/// The distribution use cases with the engine's settings.
-pub(crate) fn distribution(config: &EngineConfig, images: &ImageStore) -> Distribution {
+/// What the settings mean for the distribution use cases.
+pub(crate) fn settings(settings: &Reloadable) -> (Registry, Settings) {
     let variable = |name: &str| std::env::var(name).or_else(|_| std::env::var(name.to_uppercase())).unwrap_or_default();
     let registry = Registry::new(tare_registry::Config {
-        mirrors: config.registry_mirrors.clone(),
-        insecure: config.insecure_registries.clone(),
+        mirrors: settings.registry_mirrors.clone(),
+        insecure: settings.insecure_registries.clone(),
         proxies: Proxies { http: variable("http_proxy"), https: variable("https_proxy"), none: variable("no_proxy") },
+        attempts: settings.max_download_attempts,
         ..tare_registry::Config::default()
     });
-    let settings = Settings { downloads: config.max_concurrent_downloads, ..Settings::default() };
-    Distribution::new(images.clone(), registry, settings)
+    let limits = Settings { downloads: settings.max_concurrent_downloads, uploads: settings.max_concurrent_uploads };
+    (registry, limits)
 }
 
 /// Errors of the distribution use cases by kind.
@@ -145,7 +146,7 @@ impl Engine {
         Ok(report(|sender| async move {
             let progress = progress(sender);
             let credentials = credentials(given);
-            let distribution = &engine.distribution;
+            let distribution = engine.distribution();
             let result = if all_tags {
                 distribution.pull_all_tags(&reference, wanted.as_ref(), credentials, &progress).await.map(|_| ())
             } else {
@@ -172,7 +173,7 @@ impl Engine {
         Ok(report(|sender| async move {
             let progress = progress(sender);
             engine
-                .distribution
+                .distribution()
                 .push(&reference, wanted.as_ref(), credentials(given), &progress)
                 .await
                 .map_err(failed)?;
@@ -210,7 +211,7 @@ impl Engine {
                 }
             };
             let archive = stream::blocking_reader(source);
-            let id = engine.distribution.import(archive, import).await.map_err(failed)?.to_string();
+            let id = engine.distribution().import(archive, import).await.map_err(failed)?.to_string();
             let _ = sender.send(Ok(JsonMessage::status("", id.clone())));
             engine.image_event("import", &id, &id);
             Ok(())
@@ -229,7 +230,7 @@ impl Engine {
                     report(message);
                 }
             };
-            let loaded = engine.distribution.load(archive, None, Arc::new(progress)).await.map_err(failed)?;
+            let loaded = engine.distribution().load(archive, None, Arc::new(progress)).await.map_err(failed)?;
             for image in loaded {
                 let id = image.id.to_string();
                 engine.image_event("load", &id, &id);
@@ -241,7 +242,7 @@ impl Engine {
     /// Writes images as one archive.
     pub async fn save(self: &Arc<Self>, names: Vec<String>, wanted: Option<&str>) -> Result<ByteStream> {
         let wanted = wanted.filter(|text| !text.is_empty()).map(platform).transpose()?;
-        let stream = self.distribution.save(&names, wanted.as_ref()).await.map_err(failed)?;
+        let stream = self.distribution().save(&names, wanted.as_ref()).await.map_err(failed)?;
         for name in &names {
             if let Some(id) = self.image_id(name) {
                 self.image_event("save", &id, &id);
@@ -302,7 +303,7 @@ impl Engine {
                 _ => told("pause"),
             }
         }
-        let result = self.distribution.commit(commit).await.map_err(failed);
+        let result = self.distribution().commit(commit).await.map_err(failed);
         if freeze {
             match self.cgroup(&container).thaw() {
                 Err(error) if !error.is_gone() => {
@@ -329,7 +330,7 @@ impl Engine {
         let engine = Arc::clone(self);
         let uses = move |id: &Digest| engine.image_uses(id);
         let id = self.image_id(name).unwrap_or_default();
-        let removal = self.distribution.remove(name, force, !no_prune, &uses).await.map_err(failed)?;
+        let removal = self.distribution().remove(name, force, !no_prune, &uses).await.map_err(failed)?;
         self.removal_events(&removal.items, &id);
         Ok(removal.items)
     }
@@ -359,7 +360,7 @@ impl Engine {
         };
         let engine = Arc::clone(self);
         let uses = move |id: &Digest| engine.image_uses(id);
-        let pruned = self.distribution.prune(all, &wanted, &uses).await.map_err(failed)?;
+        let pruned = self.distribution().prune(all, &wanted, &uses).await.map_err(failed)?;
         self.removal_events(&pruned.items, "");
         let attributes = std::collections::BTreeMap::from([("reclaimed".to_owned(), pruned.reclaimed.to_string())]);
         self.events.publish("image", "prune", "", attributes);
@@ -376,7 +377,7 @@ impl Engine {
         };
         let engine = Arc::clone(self);
         let uses = move |id: &Digest| engine.image_uses(id);
-        let mut pruned = self.distribution.prune_steps(&wanted, &uses).await.map_err(failed)?;
+        let mut pruned = self.distribution().prune_steps(&wanted, &uses).await.map_err(failed)?;
         let directory = self.build_cache_directory();
         let (names, freed) = crate::blocking(move || Ok(crate::build::prune_caches(&directory, until))).await?;
         pruned.reclaimed += freed;
@@ -415,7 +416,7 @@ impl Engine {
             stars = stars.max(least);
         }
         let credentials = credentials(given);
-        let found = self.distribution.registry().search(term, limit, credentials.as_ref()).await;
+        let found = self.distribution().registry().search(term, limit, credentials.as_ref()).await;
         let found = found.map_err(|error| failed(error.into()))?;
         let wanted = found.into_iter().filter(|result| {
             result.star_count >= stars && official.is_none_or(|official| result.is_official == official)
@@ -434,7 +435,7 @@ impl Engine {
     /// Looks at an image in its registry.
     pub async fn distribution_inspect(&self, name: &str, given: Option<Credentials>) -> Result<DistributionInspect> {
         let reference = reference(name)?.with_default_tag();
-        let found = self.distribution.inspect(&reference, credentials(given)).await.map_err(failed)?;
+        let found = self.distribution().inspect(&reference, credentials(given)).await.map_err(failed)?;
         Ok(DistributionInspect {
             descriptor: Descriptor {
                 media_type: found.descriptor.media_type,
@@ -454,7 +455,7 @@ impl Engine {
             identity_token: config.identity_token,
             registry_token: config.registry_token,
         };
-        let token = self.distribution.registry().login(&config.server_address, &credentials).await;
+        let token = self.distribution().registry().login(&config.server_address, &credentials).await;
         let identity_token = token.map_err(|error| failed(error.into()))?;
         Ok(AuthResponse { identity_token, status: "Login Succeeded".to_owned() })
     }
