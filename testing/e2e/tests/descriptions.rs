@@ -6,6 +6,7 @@ use tare_testkit::{Console, with_both_clients};
 with_both_clients!(
     port_filters,
     tmpfs_mounts,
+    capabilities,
     shared_sizes,
     manifests,
     what_is_not_asked_for,
@@ -31,6 +32,21 @@ fn tmpfs_mounts(c: &Console) {
     c.ok("create --name box --mount type=tmpfs,target=/scratch --tmpfs /other busybox:1.29");
     let form = "{{range .Mounts}}{{.Type}} {{.Destination}} {{.RW}}{{end}}";
     assert_eq!(c.ok(&format!("inspect --format '{form}' box")), "tmpfs /scratch true");
+}
+
+/// As they were given, whatever the spelling: who describes containers compares it (Ansible). They take effect all the same.
+fn capabilities(c: &Console) {
+    c.ok("pull --quiet busybox:1.29");
+    let body = r#"{"Image":"busybox:1.29","Cmd":["sh","-c","grep CapEff /proc/self/status; chown 1 /tmp"],
+        "HostConfig":{"CapAdd":["sys_time"],"CapDrop":["Cap_Chown"]}}"#;
+    let (status, said) = c.request("POST /containers/create?name=able", "Content-Type: application/json\r\n", body);
+    assert_eq!(status, 201, "{said}");
+    let form = "{{json .HostConfig.CapAdd}} {{json .HostConfig.CapDrop}}";
+    assert_eq!(c.ok(&format!("inspect --format '{form}' able")), r#"["sys_time"] ["Cap_Chown"]"#);
+    let output = c.run("start -a able");
+    assert_eq!(output.status, 1, "{output}");
+    // Docker's default ones, 0xa80425fb, without bit 0 (CAP_CHOWN) and with bit 25 (CAP_SYS_TIME).
+    assert_eq!(output.stdout.trim_end(), "CapEff:\t00000000aa0425fa", "{output}");
 }
 
 fn shared_sizes(c: &Console) {

@@ -195,15 +195,6 @@ impl Engine {
                 host.log_config.config = self.config.log_opts.clone().into();
             }
         }
-        let normalise = |names: &tare_docker_api::go::List<String>| {
-            names.iter().map(|name| validate::capability(name).unwrap_or_else(|| name.clone())).collect()
-        };
-        if !host.cap_add.is_empty() {
-            host.cap_add = normalise(&host.cap_add);
-        }
-        if !host.cap_drop.is_empty() {
-            host.cap_drop = normalise(&host.cap_drop);
-        }
         security::default_paths(host, self.facts.cpus);
         self.name_modes_by_id(host);
     }
