@@ -151,7 +151,8 @@ fn framed(message: &[u8]) -> Vec<u8> {
 
 fn network(directory: &Path, id: &str, name: &str, records: &[(&str, &str)]) {
     let records = records.iter().map(|(address, name)| (address.parse().unwrap(), vec![(*name).to_owned()])).collect();
-    zone::write_network(directory, id, &zone::Network { name: name.to_owned(), records }).unwrap();
+    zone::write_network(directory, id, &zone::Network { name: name.to_owned(), records, ..zone::Network::default() })
+        .unwrap();
 }
 
 /// A server's socket in a namespace.

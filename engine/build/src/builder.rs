@@ -286,6 +286,7 @@ impl Builder {
         let made = self.engine.distribution().commit_step(commit, key).await;
         let id = made.map_err(|error| Error::internal(error.to_string()))?;
         self.hold.hold(&id);
+        self.engine.made_by_build(&id.to_string());
         self.advance(state, &id)
     }
 

@@ -176,6 +176,8 @@ mod tests {
             let destination = Destination::new(RootDir::open(to.path()).unwrap(), to_path).unwrap();
             destination.write(find(&root, source, true).unwrap().first().unwrap(), options).unwrap();
         };
+        let hash = |name: &str| crate::sources::hash(&find(&root, name, true).unwrap());
+        assert_ne!(hash("a"), hash("link"), "the copies have other names");
         copy("a", "/new/dir/");
         copy("a", "/renamed");
         copy("a", "/there");

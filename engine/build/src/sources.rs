@@ -86,6 +86,7 @@ pub(crate) fn one(root: &Arc<RootDir>, name: &str, in_context: bool) -> Result<S
     };
     let stat = root.lstat(&path).map_err(|error| format!("stat {name}: {error}"))?;
     let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    let name = split(&clean).1;
     let hash = if is_directory {
         let mut all = Vec::new();
         for entry in walk(root, &path)? {
@@ -94,9 +95,15 @@ pub(crate) fn one(root: &Arc<RootDir>, name: &str, in_context: bool) -> Result<S
         all.sort();
         format!("dir:{}", hex(&Sha256::digest(all.join(","))))
     } else {
-        format!("file:{}", hash_of(root, &path)?)
+        let hash = hash_of(root, &path)?;
+        if name == split(&path).1 {
+            format!("file:{hash}")
+        } else {
+            // What is found by a link is not what is found by its own name: the copies have other names.
+            format!("file:{}", hex(&Sha256::digest([hash.as_bytes(), b"/", name].concat())))
+        }
     };
-    Ok(Source { root: Arc::clone(root), name: split(&clean).1.to_vec(), path, is_directory, is_remote: false, hash })
+    Ok(Source { root: Arc::clone(root), name: name.to_vec(), path, is_directory, is_remote: false, hash })
 }
 
 /// Everything below a directory, in the order of names; links are not followed.

@@ -63,6 +63,11 @@ impl Engine {
         crate::container::signal::parse(text).map(|_| ())
     }
 
+    /// Tells of the image of a step.
+    pub fn made_by_build(&self, id: &str) {
+        self.image_event("create", id, id);
+    }
+
     /// Tells that an image got a name.
     pub fn tagged_by_build(&self, id: &str, name: &str) {
         self.image_event("tag", id, name);

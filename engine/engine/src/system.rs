@@ -233,7 +233,9 @@ impl Engine {
     /// Follows events.
     pub fn events(&self, options: EventOptions) -> Result<mpsc::Receiver<Message>> {
         options.filters.validate(EVENT_FILTERS)?;
-        let (past, mut live) = self.events.subscribe(options.since_ns);
+        // Whoever names an end and no beginning wants all that is known.
+        let since = options.since_ns.or(options.until_ns.map(|_| 0));
+        let (past, mut live) = self.events.subscribe(since);
         let (sender, receiver) = mpsc::channel(EVENTS_MAX);
         tokio::spawn(async move {
             let until = options.until_ns;

@@ -18,6 +18,7 @@ pub mod router;
 pub mod server;
 pub mod socket;
 pub mod tls;
+mod upload;
 pub mod versions;
 
 pub use error::Failure;

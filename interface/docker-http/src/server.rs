@@ -16,8 +16,9 @@ use crate::connection;
 use crate::error::{Failure, Result};
 use crate::reply::{Hijack, Reply, typed};
 use crate::request::{Query, Request};
-use crate::router::{Route, Router, decode_path, split_version};
+use crate::router::{Captures, Route, Router, decode_path, split_version};
 use crate::socket::{Arrival, Listener, Socket};
+use crate::upload;
 
 /// Time that requests in flight get when the server stops. Docker's daemon has 15 s for all; containers need none of it here.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
@@ -52,6 +53,9 @@ pub struct Server<S: 'static> {
     pub(crate) stop: CancellationToken,
     tasks: TaskTracker,
 }
+
+/// What is known of a request before its handler sees it.
+type Accepted<S> = (&'static Route<S>, Captures, ApiVersion, Query);
 
 /// Headers of every answer to a known route.
 struct CommonHeaders {
@@ -149,24 +153,15 @@ impl<S: Clone + Send + Sync + 'static> Server<S> {
     /// Answers one request, or says that the connection is taken over.
     pub(crate) async fn answer(&self, request: HttpRequest<Incoming>) -> Result<Response<Body>, Hijack> {
         let (parts, body) = request.into_parts();
-        let path = match decode_path(parts.uri.path()) {
-            Ok(path) => path,
-            Err(failure) => return Ok(failure_response(&failure, false)),
-        };
-        let (asked, path) = split_version(&path);
         if parts.method == Method::OPTIONS {
             return Ok(self.with_headers(Response::new(Body::empty()), true));
         }
-        let Some((route, captures)) = self.router.find(&parts.method, path) else {
-            return Ok(failure_response(&Failure::page_not_found(), false));
-        };
-        let version = match self.check_version(asked, route) {
-            Ok(version) => version,
-            Err((failure, plain)) => return Ok(self.with_headers(failure_response(&failure, plain), false)),
-        };
-        let query = match Query::parse(parts.uri.query().unwrap_or("")) {
-            Ok(query) => query,
-            Err(failure) => return Ok(self.with_headers(failure_response(&failure, false), true)),
+        let (route, captures, version, query) = match self.accept(&parts) {
+            Ok(accepted) => accepted,
+            Err(refusal) => {
+                upload::discard(body);
+                return Ok(*refusal);
+            }
         };
         let request = Request { version, captures, query, headers: parts.headers, body };
         let only_reads = parts.method == Method::GET || parts.method == Method::HEAD;
@@ -185,6 +180,21 @@ impl<S: Clone + Send + Sync + 'static> Server<S> {
                 Ok(self.with_headers(failure_response(&failure, false), true))
             }
         }
+    }
+
+    /// The route of a request, the parts of its path, its version and query; or the refusal.
+    fn accept(&self, parts: &http::request::Parts) -> Result<Accepted<S>, Box<Response<Body>>> {
+        let path = decode_path(parts.uri.path()).map_err(|failure| Box::new(failure_response(&failure, false)))?;
+        let (asked, path) = split_version(&path);
+        let Some((route, captures)) = self.router.find(&parts.method, path) else {
+            return Err(Box::new(failure_response(&Failure::page_not_found(), false)));
+        };
+        let version = self
+            .check_version(asked, route)
+            .map_err(|(failure, plain)| Box::new(self.with_headers(failure_response(&failure, plain), false)))?;
+        let query = Query::parse(parts.uri.query().unwrap_or(""))
+            .map_err(|failure| Box::new(self.with_headers(failure_response(&failure, false), true)))?;
+        Ok((route, captures, version, query))
     }
 
     /// Runs a handler that changes something: it finishes even when its client goes away.

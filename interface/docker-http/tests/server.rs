@@ -253,6 +253,23 @@ fn version_errors() {
 }
 
 #[test]
+fn refusals_reach_clients_that_are_still_sending() {
+    for path in ["/v1.39/create", "/nope", "/create?a=%zz"] {
+        let mut talk = Talk::new();
+        talk.send(&format!("POST {path} HTTP/1.1\r\nContent-Length: 5\r\n\r\n"));
+        let mut status = [0; 12];
+        talk.stream.read_exact(&mut status).unwrap();
+        assert!(matches!(&status, b"HTTP/1.1 400" | b"HTTP/1.1 404"), "{path}");
+        talk.send("later");
+        // Nor is the connection lost.
+        talk.send("GET /echo/next/json HTTP/1.1\r\nConnection: close\r\n\r\n");
+        let mut rest = String::new();
+        talk.stream.read_to_string(&mut rest).unwrap();
+        assert!(rest.ends_with("\"next 1.55\"\n"), "{path}: {rest}");
+    }
+}
+
+#[test]
 fn errors_are_json_and_304_is_bare() {
     let talk = Talk::new();
     insta::assert_snapshot!(talk.post("/fail?status=409", "", ""), @r#"

@@ -26,7 +26,7 @@ pub struct PathStat {
     pub mode: u32,
     /// Seconds and nanoseconds since 1970.
     pub mtime: (i64, u32),
-    /// Where a link leads in the end, absolute; else empty.
+    /// Where a link leads in the end, be something there or not, absolute; else empty.
     pub link_target: String,
 }
 
@@ -35,7 +35,7 @@ pub fn stat(root: &RootDir, path: &str) -> Result<PathStat> {
     let (resolved, stat) = look(root, path)?;
     let mut link_target = String::new();
     if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
-        let target = root.real_path(&resolved, true).map_err(|e| missing(e, path))?;
+        let target = root.leads_to(&resolved).map_err(|e| missing(e, path))?;
         link_target = format!("/{}", String::from_utf8_lossy(&target));
     }
     #[allow(clippy::cast_possible_truncation, reason = "nanoseconds are below 2^30")]
@@ -73,12 +73,7 @@ pub struct PutOptions {
 
 /// Extracts an archive into the directory at `path`, following links to it. The archive may be compressed.
 pub fn put<R: BufRead + Send + 'static>(root: RootDir, path: &str, archive: R, options: PutOptions) -> Result<()> {
-    let wanted = clean_path(path)?;
-    let base = root.real_path(&wanted, true).map_err(|e| missing(e, path))?;
-    let stat = root.lstat(&base).map_err(|e| missing(e, path))?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-        return Err(Error::NotADirectory);
-    }
+    let base = base(&root, path)?;
     let (_, plain) = crate::compression::decompress(archive)?;
     let options = Options {
         layer: false,
@@ -89,6 +84,20 @@ pub fn put<R: BufRead + Send + 'static>(root: RootDir, path: &str, archive: R, o
     };
     unpack(&mut Reader::new(crate::compression::buffered(plain)), root, options)?;
     Ok(())
+}
+
+/// The directory that [`put`] extracts into for a path, absolute and without links.
+pub fn directory(root: &RootDir, path: &str) -> Result<String> {
+    Ok(format!("/{}", String::from_utf8_lossy(&base(root, path)?)))
+}
+
+fn base(root: &RootDir, path: &str) -> Result<Vec<u8>> {
+    let base = root.real_path(&clean_path(path)?, true).map_err(|e| missing(e, path))?;
+    let stat = root.lstat(&base).map_err(|e| missing(e, path))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return Err(Error::NotADirectory);
+    }
+    Ok(base)
 }
 
 /// The path with its directories resolved, its last component only where it must be a directory.

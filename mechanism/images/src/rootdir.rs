@@ -61,8 +61,20 @@ impl RootDir {
     ///
     /// A snapshot: a container can change links meanwhile, but never so that [`Self::open_at`] leaves the root.
     pub fn real_path(&self, path: &[u8], follow: bool) -> Result<Vec<u8>, Errno> {
+        let (real, missing) = self.resolve(path, follow)?;
+        missing.map_or(Ok(real), Err)
+    }
+
+    /// Like [`Self::real_path`] with `follow`; from the first component on that is not there, the path as it is written.
+    pub fn leads_to(&self, path: &[u8]) -> Result<Vec<u8>, Errno> {
+        self.resolve(path, true).map(|(real, _)| real)
+    }
+
+    /// The path without links, and what keeps it from being one that exists.
+    fn resolve(&self, path: &[u8], follow: bool) -> Result<(Vec<u8>, Option<Errno>), Errno> {
         let mut ahead: Vec<Vec<u8>> = components(path).collect();
         let mut real: Vec<u8> = Vec::new();
+        let mut missing = None;
         let mut links = 0;
         while let Some(component) = ahead.pop() {
             if component == b".." {
@@ -70,7 +82,15 @@ impl RootDir {
                 continue;
             }
             let next = join(&real, &component);
-            let fd = self.open_at(&next, OFlags::PATH | OFlags::NOFOLLOW)?;
+            let fd = match self.open_at(&next, OFlags::PATH | OFlags::NOFOLLOW) {
+                Ok(fd) => fd,
+                Err(errno @ (Errno::NOENT | Errno::NOTDIR)) => {
+                    missing = missing.or(Some(errno));
+                    real = next;
+                    continue;
+                }
+                Err(errno) => return Err(errno),
+            };
             let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
             if kind == FileType::Symlink && (follow || !ahead.is_empty()) {
                 links += 1;
@@ -85,11 +105,11 @@ impl RootDir {
                 continue;
             }
             if kind != FileType::Directory && !ahead.is_empty() {
-                return Err(Errno::NOTDIR);
+                missing = missing.or(Some(Errno::NOTDIR));
             }
             real = next;
         }
-        Ok(real)
+        Ok((real, missing))
     }
 
     /// `lstat` of a path below.

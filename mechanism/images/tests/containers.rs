@@ -210,6 +210,10 @@ fn paths_are_described_as_docker_does() {
     assert_eq!(of("/tmp").mode, 1 << 31 | 1 << 20 | 0o777);
     assert_eq!((of("/").name.as_str(), of("/etc/.").name.as_str()), ("/", "."));
     assert_eq!(of("../../etc").name, "etc");
+    symlink("no/../where", c.root().join("tmp/dangling")).unwrap();
+    let dangling = of("/tmp/dangling");
+    assert_eq!((dangling.mode & (1 << 27), dangling.link_target.as_str()), (1 << 27, "/tmp/where"));
+    assert!(matches!(stat(&root, "/tmp/dangling/"), Err(Error::NoPath(_))));
     assert!(matches!(stat(&root, "/nope"), Err(Error::NoPath(p)) if p == "/nope"));
     assert!(matches!(stat(&root, "/etc/a/"), Err(Error::NoDirectory(_))));
 }

@@ -104,7 +104,10 @@ mod tests {
     const OTHER: &str = "network front\n172.19.0.2 web\n172.19.0.3 proxy\n";
 
     fn zone() -> Zone {
-        Zone::new([NET, OTHER].map(zone::Network::parse).into(), vec![("cache".into(), "db".into())])
+        Zone::new(
+            [NET, OTHER].map(zone::Network::parse).into(),
+            vec![zone::Link { alias: "cache".into(), target: "db".into(), network: None }],
+        )
     }
 
     fn query(name: &str, kind: QTYPE) -> Vec<u8> {

@@ -205,7 +205,14 @@ impl Ports {
     ) -> std::result::Result<Vec<BoundPort>, PortError> {
         let mut registry = locked(&self.registry);
         let mut bound: Vec<BoundPort> = Vec::new();
-        for group in groups(requests) {
+        let mut groups: Vec<_> = groups(requests).collect();
+        // Whoever can have another port leaves those that are asked for by number alone.
+        groups.sort_by_key(|group| match group.first().map(|request| request.host_port) {
+            Some(HostPort::Range(first, last)) if first == last => 0,
+            Some(HostPort::Range(..)) => 1,
+            _ => 2,
+        });
+        for group in groups {
             match registry.bind_group(owner, target, group) {
                 Ok(ports) => bound.extend(ports),
                 Err(error) => {

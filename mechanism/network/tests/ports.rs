@@ -158,6 +158,20 @@ fn any_port() {
 }
 
 #[test]
+fn any_port_leaves_those_that_are_asked_for() {
+    machine(|_| {
+        set("ip_local_port_range", "40000 40003");
+        let ports = Ports::new();
+        let any = request(Protocol::Tcp, None, HostPort::Any);
+        let range = request(Protocol::Tcp, None, HostPort::Range(40000, 40002));
+        let bound = bind(&ports, "a", &[any, range, tcp(None, 40000)]).unwrap();
+        let mut numbers: Vec<_> = bound.iter().map(|port| port.mapping.host_port).collect();
+        numbers.dedup();
+        assert_eq!(numbers, [40000, 40001, 40002]);
+    });
+}
+
+#[test]
 fn which_sockets_are_relayed() {
     machine(|_| {
         let (v4_only, v6_only) = (target(), Target { ipv4: None, ipv6: Some("fd00::2".parse().unwrap()) });

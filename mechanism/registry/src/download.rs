@@ -17,6 +17,8 @@ const MAX_ERROR: u64 = 4 << 10;
 /// A file on its way.
 #[derive(Debug)]
 pub struct Download {
+    /// Path of the URL that was asked for.
+    asked: String,
     response: Response,
     patience: Patience,
 }
@@ -29,6 +31,7 @@ impl Registry {
         if !matches!(parsed.scheme(), "http" | "https") {
             return Err(Error::Config(format!("unsupported protocol scheme {:?}", parsed.scheme())));
         }
+        let asked = parsed.path().to_owned();
         // Any host's certificate is checked: insecure registries are insecure as registries only.
         let client = self.inner.http.client(parsed.host_str().unwrap_or_default(), true)?;
         let response = http::send(self.config(), client.get(parsed)).await.map_err(|error| match error {
@@ -43,7 +46,7 @@ impl Registry {
             let status = format!("{} {reason}", status.as_u16());
             return Err(Error::Config(format!("failed to GET {url} with status {}: {}", status.trim(), said.trim())));
         }
-        Ok(Download { response, patience: Patience::new(self.config()) })
+        Ok(Download { asked, response, patience: Patience::new(self.config()) })
     }
 }
 
@@ -58,10 +61,11 @@ impl Download {
         httpdate::parse_http_date(self.header(&LAST_MODIFIED)?).ok()
     }
 
-    /// The file's name: the last part of the URL that was asked for at last, or what `Content-Disposition` says.
+    /// The file's name: the last part of the URL that was asked for, of the one that it led to, or what
+    /// `Content-Disposition` says.
     pub fn name(&self) -> Option<String> {
-        let path = self.response.url().path();
-        let named = path.rsplit('/').next().filter(|name| !name.is_empty()).map(str::to_owned);
+        let last = |path: &str| path.rsplit('/').next().filter(|name| !name.is_empty()).map(str::to_owned);
+        let named = last(&self.asked).or_else(|| last(self.response.url().path()));
         let named = named.or_else(|| {
             let (_, name) = self.header(&CONTENT_DISPOSITION)?.split_once("filename=")?;
             let name = name.split(';').next().unwrap_or_default().trim().trim_matches('"');

@@ -257,7 +257,8 @@ pub(crate) fn user<'a>(process: &Process, root: impl FnOnce() -> Result<Borrowed
         let groups: Vec<String> = by_number.chain(own.additional_groups.iter().cloned()).collect();
         return resolve_user(root()?, &own.username, &groups);
     }
-    let has_home = process.env.iter().any(|variable| variable.starts_with("HOME="));
+    let has_home =
+        process.env.iter().any(|variable| variable.strip_prefix("HOME=").is_some_and(|home| !home.is_empty()));
     let home = if has_home { String::new() } else { user::home(root()?, own.uid)? };
     let mut user = User::new(own.uid, own.gid, &home);
     user.additional_gids.clone_from(&own.additional_gids);

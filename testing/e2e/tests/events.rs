@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use tare_testkit::{Console, with_both_clients};
 
-with_both_clients!(a_run, a_restart, failed_starts, execs, checks, commits_and_names, image_filter);
+with_both_clients!(a_run, a_restart, failed_starts, execs, checks, commits_and_names, builds, image_filter);
 
 /// The time in Docker's notation of moments.
 fn now() -> String {
@@ -43,6 +43,9 @@ fn a_run(c: &Console) {
         assert!(told.iter().any(|line| line == what), "{what} is not in {told:?}");
     }
     let form = "{{.Actor.ID}} {{.Action}} {{.Actor.Attributes.container}} {{.Actor.Attributes.destination}}";
+    // An end alone asks for all that is known.
+    let all = c.ok(&format!("events --until {} --filter container={id} --format '{{{{.Action}}}}'", now()));
+    assert!(all.lines().any(|line| line == "destroy"), "{all}");
     let mounts = events(c, &since, "--filter volume=data", form);
     assert!(mounts.contains(&format!("data mount {id} /data")), "{mounts:?}");
     assert!(mounts.iter().any(|line| line.starts_with(&format!("data unmount {id}"))), "{mounts:?}");
@@ -118,6 +121,15 @@ fn commits_and_names(c: &Console) {
     c.ok(&format!("save -o {} busybox:1.29", c.path("saved.tar").display()));
     c.ok(&format!("load -q -i {}", c.path("saved.tar").display()));
     assert_eq!(events(c, &since, "", form), [format!("save {busybox} {busybox}"), format!("load {busybox} {busybox}")]);
+}
+
+/// A build tells of the images of its steps, and of names.
+fn builds(c: &Console) {
+    std::fs::create_dir_all(c.path("context")).unwrap();
+    std::fs::write(c.path("context/Dockerfile"), "FROM busybox:1.29\nLABEL of=builds\nENV A=b\n").unwrap();
+    let since = now();
+    c.ok("build --no-cache -t own/built context");
+    assert_eq!(events(c, &since, "--filter type=image", WHAT), ["image create", "image create", "image tag"]);
 }
 
 /// An image without a tag means all its tags, and its containers.

@@ -86,6 +86,24 @@ fn copies_in_and_out(c: &Console) {
     c.ok("run -d --name sealed --read-only busybox:1.29 sleep 1000");
     let sealed = c.fails("cp passwd sealed:/passwd", 1);
     assert!(sealed.contains("container rootfs is marked read-only"), "{sealed}");
+    // Nor by a link in a volume that leads out of it.
+    fs::write(c.path("new"), "new").unwrap();
+    c.ok("run -d --name leak --read-only -v /open busybox:1.29 sh -c 'ln -s /etc /open/way; sleep 1000'");
+    c.until("exec leak ls /open", |names| names == "way");
+    let leak = c.fails("cp new leak:/open/way", 1);
+    assert!(leak.contains("container rootfs is marked read-only"), "{leak}");
+    c.ok("cp new leak:/open/new");
+    // Links that lead nowhere are copied as such.
+    c.ok("run --name lost busybox:1.29 ln -s nowhere /way");
+    c.ok("cp lost:/way way");
+    assert_eq!(fs::read_link(c.path("way")).unwrap().to_str(), Some("nowhere"));
+    // In archive mode files are whose they were, or of the container's user.
+    std::os::unix::fs::chown(c.path("new"), Some(7), Some(8)).unwrap();
+    for (user, owner) in [("", "7:8"), ("--user 5:6", "5:6")] {
+        let id = c.ok(&format!("run -d {user} busybox:1.29 sleep 1000"));
+        c.ok(&format!("cp -a new {id}:/tmp/new"));
+        assert_eq!(c.ok(&format!("exec {id} stat -c %u:%g /tmp/new")), owner);
+    }
 }
 
 fn changes(c: &Console) {

@@ -33,6 +33,12 @@ fn names_and_references(c: &Console) {
         holds(&refused, "No such container: nobody");
     }
     holds(&c.fails("rename nobody somebody", 1), "No such container: nobody");
+    holds(
+        &c.fails("tag busybox:1.29 sha256:x", 1),
+        "refusing to create an ambiguous tag using digest algorithm as name",
+    );
+    let (status, body) = c.request("DELETE /images/busybox:1.29?platforms=%7B%22os%22%3A%22linux%22%7D", "", "");
+    assert_eq!(status, 501, "{body}");
     holds(&c.fails("exec nobody true", 1), "No such container: nobody");
     c.ok("create --name somebody busybox:1.29");
     let same = "Renaming a container with the same name as its current name";
@@ -89,6 +95,20 @@ fn commands(c: &Console) {
 fn users(c: &Console) {
     let refused = c.fails("run --rm --user nosuchuser busybox:1.29 true", 125);
     holds(&refused, "unable to find user nosuchuser: no matching entries in passwd file");
+    c.ok("run -d --name up busybox:1.29 sleep 1000");
+    for (user, text) in [
+        ("nosuchuser:1", "unable to find user nosuchuser: no matching entries in passwd file"),
+        ("1:nosuchgroup", "unable to find group nosuchgroup: no matching entries in group file"),
+    ] {
+        holds(&c.fails(&format!("exec -u {user} up true"), 1), text);
+        let (status, body) = c.request(
+            "POST /containers/up/exec",
+            "Content-Type: application/json\r\n",
+            &format!(r#"{{"Cmd":["true"],"User":"{user}"}}"#),
+        );
+        assert_eq!(status, 400, "{body}");
+    }
+    assert_eq!(c.ok("exec -u 12:34 up id"), "uid=12 gid=34 groups=34");
     assert_eq!(c.ok("run --rm --user nobody busybox:1.29 id -u"), "65534");
     assert_eq!(c.ok("run --rm --user 12:34 busybox:1.29 id"), "uid=12 gid=34 groups=34");
 }

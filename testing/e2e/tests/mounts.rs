@@ -18,6 +18,7 @@ with_both_clients!(
     other_containers_volumes,
     in_use,
     sizes,
+    a_volume_for_the_directory_of_the_network_s_files,
 );
 
 /// The complaint holds a text.
@@ -322,6 +323,16 @@ fn in_use(c: &Console) {
 fn sizes(c: &Console) {
     let refused = c.fails("create --storage-opt size=10G busybox:1.29", 1);
     holds(&refused, "--storage-opt is supported only for overlay over xfs with 'pquota' mount option");
+}
+
+fn a_volume_for_the_directory_of_the_network_s_files(c: &Console) {
+    let options = "--rm -v /etc --hostname box --add-host there:192.0.2.1 --dns 192.0.2.2 -e HOME=";
+    let seen = c.ok(&format!(
+        "run {options} busybox:1.29 sh -c 'cat /etc/hostname /etc/hosts /etc/resolv.conf; echo home $HOME'"
+    ));
+    for text in ["box\n", "192.0.2.1\tthere\n", "nameserver 192.0.2.2\n", "home /root"] {
+        assert!(seen.contains(text), "{text:?} is not in {seen}");
+    }
 }
 
 /// A mount is neither lost nor made twice nor left behind when the engine crashes.

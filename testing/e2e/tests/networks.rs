@@ -12,7 +12,10 @@ with_both_clients!(
     gateways_of_bridges,
     settings_of_interfaces,
     networks_made_from_others,
-    published_ports_follow_the_networks
+    published_ports_follow_the_networks,
+    links_are_good_for_their_network,
+    links_lead_to_whose_network_it_is,
+    networks_that_exclude_each_other
 );
 
 const SLEEP: &str = "busybox:1.29 sleep 1000";
@@ -301,6 +304,39 @@ fn published_ports_follow_the_networks(c: &Console) {
     assert!(std::net::TcpStream::connect_timeout(&address, PAUSE * 20).is_err());
     c.ok("network connect ark web");
     served();
+}
+
+fn links_are_good_for_their_network(c: &Console) {
+    for network in ["one", "two"] {
+        c.ok(&format!("network create {network}"));
+    }
+    c.ok(&format!("run -d --name first --network one {SLEEP}"));
+    c.ok(&format!("run -d --name second --network one --link first:here {SLEEP}"));
+    c.ok("network connect two first");
+    c.ok("network connect --link first:there two second");
+    let (one, two) = (address(c, "one", "first"), address(c, "two", "first"));
+    assert!(knows(c, "second", "here", "", &one) && knows(c, "second", "there", "", &two));
+    c.ok("network disconnect one first");
+    assert!(!knows(c, "second", "here", "", &two), "the link was on the other network");
+    assert!(knows(c, "second", "there", "", &two));
+}
+
+fn links_lead_to_whose_network_it_is(c: &Console) {
+    c.ok(&format!("run -d --name owner {SLEEP}"));
+    c.ok(&format!("run -d --name guest --network container:owner {SLEEP}"));
+    c.ok(&format!("run -d --name client --link guest:db {SLEEP}"));
+    let line = format!("{}\tdb ", address(c, "bridge", "owner"));
+    assert!(file(c, "client", "/etc/hosts").contains(&line));
+}
+
+fn networks_that_exclude_each_other(c: &Console) {
+    c.ok("network create back");
+    c.ok(&format!("run -d --name alone --network none {SLEEP}"));
+    let refused = c.fails("network connect back alone", 1);
+    let text = "container cannot be connected to multiple networks with one of the networks in private (none) mode";
+    assert!(refused.contains(text), "{refused}");
+    let refused = c.fails(&format!("run --name me --network container:me {SLEEP}"), 125);
+    assert!(refused.contains("cannot join own network namespace"), "{refused}");
 }
 
 /// What the daemon is told about networks that do not say themselves.

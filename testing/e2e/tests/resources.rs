@@ -36,6 +36,10 @@ fn limits_and_updates(c: &Console) {
     // Of one that does not run they are kept for later.
     c.ok("create --name later busybox:1.29 sleep 1000");
     c.ok("update -m 32m --memory-swap 64m later");
+    // Swap alone, beside the memory that there is.
+    c.ok("update --memory-swap 96m later");
+    assert_eq!(c.ok("inspect --format {{.HostConfig.MemorySwap}} later"), (96 << 20).to_string());
+    c.fails("update --memory-swap 16m later", 1);
     c.ok("start later");
     assert_eq!(memory(c, "later"), "33554432");
 }

@@ -83,6 +83,9 @@ fn who_does_not_share(c: &Console) {
              container)"
         );
         assert!(refused.contains(&expected), "{refused}");
+        // Who shares matters at the start only.
+        let waiting = c.ok(&format!("create --ipc container:{id} busybox:1.29 true"));
+        assert!(c.fails(&format!("start {waiting}"), 1).contains(&expected));
     }
     let id = c.ok("create --ipc shareable busybox:1.29");
     let refused = c.fails(&format!("run --rm --ipc container:{id} busybox:1.29 true"), 125);

@@ -4,6 +4,7 @@
 //! not run its layers are mounted, detached, for as long as the operation takes.
 
 use std::io::{self, BufReader};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,8 +30,6 @@ use crate::volume::held::Visit;
 struct Place {
     root: RootDir,
     path: String,
-    writable: bool,
-    volume: bool,
     /// What is mounted for it, and only for it.
     _visit: Option<Visit>,
 }
@@ -97,16 +96,16 @@ impl Engine {
     ) -> Result<()> {
         let container = self.find(name)?;
         let place = self.place(&container, path).await?;
-        if !place.writable {
-            let what = if place.volume { "mounted volume" } else { "container rootfs" };
-            return Err(Error::invalid(format!("{what} is marked read-only")));
-        }
-        let owner = if copy_uid_gid { Some((0, 0)) } else { None };
-        let options = PutOptions { owner, no_overwrite_dir_non_dir };
+        let record = container.read().record.clone();
         let asked = path.to_owned();
         let called = name.to_owned();
         let reader = BufReader::new(stream::blocking_reader(source));
         crate::blocking(move || {
+            // Where links lead decides: one in a volume may lead out of it.
+            let real = copy::directory(&place.root, &place.path).map_err(|error| missing(error, &asked, &called))?;
+            check_writable(&record, &real)?;
+            let owner = if copy_uid_gid { owner(&place.root, &record.config.user)? } else { None };
+            let options = PutOptions { owner, no_overwrite_dir_non_dir };
             copy::put(place.root, &place.path, reader, options).map_err(|error| missing(error, &asked, &called))
         })
         .await?;
@@ -125,13 +124,7 @@ impl Engine {
             (inner.record.clone(), inner.state.pid)
         };
         let clean = super::mounts::clean(path);
-        let mount = record
-            .mounts
-            .iter()
-            .filter(|mount| is_below(&clean, &mount.destination))
-            .max_by_key(|mount| mount.destination.len());
-        let writable = mount.map_or(!record.host_config.readonly_rootfs, |mount| mount.writable);
-        let volume = mount.is_some();
+        let mount = mount_of(&record, &clean);
         let tmpfs = record.host_config.tmpfs.keys().any(|destination| is_below(&clean, destination))
             || mount.is_some_and(|mount| mount.kind == MountKind::Tmpfs);
         let mut visit = None;
@@ -150,7 +143,7 @@ impl Engine {
             visit = Some(seen);
             self.covered_root(container, coverings).await?
         };
-        Ok(Place { root, path: path.to_owned(), writable, volume, _visit: visit })
+        Ok(Place { root, path: path.to_owned(), _visit: visit })
     }
 
     /// The root of a container's file system, with something over it.
@@ -175,6 +168,30 @@ fn coverings(record: &Record, mounts: &[Mount], directory: &Path) -> Vec<Coverin
     });
     let covering = |(source, destination): (PathBuf, &str)| Covering { source, destination: destination.to_owned() };
     mounts.chain(files).map(covering).collect()
+}
+
+/// Whom copies belong to that are to be the container's own: its user; without one they stay whose they are.
+fn owner(root: &RootDir, user: &str) -> Result<Option<(u32, u32)>> {
+    if user.is_empty() {
+        return Ok(None);
+    }
+    let user = tare_runtime::resolve_user(root.as_fd(), user, &[]).map_err(|e| Error::invalid(e.to_string()))?;
+    Ok(Some((user.uid, user.gid)))
+}
+
+/// The mount that a path without links lies in; `None` for the root.
+fn mount_of<'r>(record: &'r Record, path: &str) -> Option<&'r Mount> {
+    let mounts = record.mounts.iter().filter(|mount| is_below(path, &mount.destination));
+    mounts.max_by_key(|mount| mount.destination.len())
+}
+
+/// Fails where a path without links may not be written to.
+fn check_writable(record: &Record, path: &str) -> Result<()> {
+    let (writable, what) = match mount_of(record, path) {
+        Some(mount) => (mount.writable, "mounted volume"),
+        None => (!record.host_config.readonly_rootfs, "container rootfs"),
+    };
+    if writable { Ok(()) } else { Err(Error::invalid(format!("{what} is marked read-only"))) }
 }
 
 fn is_below(path: &str, directory: &str) -> bool {

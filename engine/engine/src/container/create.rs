@@ -21,6 +21,9 @@ const LINK_WARNING: &str = "Links on the default bridge network are deprecated a
 /// Characters of the ID that name a container where no hostname is given.
 const HOSTNAME_ID_LEN: usize = 12;
 
+/// Containers that one container's network is followed through.
+const JOINED_MAX: usize = 16;
+
 impl Engine {
     /// Creates a container. Answered after its record is on disk.
     pub async fn create(
@@ -306,9 +309,18 @@ impl Engine {
         let mut shown = Vec::new();
         for link in &record.host_config.links {
             let (target, alias) = split_link(link)?;
-            let target = self
-                .find(target)
-                .map_err(|error| Error::invalid(format!("could not get container for {target}: {error}")))?;
+            let find = |name: &str| {
+                self.find(name).map_err(|error| Error::invalid(format!("could not get container for {name}: {error}")))
+            };
+            let mut target = find(target)?;
+            // Whoever is in another's network is reached there.
+            for _ in 0..JOINED_MAX {
+                let mode = target.read().record.host_config.network_mode.clone();
+                match mode.strip_prefix("container:") {
+                    Some(owner) => target = find(owner)?,
+                    None => break,
+                }
+            }
             let name = target.name();
             if target.read().record.host_config.network_mode == "host" {
                 return Err(Error::invalid(

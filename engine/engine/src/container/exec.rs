@@ -10,7 +10,7 @@ use tare_oci_runtime::{ConsoleSize, Process};
 use tare_shim_protocol::{Attach, Exec as ExecRequest, FailureKind, FdRole, Op};
 
 use super::state::Status;
-use super::{Container, exec_record, signal};
+use super::{Container, exec_record, exec_user, signal};
 use crate::Engine;
 use crate::error::{Error, Result};
 use crate::host::random;
@@ -174,6 +174,7 @@ impl Engine {
     /// Prepares a command to run in a running container.
     pub async fn exec_create(self: &Arc<Self>, name: &str, config: ExecConfig) -> Result<IdResponse> {
         let exec = self.new_exec(name, config, true)?;
+        exec_user::check(&exec.container, &exec.config.user).await?;
         exec.save()?;
         self.exec_event("exec_create", &exec);
         self.execs.insert(Arc::clone(&exec));

@@ -6,6 +6,7 @@ pub(crate) mod attach;
 pub(crate) mod create;
 pub(crate) mod exec;
 pub(crate) mod exec_record;
+mod exec_user;
 pub(crate) mod exit;
 pub(crate) mod health;
 pub(crate) mod index;

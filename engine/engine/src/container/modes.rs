@@ -41,15 +41,7 @@ impl Engine {
         ] {
             let Some(other) = mode.strip_prefix("container:").filter(|_| what != "network namespace") else { continue };
             // Not 404, which clients take for a missing image.
-            let other = self.find(other).map_err(|error| Error::invalid(error.message))?;
-            let shared = other.read().record.host_config.ipc_mode.clone();
-            if what == "IPC namespace" && matches!(shared.as_str(), "private" | "none") {
-                return Err(Error::invalid(format!(
-                    "failed to join IPC namespace: container {}: non-shareable IPC (hint: use IpcMode:shareable for \
-                     the donor container)",
-                    other.id
-                )));
-            }
+            self.find(other).map_err(|error| Error::invalid(error.message))?;
         }
         security::options(host, &self.facts).map(|_| ())
     }
@@ -62,7 +54,9 @@ impl Engine {
                 "host" => Ok(Place::Host),
                 mode => match mode.strip_prefix("container:") {
                     None => Ok(Place::Own),
-                    Some(other) => Ok(Place::Join(namespace_path(self.namespace_owner(other, namespace)?, namespace))),
+                    Some(other) => {
+                        Ok(Place::Join(namespace_path(self.namespace_owner(&record.id, other, namespace)?, namespace)))
+                    }
                 },
             }
         };
@@ -80,8 +74,8 @@ impl Engine {
         })
     }
 
-    /// The init of a running container whose namespace is to be joined.
-    fn namespace_owner(&self, reference: &str, namespace: &str) -> Result<i32> {
+    /// The init of a running container whose namespace the container `own` is to join.
+    fn namespace_owner(&self, own: &str, reference: &str, namespace: &str) -> Result<i32> {
         let words = match namespace {
             "net" | "uts" => "network",
             "pid" => "PID",
@@ -93,6 +87,9 @@ impl Engine {
             }
             Error::internal(format!("failed to join {words} namespace: {error}"))
         })?;
+        if words == "network" && other.id == own {
+            return Err(Error::internal("cannot join own network namespace"));
+        }
         let inner = other.read();
         if !inner.state.is_alive() {
             if words != "network" {
@@ -104,6 +101,13 @@ impl Engine {
                 inner.state.status.word()
             )));
         }
+        if words == "IPC" && matches!(inner.record.host_config.ipc_mode.as_str(), "private" | "none") {
+            return Err(Error::invalid(format!(
+                "failed to join IPC namespace: container {}: non-shareable IPC (hint: use IpcMode:shareable for the \
+                 donor container)",
+                other.id
+            )));
+        }
         Ok(inner.state.pid)
     }
 
@@ -113,7 +117,7 @@ impl Engine {
         if record.mounts.iter().any(|mount| mount.destination == SHM) {
             return Ok(None);
         }
-        let pid = self.namespace_owner(other, "ipc")?;
+        let pid = self.namespace_owner(&record.id, other, "ipc")?;
         let tree = tare_images::view::shared_memory_of_process(pid).map_err(crate::image::error)?;
         Ok(Some((FdRole::Mount { destination: SHM.into() }, tree)))
     }

@@ -276,7 +276,7 @@ fn image_request(request: &MountRequest, mut mount: Mount) -> Result<Mount, Stri
     mount.name.clone_from(&request.source);
     mount.subpath = request.image_options.clone().unwrap_or_default().subpath;
     if !is_local(&mount.subpath) {
-        return Err("subpath must be a relative path within the image".into());
+        return Err("subpath must be a relative path within the volume".into());
     }
     // Changes go to a layer of the container's own, so writing is allowed unless it was asked not to.
     Ok(mount)

@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use tare_docker_api::container::PruneReport;
 use tare_docker_api::filters::Filters;
+use tare_docker_api::go::List;
 use tare_state::{Change, Kind};
 
 use super::Container;
@@ -139,6 +140,10 @@ impl Engine {
             inner.record.links.retain(|(id, own)| *id != child.id || own != alias);
             let suffix = format!(":/{path}");
             inner.record.host_config.links.retain(|link| !link.ends_with(&suffix));
+            if inner.record.host_config.links.is_empty() {
+                // As in a container that never had any.
+                inner.record.host_config.links = List::default();
+            }
             inner.snapshot()
         };
         self.index.write().unwrap_or_else(PoisonError::into_inner).release_name(path, &child.id);

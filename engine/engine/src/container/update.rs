@@ -55,7 +55,12 @@ impl Engine {
         let container = self.find(name)?;
         let _operation = container.operation.lock().await;
         let failed = |error: Error| error.context(format!("Cannot update container {}: ", container.id));
-        validate::resources(&request.resources, self.facts.cpus)?;
+        let mut asked = request.resources.clone();
+        if asked.memory == 0 && asked.memory_swap > 0 {
+            // Swap alone is changed beside the memory that there is.
+            asked.memory = container.read().record.host_config.resources.memory;
+        }
+        validate::resources(&asked, self.facts.cpus)?;
         let policy = &request.restart_policy;
         validate::restart_policy(policy)?;
         let (mut resources, auto_remove) = {

@@ -151,6 +151,9 @@ impl Engine {
         if reference.digest().is_some() {
             return Err(Error::invalid("refusing to create a tag with a digest reference"));
         }
+        if reference.familiar_name() == "sha256" {
+            return Err(Error::invalid("refusing to create an ambiguous tag using digest algorithm as name"));
+        }
         let reference = reference.with_default_tag();
         self.images.tag(&image.id, &reference).map_err(error)?;
         self.image_event("tag", &image.id.to_string(), &reference.familiar());

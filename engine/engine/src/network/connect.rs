@@ -30,7 +30,7 @@ impl Engine {
                 "cannot connect container to host network - container must be created in host network mode",
             ));
         }
-        if net.name == "none" {
+        if net.name == "none" || mode == "none" {
             return Err(Error::invalid(
                 "container cannot be connected to multiple networks with one of the networks in private (none) mode",
             ));

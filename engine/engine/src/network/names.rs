@@ -30,15 +30,18 @@ impl Engine {
             upstream.retain(|server| !server.from_host);
         }
         let user: Vec<_> = sandbox.endpoints.iter().filter(|endpoint| endpoint.network_name != "bridge").collect();
-        let links = record
-            .networks
-            .values()
-            .flat_map(|settings| settings.links.iter())
-            .map(|link| {
-                let (name, alias) = link.split_once(':').unwrap_or((link, link));
-                (alias.to_owned(), name.trim_start_matches('/').to_owned())
+        let links = user.iter().flat_map(|endpoint| {
+            let links = record.networks.get(&endpoint.network_name).map(|settings| settings.links.to_vec());
+            links.unwrap_or_default().into_iter().map(|link| {
+                let (name, alias) = link.split_once(':').unwrap_or((&link, &link));
+                zone::Link {
+                    alias: alias.to_owned(),
+                    target: name.trim_start_matches('/').to_owned(),
+                    network: Some(endpoint.network_id.clone()),
+                }
             })
-            .collect();
+        });
+        let links = links.collect();
         let container = zone::Container {
             networks: user.iter().map(|endpoint| endpoint.network_id.clone()).collect(),
             links,
@@ -121,8 +124,12 @@ impl Engine {
             records.extend(own_records(network_id, record, sandbox));
         }
         let directory = self.names_directory();
-        zone::write_network(&directory, network_id, &zone::Network { name: net.name.clone(), records })
-            .map_err(|error| Error::io("write", directory.display(), error))
+        zone::write_network(
+            &directory,
+            network_id,
+            &zone::Network { id: network_id.to_owned(), name: net.name.clone(), records },
+        )
+        .map_err(|error| Error::io("write", directory.display(), error))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The mounts of a container, in the order they are made.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use tare_oci_runtime::Mount;
@@ -11,7 +12,7 @@ use crate::error::Result;
 /// Where shared memory is.
 pub(crate) const SHM: &str = "/dev/shm";
 
-/// Docker's default mounts, then the engine's files, then the user's by depth of their destination.
+/// Docker's default mounts, then the engine's files and the user's mounts by depth of their destination.
 pub(crate) fn all(inputs: &Inputs<'_>) -> Result<Vec<Mount>> {
     let record = inputs.record;
     let user = &record.mounts;
@@ -20,17 +21,15 @@ pub(crate) fn all(inputs: &Inputs<'_>) -> Result<Vec<Mount>> {
         .into_iter()
         .filter(|mount| !covered(&mount.destination.to_string_lossy()) || mount.destination == Path::new("/dev"))
         .collect();
-    for (source, destination) in &inputs.files {
-        if !covered(destination) {
-            mounts.push(file(source, destination, !record.host_config.readonly_rootfs));
-        }
-    }
     if let Some(init) = &inputs.init {
         mounts.push(file(init, INIT_PATH, false));
     }
-    let mut user: Vec<_> = user.iter().collect();
-    user.sort_by_key(|mount| mount.destination.matches('/').count());
-    mounts.extend(user.into_iter().map(of));
+    let own = inputs.files.iter().filter(|(_, destination)| !covered(destination));
+    let own = own.map(|(source, destination)| file(source, destination, !record.host_config.readonly_rootfs));
+    // A volume for /etc does not hide what is mounted in there.
+    let mut deeper: Vec<Mount> = own.chain(user.iter().map(of)).collect();
+    deeper.sort_by_key(|mount| mount.destination.as_os_str().as_bytes().iter().filter(|byte| **byte == b'/').count());
+    mounts.extend(deeper);
     Ok(mounts)
 }
 

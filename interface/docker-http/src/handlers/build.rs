@@ -9,11 +9,12 @@ use super::{Context, streams};
 use crate::error::{Failure, Result};
 use crate::reply::Reply;
 use crate::request::{Query, Request};
+use crate::upload;
 
 /// `POST /build`
 pub async fn build(context: Context, request: Request) -> Result<Reply> {
     let options = options(&request)?;
-    streams::progress(tare_build::build(&context.engine, options, streams::source(request.body))?).await
+    streams::progress(tare_build::build(&context.engine, options, upload::source(request.body))?).await
 }
 
 /// `POST /build/prune`

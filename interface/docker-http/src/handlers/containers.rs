@@ -9,11 +9,12 @@ use tare_docker_api::go;
 use tare_docker_api::stream::media;
 use tare_engine::{AttachOptions, ListOptions, LogOptions, RemoveOptions, StopOptions, WaitCondition};
 
-use super::{Context, streams, websocket};
+use super::{Context, websocket};
 use crate::body::Body;
 use crate::error::{Failure, Result};
 use crate::reply::{Reply, channel, encode_line, hijack_head, messages, typed};
 use crate::request::Request;
+use crate::upload;
 use crate::versions::{requests, responses};
 
 /// Largest body of a start that is overlooked, bytes: `null` and `{}` with some space.
@@ -230,12 +231,12 @@ pub async fn attach(context: Context, request: Request) -> Result<Reply> {
 
 /// `GET /containers/{name}/attach/ws`
 pub async fn attach_websocket(context: Context, request: Request) -> Result<Reply> {
-    let head = websocket::handshake(&request)?;
     let mut options = AttachOptions { raw: true, ..attach_options(&request) };
     if request.below(42) {
         (options.stdin, options.stdout, options.stderr) = (true, true, true);
     }
     let ticket = context.engine.attach(request.name(), options)?;
+    let head = websocket::handshake(&request)?;
     Ok(Reply::hijack(head, |fd, early| async move {
         let bridged = websocket::bridge(fd, early, |stream| ticket.connect(stream, Vec::new())).await;
         if let Err(error) = bridged {
@@ -290,6 +291,6 @@ pub async fn archive_put(context: Context, request: Request) -> Result<Reply> {
     let path = archive_path(&request)?.to_owned();
     let (keep, owners) = (request.query.flag("noOverwriteDirNonDir"), request.query.flag("copyUIDGID"));
     let Request { captures, body, .. } = request;
-    context.engine.archive_put(&captures.name, &path, keep, owners, streams::source(body)).await?;
+    context.engine.archive_put(&captures.name, &path, keep, owners, upload::source(body)).await?;
     Ok(Reply::empty(http::StatusCode::OK))
 }

@@ -10,6 +10,7 @@ use crate::body::Body;
 use crate::error::{Failure, Result};
 use crate::reply::{Reply, channel};
 use crate::request::Request;
+use crate::upload;
 use crate::versions::responses;
 
 /// `GET /images/json`
@@ -49,7 +50,7 @@ async fn import(context: Context, request: Request) -> Result<Reply> {
     let Request { query, body, .. } = request;
     let from = query.get("fromSrc");
     let source =
-        if from == "-" { ImportSource::Sent(streams::source(body)) } else { ImportSource::Url(from.to_owned()) };
+        if from == "-" { ImportSource::Sent(upload::source(body)) } else { ImportSource::Url(from.to_owned()) };
     let message = query.text("message").map_or_else(|| format!("Imported from {from}"), str::to_owned);
     let changes = query.all("changes").map(str::to_owned).collect();
     let stream = context
@@ -99,6 +100,10 @@ pub async fn tag(context: Context, request: Request) -> Result<Reply> {
 pub async fn remove(context: Context, request: Request) -> Result<Reply> {
     if request.name().trim().is_empty() {
         return Err(Failure::bad_request("image name cannot be blank"));
+    }
+    if !request.below(50) && request.query.all("platforms").any(|platform| !platform.is_empty()) {
+        // Without this all platforms would go.
+        return Err(Failure::not_implemented("removing single platforms of an image is not supported by this engine"));
     }
     let (force, keep_parents) = (request.query.flag("force"), request.query.flag("noprune"));
     Ok(Reply::json(&context.engine.image_remove(request.name(), force, keep_parents).await?))
@@ -151,8 +156,8 @@ pub async fn save(context: Context, request: Request) -> Result<Reply> {
 pub async fn load(context: Context, request: Request) -> Result<Reply> {
     platforms(&request)?;
     let quiet = request.query.flag_or("quiet", true);
-    let stream = context.engine.load(quiet, streams::source(request.body)).await?;
-    Ok(streams::progress_after(None, stream))
+    let stream = context.engine.load(quiet, upload::source(request.body)).await?;
+    Ok(streams::progress_with_errors(stream).await)
 }
 
 /// `POST /commit`

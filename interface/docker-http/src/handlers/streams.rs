@@ -1,66 +1,12 @@
-//! Streams between requests and the engine.
-
-use std::io;
-use std::pin::Pin;
-use std::task::{self, Poll};
-use std::time::Duration;
+//! Streams from the engine to clients.
 
 use futures_util::StreamExt;
-use http_body_util::BodyStream;
-use hyper::body::Incoming;
 use tare_docker_api::stream::{JsonMessage, media};
-use tare_engine::{ByteSource, ProgressStream};
-use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
-use tokio_util::io::StreamReader;
+use tare_engine::ProgressStream;
 
 use crate::body::Body;
 use crate::error::Result;
 use crate::reply::{Reply, encode_line, messages};
-
-/// A request's body as bytes to read.
-pub fn source(body: Incoming) -> ByteSource {
-    let frames = BodyStream::new(body).filter_map(|frame| async move {
-        match frame {
-            // Trailers carry nothing here.
-            Ok(frame) => frame.into_data().ok().map(Ok),
-            Err(error) => Some(Err(io::Error::other(error))),
-        }
-    });
-    Box::pin(Upload(Some(Box::pin(StreamReader::new(Box::pin(frames))))))
-}
-
-/// What is read of a body that nobody wants, bytes: an archive ends before its padding, and a client that is still
-/// sending when the connection closes does not get to the answer. Images are large, and the disk may be full after their
-/// first bytes.
-const REST_MAX: u64 = 4 << 30;
-/// How long the client has for it.
-const REST_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A body; what is left of it when it is dropped is read and thrown away.
-struct Upload(Option<ByteSource>);
-
-impl AsyncRead for Upload {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut task::Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let Some(body) = &mut self.0 else { return Poll::Ready(Ok(())) };
-        body.as_mut().poll_read(context, buffer)
-    }
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        let (Some(body), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) else { return };
-        runtime.spawn(async move {
-            // A client that has gone, or is too slow, gets no better answer for it.
-            let _ =
-                tokio::time::timeout(REST_TIMEOUT, tokio::io::copy(&mut body.take(REST_MAX), &mut tokio::io::sink()))
-                    .await;
-        });
-    }
-}
 
 /// Progress as JSON lines. An error that comes before any progress is the request's; a later one is the last line.
 pub async fn progress(mut stream: ProgressStream) -> Result<Reply> {
@@ -69,6 +15,13 @@ pub async fn progress(mut stream: ProgressStream) -> Result<Reply> {
         None => None,
     };
     Ok(progress_after(first, stream))
+}
+
+/// Progress as JSON lines, errors among them; the answer begins with the first line, so that clients who read none know
+/// that the work is done, or under way.
+pub async fn progress_with_errors(mut stream: ProgressStream) -> Reply {
+    let first = stream.recv().await.map(|first| first.unwrap_or_else(|error| JsonMessage::error(error.message)));
+    progress_after(first, stream)
 }
 
 /// Progress as JSON lines, with errors always in a line.
@@ -83,4 +36,23 @@ pub fn progress_after(first: Option<JsonMessage>, stream: ProgressStream) -> Rep
         Err(error) => encode_line(&JsonMessage::error(error.message), out),
     });
     Reply::body(media::JSON, Body::chunks(head.chain(rest)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_with_errors_in_it_begins_with_the_first_line() {
+        let (sender, stream) = mpsc::channel(1);
+        let mut reply = pin!(progress_with_errors(stream));
+        assert!(futures_util::poll!(&mut reply).is_pending());
+        sender.send(Ok(JsonMessage::stream("Loaded".to_owned()))).await.unwrap();
+        let Reply::Response(response) = reply.await else { panic!("not a response") };
+        assert_eq!(response.status(), 200);
+    }
 }

@@ -8,6 +8,7 @@
 //!
 //! network <network ID>             # <directory>/containers/<container ID>
 //! link cache db
+//! on <network ID>                  # where the link above is good; everywhere without this
 //! upstream 10.0.0.2 container
 //! upstream 127.0.0.53 host
 //! ```
@@ -27,6 +28,8 @@ const LARGEST: u64 = 16 << 20;
 /// The names of one network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Network {
+    /// Its ID: the name of the file, not in it.
+    pub id: String,
     /// Its name.
     pub name: String,
     /// Addresses with their names, the container's own name first.
@@ -38,30 +41,44 @@ pub struct Network {
 pub struct Container {
     /// IDs of its networks; those before are asked before.
     pub networks: Vec<String>,
-    /// Names that only this container knows, and the names they stand for.
-    pub links: Vec<(String, String)>,
+    /// Names that only this container knows.
+    pub links: Vec<Link>,
     /// Servers that know the rest, in order; none: there is no rest (internal networks).
     pub upstream: Vec<Upstream>,
+}
+
+/// A name that only one container knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Link {
+    /// The name.
+    pub alias: String,
+    /// The name it stands for.
+    pub target: String,
+    /// The ID of the network it is good for; all without it.
+    pub network: Option<String>,
 }
 
 /// Everything a container's server knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Zone {
     networks: Vec<Network>,
-    links: Vec<(String, String)>,
+    links: Vec<Link>,
 }
 
 impl Zone {
     /// The names of some networks, in order, and links.
-    pub fn new(networks: Vec<Network>, links: Vec<(String, String)>) -> Self {
+    pub fn new(networks: Vec<Network>, links: Vec<Link>) -> Self {
         Self { networks, links }
     }
 
     /// The addresses of a name (lower case), `None` when nobody has it.
     pub(super) fn addresses_of(&self, name: &str) -> Option<Vec<IpAddr>> {
-        let link = self.links.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name));
-        let name = link.map_or(name, |(_, target)| target.as_str());
-        self.networks.iter().find_map(|network| network.addresses_of(name))
+        self.networks.iter().find_map(|network| {
+            let link = self.links.iter().find(|link| {
+                link.alias.eq_ignore_ascii_case(name) && link.network.as_ref().is_none_or(|id| *id == network.id)
+            });
+            network.addresses_of(link.map_or(name, |link| link.target.as_str()))
+        })
     }
 
     /// The name of an address, with its network's.
@@ -124,7 +141,14 @@ impl Container {
             let words: Vec<&str> = line.split_ascii_whitespace().collect();
             match words[..] {
                 ["network", id] => container.networks.push(id.to_owned()),
-                ["link", alias, target] => container.links.push((alias.to_owned(), target.to_owned())),
+                ["link", alias, target] => {
+                    container.links.push(Link { alias: alias.to_owned(), target: target.to_owned(), network: None });
+                }
+                ["on", id] => {
+                    if let Some(link) = container.links.last_mut() {
+                        link.network = Some(id.to_owned());
+                    }
+                }
                 ["upstream", address, side @ ("host" | "container")] => {
                     container.upstream.push(Upstream { address: address.to_owned(), from_host: side == "host" });
                 }
@@ -140,8 +164,11 @@ impl Container {
         for id in &self.networks {
             text.push_str(&format!("network {id}\n"));
         }
-        for (alias, target) in &self.links {
-            text.push_str(&format!("link {alias} {target}\n"));
+        for link in &self.links {
+            text.push_str(&format!("link {} {}\n", link.alias, link.target));
+            if let Some(id) = &link.network {
+                text.push_str(&format!("on {id}\n"));
+            }
         }
         for upstream in &self.upstream {
             let side = if upstream.from_host { "host" } else { "container" };
@@ -248,8 +275,11 @@ impl ZoneFiles {
         self.container = Container::parse(&own.and_then(|path| read_file(&path)).unwrap_or_default());
         let paths = self.network_paths();
         self.seen = std::iter::once(own_version).chain(paths.iter().map(|path| version(path))).collect();
-        let networks = paths.iter().filter_map(|path| read_file(path).ok()).map(|text| Network::parse(&text));
-        self.zone = Zone::new(networks.collect(), self.container.links.clone());
+        let read = |path: &PathBuf| {
+            let id = path.file_name()?.to_str()?.to_owned();
+            Some(Network { id, ..Network::parse(&read_file(path).ok()?) })
+        };
+        self.zone = Zone::new(paths.iter().filter_map(read).collect(), self.container.links.clone());
     }
 
     fn versions(&self) -> Vec<Option<Version>> {
@@ -283,7 +313,7 @@ mod tests {
     fn network(name: &str, records: &[(&str, &str)]) -> Network {
         let record =
             |(address, names): &(&str, &str)| (address.parse().unwrap(), names.split(' ').map(str::to_owned).collect());
-        Network { name: name.into(), records: records.iter().map(record).collect() }
+        Network { name: name.into(), records: records.iter().map(record).collect(), ..Network::default() }
     }
 
     #[test]
@@ -293,19 +323,24 @@ mod tests {
         assert_eq!(files.zone(), &Zone::default());
         let container = Container {
             networks: vec!["n1".into(), "n2".into()],
-            links: vec![("cache".into(), "db".into())],
+            links: vec![
+                Link { alias: "cache".into(), target: "db".into(), network: None },
+                Link { alias: "there".into(), target: "web".into(), network: Some("n2".into()) },
+            ],
             upstream: vec![Upstream { address: "10.0.0.2".into(), from_host: true }],
         };
         write_container(directory.path(), "c1", &container).unwrap();
         write_network(directory.path(), "n1", &network("back", &[("172.18.0.2", "web www")])).unwrap();
         assert!(files.zone().addresses_of("web").is_some());
         assert!(files.zone().addresses_of("cache").is_none());
+        assert!(files.zone().addresses_of("there").is_none(), "the link is good for the other network");
         assert_eq!(files.upstream(), container.upstream);
         write_network(directory.path(), "n1", &network("back", &[("172.18.0.3", "db")])).unwrap();
         assert!(files.zone().addresses_of("web").is_none());
         assert!(files.zone().addresses_of("cache").is_some());
         write_network(directory.path(), "n2", &network("front", &[("fd00::1", "web")])).unwrap();
         assert!(files.zone().addresses_of("web").is_some());
+        assert_eq!(files.zone().addresses_of("there"), Some(vec!["fd00::1".parse().unwrap()]));
         for _ in 0..2 {
             remove_network(directory.path(), "n1").unwrap();
             remove_container(directory.path(), "c1").unwrap();
@@ -330,12 +365,12 @@ mod tests {
     proptest! {
         #[test]
         fn text_and_back(records in prop::collection::vec((any::<IpAddr>(), prop::collection::vec("[a-z][a-z0-9_.-]{0,9}", 1..4)), 0..6)) {
-            let network = Network { name: "back".into(), records };
+            let network = Network { name: "back".into(), records, ..Network::default() };
             prop_assert_eq!(Network::parse(&network.render()), network);
         }
 
         #[test]
-        fn any_text_is_read(text in "([a-z0-9.: ]|network|link|upstream|\n){0,60}") {
+        fn any_text_is_read(text in "([a-z0-9.: ]|network|link|on|upstream|\n){0,60}") {
             let _ = Network::parse(&text);
             let container = Container::parse(&text);
             prop_assert_eq!(Container::parse(&container.render()), container);

@@ -120,8 +120,11 @@ fn environment<'a>(own: &'a [String], user: &'a User) -> Vec<&'a str> {
         .filter(|variable| seen.insert(variable.split('=').next().unwrap_or_default()))
         .collect();
     all.reverse();
-    if !seen.contains("HOME") {
-        all.push(&user.home_variable);
+    match all.iter().position(|variable| *variable == "HOME=") {
+        // An empty one stands for the user's.
+        Some(empty) => all[empty] = &user.home_variable,
+        None if !seen.contains("HOME") => all.push(&user.home_variable),
+        None => {}
     }
     all
 }
@@ -261,6 +264,8 @@ mod tests {
         assert_eq!(environment(&own, &user), ["B=2", "A=3", "HOME=/root"]);
         let own = ["HOME=/x".to_owned()];
         assert_eq!(environment(&own, &user), ["HOME=/x"]);
+        let own = ["A=1".to_owned(), "HOME=".to_owned(), "B=2".to_owned()];
+        assert_eq!(environment(&own, &user), ["A=1", "HOME=/root", "B=2"]);
     }
 
     #[test]
