@@ -88,3 +88,17 @@ compose_client() {
     export COMPOSE
     "$COMPOSE" version
 }
+
+# ssh_server: sshd for the tests, in $SSH_SERVER where this machine has none: the files of its packages, unpacked. Installed, it
+# would be a service of this machine.
+ssh_server() {
+    local name at=$PWD/images/out/package
+    [ ! -x /usr/sbin/sshd ] || return 0
+    echo "Unpacking sshd below images/out"
+    SSH_SERVER=
+    for name in $(apt-get -qq --simulate --no-install-recommends install openssh-server | sed -n 's/^Inst \([^ ]*\) .*/\1/p'); do
+        images/make --unpack "$name"
+        [ ! -d "$at/$name/usr" ] || SSH_SERVER+=${SSH_SERVER:+:}$at/$name/usr
+    done
+    export SSH_SERVER
+}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::cli::{Cli, Globals};
 use crate::command::{Command, Group};
-use crate::commands::{GROUPS, TABLE};
+use crate::commands::{GROUPS, HIDDEN, TABLE};
 use crate::error::{CliError, EXIT_USAGE};
 use crate::flags::{self, Flag, FlagError, Matches, Values};
 use crate::tls::TlsFiles;
@@ -132,7 +132,7 @@ fn help_command(topic: Vec<String>, globals: &Globals, width: usize) -> Request 
 
 /// The command reached by `path`.
 pub fn find(path: &str) -> Option<&'static Command> {
-    TABLE.iter().copied().find(|c| c.names.contains(&path))
+    TABLE.iter().chain(HIDDEN).copied().find(|c| c.names.contains(&path))
 }
 
 fn parse(command: &'static Command, path: String, args: Vec<String>, width: usize) -> Request {

@@ -12,6 +12,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::error::Error;
 use crate::host::{Host, OWN_SOCKET};
+use crate::ssh::Ssh;
 use crate::start::{self, Starter};
 use crate::tls::Tls;
 
@@ -74,6 +75,7 @@ impl Connection {
 pub(crate) async fn dial(host: &Host, tls: Option<&Tls>) -> io::Result<Stream> {
     match host {
         Host::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
+        Host::Ssh(destination) => Ok(Stream::Ssh(Box::new(Ssh::start(destination)?))),
         Host::Tcp(address) => {
             let connecting = async {
                 let stream = TcpStream::connect(address.as_str()).await?;
@@ -97,6 +99,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// TLS over a TCP socket. Its direction ends with a notice (`close_notify`).
     Tls(Box<TlsStream<TcpStream>>),
+    /// Through ssh.
+    Ssh(Box<Ssh>),
 }
 
 impl AsyncRead for Stream {
@@ -105,6 +109,7 @@ impl AsyncRead for Stream {
             Stream::Unix(s) => Pin::new(s).poll_read(cx, buf),
             Stream::Tcp(s) => Pin::new(s).poll_read(cx, buf),
             Stream::Tls(s) => Pin::new(s).poll_read(cx, buf),
+            Stream::Ssh(s) => Pin::new(s).poll_read(cx, buf),
         }
     }
 }
@@ -115,6 +120,7 @@ impl AsyncWrite for Stream {
             Stream::Unix(s) => Pin::new(s).poll_write(cx, buf),
             Stream::Tcp(s) => Pin::new(s).poll_write(cx, buf),
             Stream::Tls(s) => Pin::new(s).poll_write(cx, buf),
+            Stream::Ssh(s) => Pin::new(s).poll_write(cx, buf),
         }
     }
     fn poll_write_vectored(
@@ -126,6 +132,7 @@ impl AsyncWrite for Stream {
             Stream::Unix(s) => Pin::new(s).poll_write_vectored(cx, bufs),
             Stream::Tcp(s) => Pin::new(s).poll_write_vectored(cx, bufs),
             Stream::Tls(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+            Stream::Ssh(s) => Pin::new(s).poll_write_vectored(cx, bufs),
         }
     }
     fn is_write_vectored(&self) -> bool {
@@ -135,6 +142,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Unix(_) | Stream::Tcp(_) => Poll::Ready(Ok(())),
             Stream::Tls(s) => Pin::new(s).poll_flush(cx),
+            Stream::Ssh(s) => Pin::new(s).poll_flush(cx),
         }
     }
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -142,6 +150,7 @@ impl AsyncWrite for Stream {
             Stream::Unix(s) => Pin::new(s).poll_shutdown(cx),
             Stream::Tcp(s) => Pin::new(s).poll_shutdown(cx),
             Stream::Tls(s) => Pin::new(s).poll_shutdown(cx),
+            Stream::Ssh(s) => Pin::new(s).poll_shutdown(cx),
         }
     }
 }

@@ -46,6 +46,12 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// ssh has failed.
+    #[error("error during connect: {0}")]
+    Ssh(String),
+    /// `-H` with ssh makes no sense.
+    #[error("Failed to initialize: {0}")]
+    Destination(String),
     /// TLS cannot be spoken with what there is.
     #[error("unable to resolve docker endpoint: {0}")]
     Tls(String),
@@ -68,8 +74,22 @@ impl Error {
         self.status() == Some(404)
     }
 
+    /// Says what was asked for, where docker says so.
+    pub(crate) fn during(self, method: &http::Method, target: &str) -> Error {
+        let method = method.as_str();
+        let method =
+            method.get(..1).unwrap_or_default().to_owned() + &method.get(1..).unwrap_or_default().to_lowercase();
+        match self {
+            Error::Ssh(why) => Error::Ssh(format!("{method} \"http://docker.example.com{target}\": {why}")),
+            other => other,
+        }
+    }
+
     pub(crate) fn connect(host: &Host, error: &std::io::Error) -> Error {
         use std::io::ErrorKind;
+        if let Host::Ssh(_) = host {
+            return Error::Ssh(error.to_string());
+        }
         let text = match (error.kind(), host) {
             (ErrorKind::PermissionDenied, _) => {
                 format!("permission denied while trying to connect to the docker API at {host}")
@@ -85,13 +105,16 @@ impl Error {
             (_, Host::Tcp(_)) if is_plain(error) => {
                 format!("failed to connect to the docker API at {host}: server gave HTTP response to HTTPS client")
             }
-            (_, Host::Tcp(_)) => format!("failed to connect to the docker API at {host}: {error}"),
+            _ => format!("failed to connect to the docker API at {host}: {error}"),
         };
         Error::Connect { text }
     }
 
     /// The conversation broke; docker's hints go before what went wrong with TLS.
-    pub(crate) fn exchange(host: &Host, error: &dyn std::error::Error) -> Error {
+    pub(crate) fn exchange(host: &Host, error: &(dyn std::error::Error + 'static)) -> Error {
+        if let Some(failed) = crate::ssh::Failed::find(error) {
+            return Error::Ssh(failed.to_string());
+        }
         let mut text = format!("{host}: {error}");
         let mut source = error.source();
         let mut refused = false;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::error::Error;
+use crate::ssh::Destination;
 
 /// Socket of our own daemon.
 pub const OWN_SOCKET: &str = "/run/tare.sock";
@@ -18,6 +19,8 @@ pub enum Host {
     Unix(PathBuf),
     /// `name:port`
     Tcp(String),
+    /// A daemon on another machine, through ssh.
+    Ssh(Destination),
 }
 
 impl fmt::Display for Host {
@@ -25,6 +28,7 @@ impl fmt::Display for Host {
         match self {
             Host::Unix(path) => write!(f, "unix://{}", path.display()),
             Host::Tcp(address) => write!(f, "tcp://{address}"),
+            Host::Ssh(destination) => destination.fmt(f),
         }
     }
 }
@@ -46,9 +50,7 @@ impl FromStr for Host {
             "tcp" if rest.contains("://") => Err(Error::Host(format!("invalid proto, expected tcp: {rest}"))),
             "tcp" => tcp(rest).map(Host::Tcp).ok_or_else(invalid),
             "fd" | "npipe" => Err(Error::Host(format!("protocol not available: {text}"))),
-            "ssh" => Err(Error::Host(format!(
-                "ssh is not supported: {text}; forward the socket instead: ssh -L /tmp/tare.sock:{OWN_SOCKET} HOST"
-            ))),
+            "ssh" => Destination::parse(text).map(Host::Ssh).map_err(Error::Destination),
             "http" | "https" => Err(Error::Host(format!("invalid bind address format: {text}; use tcp://"))),
             _ => Err(invalid()),
         }

@@ -1,11 +1,11 @@
-//! Client of the engine's HTTP API, over a unix or TCP socket, encrypted or not.
+//! Client of the engine's HTTP API, over a unix or TCP socket, encrypted or not, or through ssh.
 //!
 //! [`Client`] sends [`Request`]s and gives [`Response`]s, whose bodies may be read whole, in chunks or as a stream of JSON
 //! values ([`JsonStream`]); [`Client::hijack`] turns a connection into a raw one ([`Hijacked`]) for attach and exec.
 //! The API version is negotiated with the first request, by `HEAD /_ping`.
 //!
 //! * here: [`Client`]
-//! * [`host`]: where the daemon is; [`connect`]: getting there; [`tls`]; [`start`]: starting our own daemon
+//! * [`host`]: where the daemon is; [`connect`]: getting there; [`tls`]; [`ssh`]; [`start`]: starting our own daemon
 //! * [`request`], [`response`], [`hijack`]: what is sent and what comes back; [`error`]
 #![forbid(unsafe_code)]
 
@@ -15,6 +15,7 @@ pub mod hijack;
 pub mod host;
 pub mod request;
 pub mod response;
+pub mod ssh;
 pub mod start;
 pub mod tls;
 
@@ -119,6 +120,11 @@ impl Client {
         if (200..400).contains(&response.status()) { Ok(response) } else { Err(response.into_error().await) }
     }
 
+    /// A connection to the daemon, for whoever speaks on it.
+    pub async fn dial(&self) -> Result<connect::Stream, Error> {
+        self.inner.connection.open().await
+    }
+
     /// Sends a request that takes the connection over: `POST /containers/ID/attach`, `POST /exec/ID/start`.
     pub async fn hijack(&self, request: Request) -> Result<Hijacked, Error> {
         let prefix = self.prefix().await?;
@@ -161,10 +167,12 @@ impl Client {
     }
 
     async fn exchange(&self, request: Request, target: String) -> Result<Response, Error> {
-        let mut sender = self.sender().await?;
+        let mut sender = self.sender().await.map_err(|error| error.during(request.method(), &target))?;
         let request = request.into_http(&target, &self.inner)?;
         let host = self.inner.connection.host();
-        let response = sender.send_request(request).await.map_err(|e| Error::exchange(host, &e))?;
+        let method = request.method().clone();
+        let failed = |error| Error::exchange(host, &error).during(&method, &target);
+        let response = sender.send_request(request).await.map_err(failed)?;
         Ok(Response::new(response, target, sender, Arc::clone(&self.inner)))
     }
 

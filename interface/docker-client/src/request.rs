@@ -168,11 +168,16 @@ impl Request {
         target
     }
 
+    pub(crate) fn method(&self) -> &Method {
+        &self.method
+    }
+
     pub(crate) fn into_http(self, target: &str, inner: &Inner) -> Result<http::Request<HttpBody>, Error> {
         let bad = |why: &dyn std::fmt::Display| Error::Exchange(format!("{target}: {why}"));
         let host = match inner.connection.host() {
             Host::Unix(_) => "api.moby.localhost",
             Host::Tcp(address) => address,
+            Host::Ssh(_) => "docker.example.com",
         };
         let mut request = http::Request::builder().method(self.method.clone()).uri(target).header("host", host);
         for (name, value) in &inner.headers {

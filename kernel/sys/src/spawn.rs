@@ -11,6 +11,21 @@ use std::ptr;
 /// other descriptor of the caller becomes close-on-exec: what it was started with by accident (a script's lock) must not
 /// live as long as its helpers. Returns the process ID; the caller reaps it.
 pub fn spawn(path: &CStr, argv: &[CString], envp: &[CString], fds: &[BorrowedFd<'_>]) -> io::Result<i32> {
+    spawn_in(Some(c"/"), path, argv, envp, fds)
+}
+
+/// The same in the caller's working directory.
+pub fn spawn_here(path: &CStr, argv: &[CString], envp: &[CString], fds: &[BorrowedFd<'_>]) -> io::Result<i32> {
+    spawn_in(None, path, argv, envp, fds)
+}
+
+fn spawn_in(
+    directory: Option<&CStr>,
+    path: &CStr,
+    argv: &[CString],
+    envp: &[CString],
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<i32> {
     close_others_on_exec(fds.len())?;
     let mut actions = FileActions::new()?;
     // Two passes: a descriptor moved to its place must not overwrite one that is yet to be moved, so all are first
@@ -19,7 +34,9 @@ pub fn spawn(path: &CStr, argv: &[CString], envp: &[CString], fds: &[BorrowedFd<
     for (target, copy) in (0..).zip(&copies) {
         actions.dup2(copy.as_raw_fd(), target)?;
     }
-    actions.chdir(c"/")?;
+    if let Some(directory) = directory {
+        actions.chdir(directory)?;
+    }
     let attributes = Attributes::new_session()?;
     let argv = pointers(argv);
     let envp = pointers(envp);

@@ -26,6 +26,7 @@ pub mod container_prune;
 pub mod context_change;
 pub mod contexts;
 pub mod df;
+mod dial_stdio;
 pub mod diff;
 pub mod events;
 pub mod history;
@@ -71,6 +72,9 @@ pub static GROUPS: &[Group] = &[
     Group { name: "system", about: "Manage Tare" },
     Group { name: "volume", about: "Manage volumes" },
 ];
+
+/// Commands that no help shows: programs type them.
+pub static HIDDEN: &[&Command] = &[&dial_stdio::COMMAND];
 
 /// All commands.
 pub static TABLE: &[&Command] = &[
