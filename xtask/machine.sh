@@ -66,25 +66,31 @@ docker_client() {
     export DOCKER
 }
 
-# compose_client: the unmodified Compose, version 2 or later, in $COMPOSE. Debian 13 is the first release with it: where this
-# machine has none, that one's package is unpacked.
-compose_client() {
-    local at=images/out/package/compose plugin=usr/libexec/docker/cli-plugins/docker-compose apt=images/out/apt/trixie
-    for COMPOSE in "$(command -v docker-compose || true)" "/$plugin" "/${plugin/libexec/lib}" "$PWD/$at/$plugin"; do
-        case $([ ! -x "$COMPOSE" ] || "$COMPOSE" version --short 2>/dev/null) in
-            '' | 1.*) ;;
-            *) export COMPOSE && return ;;
-        esac
-    done
-    echo "Unpacking Compose of Debian 13 below images/out"
+# trixie PACKAGE: a package of Debian 13, unpacked in images/out/package/PACKAGE without the `docker-` of its name.
+trixie() {
+    local at=images/out/package/${1#docker-} apt=images/out/apt/trixie
+    echo "Unpacking $1 of Debian 13 below images/out"
     mkdir -p "$apt/lists/partial" images/out/package
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main" >"$apt/sources"
     local options=(-qq -o APT::Sandbox::User=root -o "Dir::State::Lists=$PWD/$apt/lists" -o "Dir::Etc::SourceList=$PWD/$apt/sources"
         -o Dir::Etc::SourceParts=/dev/null -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=)
     apt-get "${options[@]}" update
-    (cd "$apt" && rm -f ./*.deb && apt-get "${options[@]}" download docker-compose)
+    (cd "$apt" && rm -f ./*.deb && apt-get "${options[@]}" download "$1")
     rm -rf "$at"
-    dpkg -x "$apt"/docker-compose_*.deb "$at"
+    dpkg -x "$apt/$1"_*.deb "$at"
+}
+
+# compose_client: the unmodified Compose, version 2 or later, in $COMPOSE. Debian 13 is the first release with it: where this
+# machine has none, that one's package is unpacked.
+compose_client() {
+    local plugin=usr/libexec/docker/cli-plugins/docker-compose
+    for COMPOSE in "$(command -v docker-compose || true)" "/$plugin" "/${plugin/libexec/lib}" "$PWD/images/out/package/compose/$plugin"; do
+        case $([ ! -x "$COMPOSE" ] || "$COMPOSE" version --short 2>/dev/null) in
+            '' | 1.*) ;;
+            *) export COMPOSE && return ;;
+        esac
+    done
+    trixie docker-compose
     export COMPOSE
     "$COMPOSE" version
 }
@@ -101,4 +107,15 @@ ssh_server() {
         [ ! -d "$at/$name/usr" ] || SSH_SERVER+=${SSH_SERVER:+:}$at/$name/usr
     done
     export SSH_SERVER
+}
+
+# buildx_client: the docker client's plugin for BuildKit, in $BUILDX; Debian has had it since 13.
+buildx_client() {
+    local plugin=usr/libexec/docker/cli-plugins/docker-buildx
+    for BUILDX in "${BUILDX:-}" "/$plugin" "/${plugin/libexec/lib}" "$PWD/images/out/package/buildx/$plugin"; do
+        [ ! -x "$BUILDX" ] || { export BUILDX && return; }
+    done
+    trixie docker-buildx
+    export BUILDX
+    "$BUILDX" version
 }

@@ -7,23 +7,27 @@ use tare_distribution::{BuildHold, Commit};
 use tare_docker_api::auth::AuthConfig;
 use tare_docker_api::stream::JsonMessage;
 use tare_dockerfile::{Dockerfile, Expander, Instruction, Kind, Pair, Stage, parse_trigger};
-use tare_engine::{ByteSource, Engine, Error, Result};
+use tare_engine::{Engine, Error, Result};
 use tare_images::oci::Platform;
 use tare_images::{Image, ImageContent};
 use tare_reference::{Digest, Reference};
 use tokio::sync::mpsc;
 
+use crate::Source;
 use crate::arguments::Arguments;
 use crate::cache::Cache;
 use crate::context::{Context, receive};
+use crate::needed::{self, Files};
 use crate::options::Checked;
 use crate::output::{Failure, Output};
-use crate::stage::State;
+use crate::result::Built;
+use crate::stage::{SCRATCH, State};
+use crate::steps::Steps;
 
-/// The image that is none.
-const SCRATCH: &str = "scratch";
 /// The registry's name in clients' credentials.
 const HUB: &str = "https://index.docker.io/v1/";
+/// The registry's host where its name stands for it.
+const HUB_HOST: &str = "registry-1.docker.io";
 
 /// A stage that is done.
 #[derive(Debug)]
@@ -41,25 +45,30 @@ pub(crate) struct Builder {
     pub(crate) output: Output,
     pub(crate) escape: char,
     pub(crate) cache: Cache,
-    hold: BuildHold,
+    pub(crate) hold: BuildHold,
     done: Vec<Done>,
 }
 
-/// Builds; gives the image's ID.
+/// Builds; gives the image.
 pub(crate) async fn build(
     engine: Arc<Engine>,
     options: Checked,
-    source: ByteSource,
+    source: Source,
     output: Output,
-) -> Result<String, Failure> {
-    let mut context = receive(&engine, source, &options.given).await?;
+) -> Result<Built, Failure> {
+    let follows_steps = matches!(output, Output::Events { .. });
+    let mut context = receive(&engine, source, &options.given, &output).await?;
     let file = std::mem::replace(&mut context.dockerfile, Dockerfile::empty());
     let hold = engine.distribution().hold_steps();
     let escape = file.escape;
     let cache = Cache::of(&engine, &options);
     let mut builder = Builder { engine, options, context, output, escape, cache, hold, done: Vec::new() };
     let stages = builder.stages(&file)?;
-    builder.all(&file, stages).await
+    // The classic builder follows everything before the target.
+    let needed = if follows_steps { needed::stages(&stages) } else { vec![true; stages.len()] };
+    builder.context.fetch(needed::files(&stages, &needed), &builder.output).await?;
+    let id = builder.all(&file, stages, &needed).await?;
+    Ok(Built::new(builder, id))
 }
 
 impl Builder {
@@ -82,7 +91,7 @@ impl Builder {
         Ok(stages)
     }
 
-    async fn all(&mut self, file: &Dockerfile, stages: Vec<Stage>) -> Result<String, Failure> {
+    async fn all(&mut self, file: &Dockerfile, stages: Vec<Stage>, needed: &[bool]) -> Result<String, Failure> {
         for warning in &file.warnings {
             self.output.say(format!("\u{1b}[91m[WARNING]: {warning}\n\u{1b}[0m")).await;
         }
@@ -106,19 +115,29 @@ impl Builder {
             }
         }
         let mut last = String::new();
-        for stage in stages {
+        let names = Steps::names(&stages);
+        for ((stage, shown), needed) in stages.into_iter().zip(names).zip(needed) {
             let taken = |done: &Done| !stage.name.is_empty() && done.name == stage.name;
             if self.done.iter().any(taken) {
                 return Err(Error::internal(format!("{} stage name already used", stage.name)).into());
             }
+            if !needed {
+                // Keeps its number.
+                self.done.push(Done { name: stage.name, id: String::new() });
+                continue;
+            }
             number += 1;
             self.output.say(format!("Step {number}/{total} : {}\n", stage.source)).await;
-            let mut state = self.begin(&stage, &arguments).await?;
+            let mut steps = Steps::of(&stage, shown);
+            let begun = self.begin(&stage, &arguments, &mut steps).await;
+            self.output.end(&begun).await;
+            let mut state = begun?;
+            state.cache_missed |= self.options.given.no_cache_stages.contains(&stage.name);
             self.arrow(&state).await;
             for instruction in &stage.instructions {
                 number += 1;
                 self.output.say(format!("Step {number}/{total} : {}\n", instruction.source)).await;
-                self.follow(&mut state, &instruction.kind).await?;
+                self.instruction(&mut state, instruction, &mut steps).await?;
                 self.arrow(&state).await;
             }
             if !state.id.is_empty() {
@@ -137,8 +156,22 @@ impl Builder {
         if last.is_empty() {
             return Err(Error::internal("No image was generated. Is your Dockerfile empty?").into());
         }
-        self.publish(&last).await?;
         Ok(last)
+    }
+
+    /// Follows an instruction, as a step of its own if it is one.
+    async fn instruction(
+        &mut self,
+        state: &mut State,
+        instruction: &Instruction,
+        steps: &mut Steps,
+    ) -> Result<(), Failure> {
+        if let Some(name) = steps.instruction(instruction) {
+            self.output.begin(name).await;
+        }
+        let followed = self.follow(state, &instruction.kind).await;
+        self.output.end(&followed).await;
+        followed
     }
 
     async fn arrow(&self, state: &State) {
@@ -146,7 +179,7 @@ impl Builder {
     }
 
     /// `FROM`
-    async fn begin(&mut self, stage: &Stage, arguments: &Arguments) -> Result<State, Failure> {
+    async fn begin(&mut self, stage: &Stage, arguments: &Arguments, steps: &mut Steps) -> Result<State, Failure> {
         let expander = Expander::new(self.escape, &arguments.globals());
         let platform = match stage.platform.as_str() {
             "" => self.options.platform.clone(),
@@ -170,7 +203,10 @@ impl Builder {
         let image = match before.map(|done| done.id.clone()) {
             Some(id) if id.is_empty() => return Ok(State::new(String::new(), None, arguments)),
             Some(id) => self.local(&id, None)?,
-            None => self.image(&name, platform.as_ref()).await?,
+            None => {
+                self.output.begin(steps.base(&name)).await;
+                self.image(&name, platform.as_ref()).await?
+            }
         };
         self.hold.hold(&image.id);
         let mut state = State::new(image.id.to_string(), Some(Arc::clone(image.content())), arguments);
@@ -179,9 +215,16 @@ impl Builder {
             let plural = if triggers.len() > 1 { "s" } else { "" };
             self.output.say(format!("# Executing {} build trigger{plural}\n", triggers.len())).await;
         }
+        if !triggers.is_empty() {
+            self.output.end(&Ok::<_, Failure>(())).await;
+        }
         for trigger in triggers {
             let instruction = parse_trigger(&trigger).map_err(|error| Error::internal(error.to_string()))?;
-            self.follow(&mut state, &instruction.kind).await?;
+            if matches!(instruction.kind, Kind::Copy(_) | Kind::Add(_) | Kind::Run(_)) {
+                // Nobody knew of it when the files were fetched.
+                self.context.fetch(Files::All, &self.output).await?;
+            }
+            self.instruction(&mut state, &instruction, steps).await?;
         }
         Ok(state)
     }
@@ -217,7 +260,7 @@ impl Builder {
             // Whoever listens is below.
             let _ = sender.send(message);
         };
-        let (engine, credentials) = (Arc::clone(&self.engine), self.credentials(&reference));
+        let (engine, credentials) = (Arc::clone(&self.engine), self.credentials(&reference).await?);
         let (wanted, asked) = (platform.cloned(), reference.clone());
         let pull = async move {
             let pulled = engine.distribution().pull(&asked, wanted.as_ref(), credentials, &progress).await;
@@ -234,17 +277,29 @@ impl Builder {
         self.local(&reference.to_string(), platform)
     }
 
-    fn credentials(&self, reference: &Reference) -> Option<tare_registry::Credentials> {
+    async fn credentials(&self, reference: &Reference) -> Result<Option<tare_registry::Credentials>> {
         let domain = reference.domain();
+        if let Some(caller) = self.context.caller() {
+            let host = if domain == "docker.io" { HUB_HOST } else { domain };
+            let login = caller.login(host).await?;
+            return Ok(login.map(|login| match login.username.is_empty() {
+                true => tare_registry::Credentials { identity_token: login.secret, ..Default::default() },
+                false => tare_registry::Credentials {
+                    username: login.username,
+                    password: login.secret,
+                    ..Default::default()
+                },
+            }));
+        }
         let all = &self.options.given.credentials;
         let keys = if domain == "docker.io" { [HUB, domain] } else { [domain, domain] };
-        let found: &AuthConfig = keys.iter().find_map(|key| all.get(*key))?;
-        Some(tare_registry::Credentials {
+        let Some(found): Option<&AuthConfig> = keys.iter().find_map(|key| all.get(*key)) else { return Ok(None) };
+        Ok(Some(tare_registry::Credentials {
             username: found.username.clone(),
             password: found.password.clone(),
             identity_token: found.identity_token.clone(),
             registry_token: found.registry_token.clone(),
-        })
+        }))
     }
 
     /// A stage before this one, by name or number, as its image's ID.
@@ -295,20 +350,6 @@ impl Builder {
         let image = self.local(id.as_str(), None)?;
         state.image = Some(Arc::clone(image.content()));
         state.id = id.to_string();
-        Ok(())
-    }
-
-    /// Shows the image, with its names.
-    async fn publish(&self, id: &str) -> Result<()> {
-        let store = self.engine.image_store().clone();
-        let target = self.local(id, None)?.target;
-        let names = self.options.names.clone();
-        crate::blocking(move || store.publish(&target, &names).map_err(crate::stored)).await?;
-        self.output.say(format!("Successfully built {}\n", short(id))).await;
-        for name in &self.options.names {
-            self.engine.tagged_by_build(id, &name.familiar());
-            self.output.say(format!("Successfully tagged {}\n", name.familiar())).await;
-        }
         Ok(())
     }
 }

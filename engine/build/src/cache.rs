@@ -11,6 +11,7 @@ use tare_images::{Image, ImageContent};
 use tare_reference::Digest;
 
 use crate::builder::Builder;
+use crate::events::What;
 use crate::options::Checked;
 use crate::sources::hex;
 use crate::stage::State;
@@ -55,6 +56,7 @@ impl Builder {
         };
         self.hold(&found);
         self.output.say(" ---> Using cache\n").await;
+        self.output.tell(What::Cached).await;
         self.advance(state, &found)?;
         Ok(true)
     }

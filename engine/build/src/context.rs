@@ -11,15 +11,19 @@ use tare_archive::Reader;
 use tare_archive::path::{join, split};
 use tare_dockerfile::ignore::{Ignore, MAX_FILE};
 use tare_dockerfile::{Dockerfile, parse};
-use tare_engine::{ByteSource, Engine, Error, Result};
+use tare_engine::{Engine, Error, Result};
 use tare_images::compression::{Compression, buffered, decompress};
 use tare_images::rootdir::RootDir;
 use tare_images::unpack::{self, unpack};
 use tokio_util::io::SyncIoBridge;
 
+use crate::caller::{Caller, Directory, Wanted};
+use crate::events::What;
 use crate::git::Repository;
+use crate::needed::Files;
 use crate::options::{DOCKERFILE, Options};
-use crate::{blocking, fetch, stored};
+use crate::output::Output;
+use crate::{Source, blocking, fetch, stored};
 
 /// Largest Dockerfile, bytes.
 const MAX_DOCKERFILE: u64 = 16 << 20;
@@ -66,18 +70,32 @@ impl Drop for Workspace {
 }
 
 /// What a build has to do with.
-#[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) workspace: Arc<Workspace>,
     /// The directory with the files.
     pub(crate) place: PathBuf,
     pub(crate) root: Arc<RootDir>,
     pub(crate) dockerfile: Dockerfile,
+    /// Has the files, where they are fetched when it is known which are wanted.
+    caller: Option<Arc<dyn Caller>>,
+    /// Patterns of files that stay with the caller.
+    ignored: Vec<String>,
+    /// What of the files is here.
+    here: Files,
 }
 
 /// Receives the files and finds the Dockerfile in them.
-pub(crate) async fn receive(engine: &Arc<Engine>, body: ByteSource, options: &Options) -> Result<Context> {
+pub(crate) async fn receive(
+    engine: &Arc<Engine>,
+    source: Source,
+    options: &Options,
+    output: &Output,
+) -> Result<Context> {
     let name = options.dockerfile.clone();
+    let body = match source {
+        Source::Archive(body) => body,
+        Source::Caller(caller) => return ask(engine, caller, &name, output).await,
+    };
     let workspace = Workspace::make(engine)?;
     if let Some(repository) = Repository::parse(&options.remote) {
         let place = repository.clone(&workspace.0).await?;
@@ -120,8 +138,141 @@ impl Context {
     fn of(workspace: Workspace, path: &Path, name: &str) -> Result<Context> {
         let root = Arc::new(open_root(path)?);
         let dockerfile = dockerfile(&root, name)?;
-        Ok(Context { workspace: Arc::new(workspace), place: path.to_owned(), root, dockerfile })
+        let (caller, ignored, here) = (None, Vec::new(), Files::All);
+        Ok(Context { workspace: Arc::new(workspace), place: path.to_owned(), root, dockerfile, caller, ignored, here })
     }
+
+    /// Who is asked for files and more.
+    pub(crate) fn caller(&self) -> Option<&Arc<dyn Caller>> {
+        self.caller.as_ref()
+    }
+
+    /// Sees to it that files are here.
+    pub(crate) async fn fetch(&mut self, wanted: Files, output: &Output) -> Result<()> {
+        let Some(caller) = self.caller.clone() else { return Ok(()) };
+        let follow = match &wanted {
+            _ if self.here == Files::All => return Ok(()),
+            Files::None => return Ok(()),
+            Files::Some(paths) => paths.clone(),
+            Files::All => Vec::new(),
+        };
+        let place = self.workspace.directory()?;
+        let exclude = self.ignored.clone();
+        let asked = Wanted { directory: Directory::Context, follow, exclude, place: place.clone() };
+        output.begin("[internal] load build context").await;
+        let result = transfer(&caller, asked, "context", output).await;
+        output.end(&result).await;
+        result?;
+        self.root = Arc::new(open_root(&place)?);
+        (self.place, self.here) = (place, wanted);
+        Ok(())
+    }
+}
+
+/// Asks a caller for the Dockerfile and for what it leaves out.
+async fn ask(engine: &Engine, caller: Arc<dyn Caller>, name: &str, output: &Output) -> Result<Context> {
+    let workspace = Workspace::make(engine)?;
+    output.begin(format!("[internal] load build definition from {}", last(name))).await;
+    let definition = definition(&workspace, &caller, name, output).await;
+    output.end(&definition).await;
+    let (dockerfile, own) = definition?;
+    output.begin("[internal] load .dockerignore").await;
+    let ignored = match own {
+        Some(text) => Ok(Some(text)),
+        None => ignored(&workspace, &caller, output).await,
+    };
+    output.end(&ignored).await;
+    let ignored = patterns(&ignored?.unwrap_or_default())?;
+    let place = workspace.context();
+    let root = Arc::new(open_root(&place)?);
+    let (workspace, here) = (Arc::new(workspace), Files::None);
+    Ok(Context { workspace, place, root, dockerfile, caller: Some(caller), ignored, here })
+}
+
+/// The Dockerfile, and the text of the `.dockerignore` that is its own.
+async fn definition(
+    workspace: &Workspace,
+    caller: &Arc<dyn Caller>,
+    name: &str,
+    output: &Output,
+) -> Result<(Dockerfile, Option<String>)> {
+    let own = format!("{name}{IGNORE_FILE}");
+    let mut follow = vec![name.to_owned(), own.clone()];
+    // Some have it in lower case, which nobody needs to name.
+    let lower =
+        last(name).eq(DOCKERFILE).then(|| format!("{}{}", &name[..name.len() - DOCKERFILE.len()], "dockerfile"));
+    follow.extend(lower.clone());
+    let place = workspace.directory()?;
+    let wanted = Wanted { directory: Directory::Dockerfile, follow, exclude: Vec::new(), place: place.clone() };
+    transfer(caller, wanted, "dockerfile", output).await?;
+    let name = name.to_owned();
+    blocking(move || {
+        let root = open_root(&place)?;
+        let mut text = read(&root, &name, MAX_DOCKERFILE)?;
+        if let (None, Some(lower)) = (&text, lower) {
+            text = read(&root, &lower, MAX_DOCKERFILE)?;
+        }
+        let missing =
+            || Error::invalid(format!("failed to read dockerfile: open {}: no such file or directory", last(&name)));
+        let file = parse(&text.ok_or_else(missing)?).map_err(|error| Error::invalid(error.to_string()))?;
+        if file.stages.is_empty() {
+            return Err(Error::invalid("no build stage in current context"));
+        }
+        Ok((file, read(&root, &own, MAX_FILE)?))
+    })
+    .await
+}
+
+async fn ignored(workspace: &Workspace, caller: &Arc<dyn Caller>, output: &Output) -> Result<Option<String>> {
+    let place = workspace.directory()?;
+    let follow = vec![IGNORE_FILE.to_owned()];
+    let wanted = Wanted { directory: Directory::Context, follow, exclude: Vec::new(), place: place.clone() };
+    transfer(caller, wanted, "context", output).await?;
+    blocking(move || read(&open_root(&place)?, IGNORE_FILE, MAX_FILE)).await
+}
+
+/// The patterns of a `.dockerignore`, each looked at.
+fn patterns(text: &str) -> Result<Vec<String>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines: Vec<String> = lines.map(str::to_owned).collect();
+    Ignore::parse(text).map_err(|why| Error::invalid(format!("error reading .dockerignore: {why}")))?;
+    Ok(lines)
+}
+
+/// Fetches files, and tells how far that is.
+async fn transfer(caller: &Arc<dyn Caller>, wanted: Wanted, what: &str, output: &Output) -> Result<()> {
+    let (sender, mut counts) = tokio::sync::watch::channel(0);
+    let told = |bytes: u64, is_done| What::Progress {
+        id: format!("transferring {what}:"),
+        name: format!("transferring {what}:"),
+        current: i64::try_from(bytes).unwrap_or(i64::MAX),
+        total: 0,
+        is_done,
+    };
+    let work = async {
+        let count = |bytes| {
+            sender.send_replace(bytes);
+        };
+        let result = caller.files(wanted, &count).await;
+        drop(sender);
+        result
+    };
+    let show = async {
+        while counts.changed().await.is_ok() {
+            let bytes = *counts.borrow_and_update();
+            output.tell(told(bytes, false)).await;
+        }
+        *counts.borrow()
+    };
+    let (result, bytes) = tokio::join!(work, show);
+    output.tell(told(bytes, true)).await;
+    result
+}
+
+/// The last component of a path.
+fn last(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 pub(crate) fn open_root(path: &Path) -> Result<RootDir> {

@@ -15,7 +15,7 @@ use crate::context::{Workspace, open_root};
 use crate::owner;
 use crate::place::{self, Destination};
 use crate::run::needs_buildkit;
-use crate::sources::{self, Source};
+use crate::sources::{self, Source, Words};
 use crate::stage::State;
 use crate::{blocking, stored};
 
@@ -42,7 +42,11 @@ impl Builder {
             };
             contents.push((content.name.clone(), text));
         }
-        let failed = move |why: String| Error::internal(format!("{name} failed: {why}"));
+        let words = self.words(copy.from.is_empty());
+        let failed = move |why: String| match words {
+            Words::BuildKit => Error::internal(why),
+            Words::Context | Words::Image => Error::internal(format!("{name} failed: {why}")),
+        };
         if !copy.checksum.is_empty() && !matches!(paths.as_slice(), [only] if is_url(only)) {
             return Err(failed("checksum can't be specified for non-HTTP sources".to_owned()));
         }
@@ -55,8 +59,7 @@ impl Builder {
         let from = self.source_root(&copy.from).await?;
         let in_context = copy.from.is_empty();
         let workspace = Arc::clone(&self.context.workspace);
-        let found =
-            blocking(move || gather(&from, in_context, &paths, &fetched, &contents, &workspace).map_err(failed));
+        let found = blocking(move || gather(&from, words, &paths, &fetched, &contents, &workspace).map_err(failed));
         let found = found.await?;
         if found.len() > 1 && !destination.ends_with('/') {
             return Err(Error::internal(format!(
@@ -66,9 +69,9 @@ impl Builder {
         let flag =
             |name: &str, value: &str| if value.is_empty() { String::new() } else { format!("--{name}={value} ") };
         let flags = format!("{}{}", flag("chown", &chown), flag("chmod", &chmod));
-        let words = state.note(&format!("{name} {flags}{} in {destination} ", sources::hash(&found)), true);
-        let key = self.key(state, &words)?;
-        if self.cached(state, &words, &key).await? {
+        let said = state.note(&format!("{name} {flags}{} in {destination} ", sources::hash(&found)), true);
+        let key = self.key(state, &said)?;
+        if self.cached(state, &said, &key).await? {
             return Ok(());
         }
         let target = Target {
@@ -79,7 +82,7 @@ impl Builder {
             extract: name == "ADD",
         };
         let layer = self.changed(state, move |root| write(root, &found, &target)).await?;
-        self.commit(state, &words, key, Some(layer.upper())).await
+        self.commit(state, &said, key, Some(layer.upper())).await
     }
 
     pub(crate) async fn workdir(&mut self, state: &mut State, path: &str) -> Result<()> {
@@ -100,6 +103,15 @@ impl Builder {
         };
         let layer = self.changed(state, make).await?;
         self.commit(state, &words, key, Some(layer.upper())).await
+    }
+
+    /// How it is said that a file is not there.
+    pub(crate) fn words(&self, in_context: bool) -> Words {
+        match (self.context.caller(), in_context) {
+            (Some(_), _) => Words::BuildKit,
+            (None, true) => Words::Context,
+            (None, false) => Words::Image,
+        }
     }
 
     /// What files are copied from: the context, a stage, or an image.
@@ -144,7 +156,7 @@ impl Builder {
 /// Finds what an instruction names; here-documents become files.
 fn gather(
     from: &Arc<RootDir>,
-    in_context: bool,
+    words: Words,
     paths: &[String],
     fetched: &HashMap<String, Source>,
     contents: &[(String, String)],
@@ -159,7 +171,7 @@ fn gather(
         if is_url(path) {
             return Err("source can't be a URL for COPY".to_owned());
         }
-        found.extend(sources::find(from, path, in_context)?);
+        found.extend(sources::find(from, path, words)?);
     }
     if !contents.is_empty() {
         let directory = workspace.directory().map_err(|error| error.message)?;
@@ -170,7 +182,7 @@ fn gather(
             }
             let path = directory.join(file);
             std::fs::write(&path, text).map_err(|error| format!("write {}: {error}", path.display()))?;
-            found.push(sources::one(&root, file, false)?);
+            found.push(sources::one(&root, file, Words::Image)?);
         }
     }
     if found.is_empty() {

@@ -43,7 +43,7 @@ impl Builder {
             File::options().write(true).open(&path).and_then(|file| file.set_times(times)).map_err(failed)?;
             std::fs::set_permissions(&path, Permissions::from_mode(MODE)).map_err(failed)?;
             let root = Arc::new(open_root(&directory)?);
-            let mut source = sources::one(&root, &name, false).map_err(Error::internal)?;
+            let mut source = sources::one(&root, &name, sources::Words::Image).map_err(Error::internal)?;
             source.is_remote = true;
             Ok(source)
         })

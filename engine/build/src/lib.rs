@@ -2,11 +2,12 @@
 //!
 //! In reading order:
 //! * [`options`]: what a caller says
-//! * `context`: the files that are built from, received and kept below one directory; `fetch`, `git`: from elsewhere
+//! * `context`: the files that are built from, received and kept below one directory; `fetch`, `git`: from elsewhere;
+//!   [`caller`]: from whoever asked, when they are wanted
 //! * `arguments`: `ARG` and who may see it
-//! * `builder`: stages and steps; `stage`: what a stage is at one moment; `cache`: steps that were made before
+//! * `builder`: stages and steps; `needed`: which of them; `stage`: what a stage is at one moment; `cache`: steps that were made before
 //! * `metadata`, `run` with `mounts`, `copy`: the instructions; `sources`, `place`, `owner`: files on their way into an image
-//! * `output`: what the caller reads
+//! * `output`: what the caller reads; [`events`]: or follows step by step; [`result`]: what came of it
 //!
 //! Instructions that only say something make neither container nor layer; files are written into a layer without a
 //! container; a `RUN` is a container like any other, gone when its step is done. An instruction that was followed before,
@@ -16,28 +17,45 @@
 mod arguments;
 mod builder;
 mod cache;
+pub mod caller;
 mod context;
 mod copy;
+pub mod events;
 mod fetch;
 mod git;
 mod metadata;
 mod mounts;
+mod needed;
 pub mod options;
 mod output;
 mod owner;
 mod place;
+pub mod result;
 mod run;
 mod sources;
 mod stage;
+mod steps;
 
 use std::sync::Arc;
 
 use tare_engine::{ByteSource, Engine, Error, ProgressStream, Result};
 use tokio::sync::mpsc;
 
+pub use caller::Caller;
+pub use events::Event;
 pub use options::Options;
+pub use output::Failure;
+pub use result::Built;
 
 use output::Output;
+
+/// Where the files to build from are.
+pub enum Source {
+    /// In an archive.
+    Archive(ByteSource),
+    /// With whoever asked, who is asked for them.
+    Caller(Arc<dyn Caller>),
+}
 
 /// Messages a slow caller may be behind before the build waits.
 const MESSAGES_MAX: usize = 64;
@@ -47,8 +65,9 @@ const MESSAGES_MAX: usize = 64;
 pub fn build(engine: &Arc<Engine>, options: Options, context: ByteSource) -> Result<ProgressStream> {
     let options = options.checked()?;
     let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
-    let output = Output::new(sender.clone(), options.quiet);
-    let work = builder::build(Arc::clone(engine), options, context, output.clone());
+    let output = Output::lines(sender.clone(), options.quiet);
+    let work = builder::build(Arc::clone(engine), options, Source::Archive(context), output.clone());
+    let work = async { work.await?.publish().await };
     tokio::spawn(async move {
         tokio::select! {
             result = work => output.finish(result).await,
@@ -56,6 +75,18 @@ pub fn build(engine: &Arc<Engine>, options: Options, context: ByteSource) -> Res
         }
     });
     Ok(receiver)
+}
+
+/// Builds what a target needs for a caller that is asked back and told every step. Nothing has a name yet, and no list
+/// shows it, until the result is published. The build ends, and leaves nothing, when the future is dropped.
+pub async fn solve(
+    engine: &Arc<Engine>,
+    options: Options,
+    caller: Arc<dyn Caller>,
+    events: mpsc::Sender<Event>,
+) -> Result<Built, Failure> {
+    let options = options.checked()?;
+    builder::build(Arc::clone(engine), options, Source::Caller(caller), Output::events(events)).await
 }
 
 /// Runs work that blocks on a thread of its own.

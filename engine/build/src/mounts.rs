@@ -101,8 +101,8 @@ impl Builder {
                 return Err(needs_buildkit("mount=type=bind,rw"));
             }
             let root = Arc::clone(&self.context.root);
-            let name = source.clone();
-            let found = blocking(move || sources::one(&root, &name, true).map_err(Error::invalid)).await?;
+            let (name, words_of) = (source.clone(), self.words(true));
+            let found = blocking(move || sources::one(&root, &name, words_of).map_err(Error::invalid)).await?;
             words.push(sources::hash(std::slice::from_ref(&found)));
             let path = self.context.place.join(String::from_utf8_lossy(&found.path).as_ref());
             return Ok(bound(&path));

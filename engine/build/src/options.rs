@@ -27,6 +27,8 @@ pub struct Options {
     pub quiet: bool,
     /// Follow every instruction again.
     pub no_cache: bool,
+    /// Stages whose instructions are followed again.
+    pub no_cache_stages: Vec<String>,
     /// Images whose steps need not be followed again; if there are any, no other steps are taken from the cache.
     pub cache_from: Vec<String>,
     /// Ask the registry for newer images.
@@ -51,6 +53,8 @@ pub struct Options {
     pub network: String,
     /// `name:address`.
     pub extra_hosts: Vec<String>,
+    /// Name of the machine that `RUN` sees; empty for one of its own.
+    pub hostname: String,
     /// Credentials by registry.
     pub credentials: AuthConfigs,
 }

@@ -1,26 +1,45 @@
-//! What the caller reads: lines as they come, or with `q` nothing but the ID.
+//! What the caller hears: lines as they come, with `q` nothing but the ID, or step by step.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tare_docker_api::stream::{ErrorDetail, JsonMessage};
+use tare_docker_api::stream::{ErrorDetail, JsonMessage, StreamKind};
 use tare_engine::{Error, Result};
 use tokio::sync::mpsc;
 
+use crate::events::{Event, What};
+
 /// Where a build's words go. Clones go to the same place.
 #[derive(Debug, Clone)]
-pub(crate) struct Output {
-    sender: mpsc::Sender<Result<JsonMessage>>,
-    /// What was said while only the ID is wanted: shown if the build fails.
-    held: Option<Arc<Mutex<Vec<JsonMessage>>>>,
+pub(crate) enum Output {
+    /// The classic builder's lines.
+    Lines {
+        sender: mpsc::Sender<Result<JsonMessage>>,
+        /// What was said while only the ID is wanted: shown if the build fails.
+        held: Option<Arc<Mutex<Vec<JsonMessage>>>>,
+    },
+    /// Step by step.
+    Events {
+        sender: mpsc::Sender<Event>,
+        /// The step that goes on; none is 0.
+        step: Arc<AtomicU64>,
+        /// How many there were.
+        steps: Arc<AtomicU64>,
+    },
 }
 
 /// Why a build failed.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// Anything.
     Error(Error),
     /// A command ended with a code.
-    Command { message: String, code: i64 },
+    Command {
+        /// With its shell.
+        command: Vec<String>,
+        /// Not 0.
+        code: i64,
+    },
 }
 
 impl From<Error> for Failure {
@@ -29,40 +48,128 @@ impl From<Error> for Failure {
     }
 }
 
+/// BuildKit's words.
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Error(error) => f.write_str(&error.message),
+            Failure::Command { command, code } => {
+                write!(f, "process {:?} did not complete successfully: exit code: {code}", command.join(" "))
+            }
+        }
+    }
+}
+
 impl Output {
-    pub(crate) fn new(sender: mpsc::Sender<Result<JsonMessage>>, quiet: bool) -> Output {
-        Output { sender, held: quiet.then(Arc::default) }
+    pub(crate) fn lines(sender: mpsc::Sender<Result<JsonMessage>>, quiet: bool) -> Output {
+        Output::Lines { sender, held: quiet.then(Arc::default) }
     }
 
-    /// Says a text.
+    pub(crate) fn events(sender: mpsc::Sender<Event>) -> Output {
+        Output::Events { sender, step: Arc::default(), steps: Arc::default() }
+    }
+
+    /// Says a text, to those who read lines.
     pub(crate) async fn say(&self, text: impl Into<String>) {
-        self.message(JsonMessage::stream(text)).await;
-    }
-
-    pub(crate) async fn message(&self, message: JsonMessage) {
-        match &self.held {
-            Some(held) => held.lock().unwrap_or_else(PoisonError::into_inner).push(message),
-            // Without a listener the build is about to be given up.
-            None => drop(self.sender.send(Ok(message)).await),
+        if let Output::Lines { .. } = self {
+            self.message(JsonMessage::stream(text)).await;
         }
     }
 
-    /// Says how the build ended.
-    pub(crate) async fn finish(self, result: Result<String, Failure>) {
+    /// Passes on a line, or how far a pull is.
+    pub(crate) async fn message(&self, message: JsonMessage) {
+        match self {
+            Output::Lines { held: Some(held), .. } => {
+                held.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+            }
+            // Without a listener the build is about to be given up.
+            Output::Lines { sender, held: None } => drop(sender.send(Ok(message)).await),
+            Output::Events { .. } => {
+                let Some(detail) = message.progress_detail.filter(|_| !message.id.is_empty()) else { return };
+                let is_done = detail.total > 0 && detail.current >= detail.total;
+                let what = What::Progress {
+                    id: message.id.clone(),
+                    name: format!("{} {}", message.status.to_lowercase(), message.id),
+                    current: detail.current,
+                    total: detail.total,
+                    is_done,
+                };
+                self.tell(what).await;
+            }
+        }
+    }
+
+    /// Passes on what a command says.
+    pub(crate) async fn log(&self, kind: StreamKind, text: String) {
+        if text.is_empty() {
+            return;
+        }
+        match self {
+            // The classic builder shows standard error in red.
+            Output::Lines { .. } if kind == StreamKind::Stderr => {
+                self.say(format!("\u{1b}[91m{text}\u{1b}[0m")).await;
+            }
+            Output::Lines { .. } => self.say(text).await,
+            Output::Events { .. } => {
+                self.tell(What::Log { is_error: kind == StreamKind::Stderr, text }).await;
+            }
+        }
+    }
+
+    /// A step begins, for those who follow steps.
+    pub(crate) async fn begin(&self, name: impl Into<String>) {
+        if let Output::Events { step, steps, .. } = self {
+            step.store(steps.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            self.tell(What::Started(name.into())).await;
+        }
+    }
+
+    /// The step that goes on has ended; without one, nothing has.
+    pub(crate) async fn end<T, E: std::fmt::Display>(&self, result: &std::result::Result<T, E>) {
+        if let Output::Events { step, .. } = self
+            && step.load(Ordering::Relaxed) != 0
+        {
+            self.tell(What::Done(result.as_ref().err().map(ToString::to_string))).await;
+            step.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// A piece of the step that goes on is done at once.
+    pub(crate) async fn detail(&self, name: impl Into<String>) {
+        if let Output::Events { .. } = self {
+            let name = name.into();
+            self.tell(What::Progress { id: name.clone(), name, current: 0, total: 0, is_done: true }).await;
+        }
+    }
+
+    /// Tells something about the step that goes on.
+    pub(crate) async fn tell(&self, what: What) {
+        if let Output::Events { sender, step, .. } = self {
+            let step = step.load(Ordering::Relaxed);
+            if step != 0 {
+                // Without a listener the build is about to be given up.
+                let _ = sender.send(Event { step, what }).await;
+            }
+        }
+    }
+
+    /// Says how the build ended, to those who read lines.
+    pub(crate) async fn finish(self, result: std::result::Result<String, Failure>) {
+        let Output::Lines { sender, held } = self else { return };
         let last = match result {
-            Ok(id) => match self.held {
+            Ok(id) => match held {
                 Some(_) => Ok(JsonMessage::stream(format!("{id}\n"))),
                 None => return,
             },
             Err(failure) => {
-                let held =
-                    self.held.map(|held| std::mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner)));
+                let held = held.map(|held| std::mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner)));
                 for message in held.into_iter().flatten() {
-                    let _ = self.sender.send(Ok(message)).await;
+                    let _ = sender.send(Ok(message)).await;
                 }
                 match failure {
                     Failure::Error(error) => Err(error),
-                    Failure::Command { message, code } => {
+                    Failure::Command { command, code } => {
+                        let message = format!("The command '{}' returned a non-zero code: {code}", command.join(" "));
                         let detail = ErrorDetail { code, message: message.clone() };
                         Ok(JsonMessage { error_detail: Some(detail), error: message, ..JsonMessage::default() })
                     }
@@ -70,7 +177,7 @@ impl Output {
             }
         };
         // The caller may have gone.
-        let _ = self.sender.send(last).await;
+        let _ = sender.send(last).await;
     }
 }
 

@@ -159,7 +159,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::sources::find;
+    use crate::sources::{Words, find};
 
     #[test]
     fn files_go_where_docker_puts_them() {
@@ -174,9 +174,9 @@ mod tests {
         let options = Options { owner: None, mode: None, extract: true };
         let copy = |source: &str, to_path: &str| {
             let destination = Destination::new(RootDir::open(to.path()).unwrap(), to_path).unwrap();
-            destination.write(find(&root, source, true).unwrap().first().unwrap(), options).unwrap();
+            destination.write(find(&root, source, Words::Context).unwrap().first().unwrap(), options).unwrap();
         };
-        let hash = |name: &str| crate::sources::hash(&find(&root, name, true).unwrap());
+        let hash = |name: &str| crate::sources::hash(&find(&root, name, Words::Context).unwrap());
         assert_ne!(hash("a"), hash("link"), "the copies have other names");
         copy("a", "/new/dir/");
         copy("a", "/renamed");
@@ -196,12 +196,12 @@ mod tests {
         let from = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/etc/hostname", from.path().join("link")).unwrap();
         let root = Arc::new(RootDir::open(from.path()).unwrap());
-        let said = |path: &str| find(&root, path, true).unwrap_err();
+        let said = |path: &str| find(&root, path, Words::Context).unwrap_err();
         assert_eq!(said("../x"), "forbidden path outside the build context: ../x ()");
         assert_eq!(
             said("link"),
             "file not found in build context or excluded by .dockerignore: stat link: file does not exist"
         );
-        assert!(find(&root, "no*", true).unwrap().is_empty());
+        assert!(find(&root, "no*", Words::Context).unwrap().is_empty());
     }
 }

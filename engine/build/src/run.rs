@@ -89,6 +89,7 @@ impl Builder {
             env: state.config.env.iter().cloned().chain(environment).collect(),
             user: state.config.user.clone(),
             working_dir: state.config.working_dir.clone(),
+            hostname: self.options.given.hostname.clone(),
             shell: state.config.shell.clone().unwrap_or_default().into(),
             healthcheck: Some(Healthcheck { test: vec!["NONE".to_owned()].into(), ..Healthcheck::default() }),
             ..Config::default()
@@ -112,8 +113,7 @@ impl Builder {
     ) -> Result<(), Failure> {
         let code = self.execute(&container.id).await?;
         if code != 0 {
-            let message = format!("The command '{}' returned a non-zero code: {code}", command.join(" "));
-            return Err(Failure::Command { message, code });
+            return Err(Failure::Command { command, code });
         }
         let upper = self.engine.image_store().rw_layer(&container.id).upper;
         held.clean(&upper)?;
@@ -158,22 +158,13 @@ impl Builder {
                 let [out, err] = &mut decoders;
                 let decoder = if kind == StreamKind::Stderr { err } else { out };
                 let text = decoder.push(piece.get(..read).unwrap_or_default());
-                self.pass(kind, text).await;
+                self.output.log(kind, text).await;
             }
         }
         let [out, err] = &mut decoders;
-        self.pass(StreamKind::Stdout, out.rest()).await;
-        self.pass(StreamKind::Stderr, err.rest()).await;
+        self.output.log(StreamKind::Stdout, out.rest()).await;
+        self.output.log(StreamKind::Stderr, err.rest()).await;
         Ok(())
-    }
-
-    async fn pass(&self, kind: StreamKind, text: String) {
-        if text.is_empty() {
-            return;
-        }
-        // Docker's builder shows standard error in red.
-        let text = if kind == StreamKind::Stderr { format!("\u{1b}[91m{text}\u{1b}[0m") } else { text };
-        self.output.say(text).await;
     }
 }
 

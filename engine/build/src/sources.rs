@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::fs::{Dir, FileType, OFlags, Stat};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
-use tare_archive::path::{join, split};
+use tare_archive::path::{clean, join, split};
 use tare_images::rootdir::RootDir;
 use tare_reference::glob::path_match;
 
@@ -30,18 +30,29 @@ pub(crate) struct Source {
     hash: String,
 }
 
+/// Whose words say that something is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Words {
+    /// The classic builder's, of a context.
+    Context,
+    /// The classic builder's, of an image.
+    Image,
+    /// BuildKit's, where `..` at the root is the root.
+    BuildKit,
+}
+
 /// Finds what a path or pattern names.
-pub(crate) fn find(root: &Arc<RootDir>, path: &str, in_context: bool) -> Result<Vec<Source>, String> {
+pub(crate) fn find(root: &Arc<RootDir>, path: &str, words: Words) -> Result<Vec<Source>, String> {
     let wanted = path.trim_start_matches('/');
     let wanted = wanted.strip_prefix("./").unwrap_or(wanted);
     if !has_wildcards(wanted) {
-        return Ok(vec![one(root, wanted, in_context)?]);
+        return Ok(vec![one(root, wanted, words)?]);
     }
     let mut found = Vec::new();
     for name in walk(root, b"")? {
         let name = String::from_utf8_lossy(&name);
         if path_match(wanted, &name).unwrap_or(false) {
-            found.push(one(root, &name, in_context)?);
+            found.push(one(root, &name, words)?);
         }
     }
     Ok(found)
@@ -71,16 +82,25 @@ fn has_wildcards(name: &str) -> bool {
 }
 
 /// Finds one path, whatever characters it has.
-pub(crate) fn one(root: &Arc<RootDir>, name: &str, in_context: bool) -> Result<Source, String> {
-    let clean = inside(name).ok_or_else(|| outside(name))?;
+pub(crate) fn one(root: &Arc<RootDir>, name: &str, words: Words) -> Result<Source, String> {
+    let clean = match words {
+        Words::BuildKit => clean(format!("/{name}").as_bytes()).map_err(|error| format!("{name}: {error}"))?,
+        Words::Context | Words::Image => inside(name).ok_or_else(|| outside(name))?,
+    };
     let path = match root.real_path(&clean, true) {
         Ok(path) => path,
-        Err(Errno::NOENT | Errno::NOTDIR) if in_context => {
-            return Err(format!(
-                "file not found in build context or excluded by .dockerignore: stat {name}: file does not exist"
-            ));
+        Err(Errno::NOENT | Errno::NOTDIR) => {
+            return Err(match words {
+                Words::BuildKit => format!(
+                    "failed to compute cache key: failed to calculate checksum of ref: {:?}: not found",
+                    format!("/{}", String::from_utf8_lossy(&clean))
+                ),
+                Words::Context => format!(
+                    "file not found in build context or excluded by .dockerignore: stat {name}: file does not exist"
+                ),
+                Words::Image => format!("stat {name}: file does not exist"),
+            });
         }
-        Err(Errno::NOENT | Errno::NOTDIR) => return Err(format!("stat {name}: file does not exist")),
         Err(Errno::LOOP) => return Err(outside(name)),
         Err(error) => return Err(format!("stat {name}: {error}")),
     };

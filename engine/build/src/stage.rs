@@ -8,6 +8,8 @@ use tare_images::oci::Config;
 
 use crate::arguments::Arguments;
 
+/// The image that is none.
+pub(crate) const SCRATCH: &str = "scratch";
 /// What runs commands in shell form where nobody says otherwise.
 const SHELL: [&str; 2] = ["/bin/sh", "-c"];
 /// The search path of images that have none.

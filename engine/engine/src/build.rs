@@ -1,6 +1,7 @@
 //! What a builder needs of the engine beyond the use cases: the images themselves, and containers that go with the build.
 
 use std::fs::File;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -35,6 +36,11 @@ impl Engine {
     pub async fn download(&self, url: &str) -> Result<Download> {
         let answer = self.distribution().registry().download(url).await;
         answer.map_err(|error| Error::internal(error.to_string()))
+    }
+
+    /// What `host-gateway` stands for, if it stands for anything.
+    pub fn host_gateway(&self) -> Option<IpAddr> {
+        self.host_gateways().ok()?.first().copied()
     }
 
     /// Sixty-four random digits.

@@ -4,6 +4,7 @@
 
 pub mod alerts;
 pub mod build;
+pub mod buildkit;
 pub mod containers;
 pub mod exec;
 pub mod images;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use tare_alerts::Alerts;
+use tare_buildkit::Front;
 use tare_docker_api::auth::{AuthConfig, decode_header};
 use tare_docker_api::oci::Platform;
 use tare_engine::{Credentials, Engine, ErrorKind};
@@ -34,13 +36,16 @@ pub struct Context {
     pub engine: Arc<Engine>,
     /// The alerts.
     pub alerts: Arc<Alerts>,
+    /// The builder's front for BuildKit's clients.
+    pub front: Front,
     /// What the server says about itself.
     pub config: Arc<Config>,
 }
 
 /// A server of Docker's API for an engine.
 pub fn server(engine: Arc<Engine>, alerts: Arc<Alerts>, config: Config) -> Arc<Server<Context>> {
-    let context = Context { engine, alerts, config: Arc::new(config.clone()) };
+    let front = Front::new(Arc::clone(&engine));
+    let context = Context { engine, alerts, front, config: Arc::new(config.clone()) };
     Server::new(context, routes::ROUTES, config)
 }
 

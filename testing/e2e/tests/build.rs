@@ -439,7 +439,8 @@ fn what_only_buildkit_does_is_said() {
         ("POST /build?version=x", 400, "invalid version"),
         ("POST /build?t=UPPER", 400, "invalid reference format: repository name (library/UPPER) must be lowercase"),
         ("POST /build?buildargs=x", 400, "error reading build args"),
-        ("POST /session", 501, "build sessions are not supported by this engine"),
+        ("POST /session", 500, "no upgrade proto in request"),
+        ("POST /grpc", 500, "no upgrade proto in request"),
     ] {
         let (answered, body) = c.request(line, "", "");
         assert!(answered == status && body.contains(why), "{line}: {answered} {body}");

@@ -35,6 +35,17 @@ pub fn compose() -> PathBuf {
     std::env::var_os("COMPOSE").map_or_else(|| "docker-compose".into(), PathBuf::from)
 }
 
+/// The client's plugin for BuildKit: `BUILDX`, or where Debian and Docker put it; `./check` gets it where it is missing.
+///
+/// # Panics
+/// When there is none.
+pub fn buildx() -> PathBuf {
+    let known = ["/usr/libexec/docker/cli-plugins/docker-buildx", "/usr/lib/docker/cli-plugins/docker-buildx"];
+    let named = std::env::var_os("BUILDX").map(PathBuf::from);
+    let found = named.or_else(|| known.iter().map(PathBuf::from).find(|path| path.exists()));
+    found.expect("buildx: set BUILDX, or run ./check")
+}
+
 /// The URL of a registry with the story's images: `TARE_MIRROR`'s, or one on loopback that is started now and shared
 /// by all tests; `images/registry stop` ends it.
 ///

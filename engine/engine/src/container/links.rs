@@ -98,7 +98,7 @@ impl Engine {
     }
 
     /// The addresses by which containers reach the host.
-    fn host_gateways(&self) -> Result<Vec<IpAddr>> {
+    pub(crate) fn host_gateways(&self) -> Result<Vec<IpAddr>> {
         let mut gateways = self.config.host_gateways.clone();
         if gateways.is_empty() {
             let bridge = self.networks.find("bridge")?;

@@ -77,6 +77,7 @@ fn options(request: &Request) -> Result<Options> {
         extra_hosts: query.all("extrahosts").map(str::to_owned).collect(),
         // What is no document of credentials counts as none, as in Docker.
         credentials: decode_header(request.header("x-registry-config")).unwrap_or_default(),
+        ..Options::default()
     })
 }
 

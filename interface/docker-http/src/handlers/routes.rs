@@ -3,7 +3,7 @@
 use http::Method;
 use tare_docker_api::versions::ApiVersion;
 
-use super::{Context, alerts, build, containers, exec, images, networks, system, unsupported, volumes};
+use super::{Context, alerts, build, buildkit, containers, exec, images, networks, system, unsupported, volumes};
 use crate::router::Route;
 
 macro_rules! routes {
@@ -85,8 +85,8 @@ pub static ROUTES: &[Route<Context>] = routes! {
     POST "/build" ImageBuild => build::build;
     POST "/build/prune" BuildPrune => build::prune;
     POST "/build/cancel" BuildCancel => unsupported::build_cancel;
-    POST "/session" Session => unsupported::session;
-    POST "/grpc" Grpc => unsupported::grpc;
+    POST "/session" Session => buildkit::session;
+    POST "/grpc" Grpc => buildkit::grpc;
 
     GET "/networks" NetworkList => networks::list;
     GET "/networks/" NetworkList => networks::list;

@@ -58,16 +58,6 @@ pub async fn build_cancel(_: Context, _: Request) -> Result<Reply> {
     Err(Failure::not_implemented("cancelling builds by ID is not supported by this engine: close the connection"))
 }
 
-/// `POST /session`
-pub async fn session(_: Context, _: Request) -> Result<Reply> {
-    Err(Failure::not_implemented("build sessions are not supported by this engine"))
-}
-
-/// `POST /grpc`
-pub async fn grpc(_: Context, _: Request) -> Result<Reply> {
-    Err(Failure::not_implemented("BuildKit is not part of this engine"))
-}
-
 /// Checkpoints.
 pub async fn checkpoints(_: Context, _: Request) -> Result<Reply> {
     Err(Failure::not_implemented("checkpoints are not supported by this engine"))

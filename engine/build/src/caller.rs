@@ -1,0 +1,47 @@
+//! Whoever asked for a build, where it can be asked back: BuildKit's clients give files, secrets and credentials when they
+//! are wanted, instead of sending everything beforehand.
+
+use std::path::PathBuf;
+
+use futures_util::future::BoxFuture;
+use tare_engine::Result;
+
+/// A directory of the caller's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Directory {
+    /// What is built from.
+    Context,
+    /// Where the Dockerfile is.
+    Dockerfile,
+}
+
+/// Files that are wanted of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which one.
+    pub directory: Directory,
+    /// Paths or patterns, with what links in them lead to; everything where there are none.
+    pub follow: Vec<String>,
+    /// Patterns of files that stay, as in `.dockerignore`.
+    pub exclude: Vec<String>,
+    /// Where the files go: an existing directory that nobody else writes into.
+    pub place: PathBuf,
+}
+
+/// A name and a password for a registry.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Login {
+    /// Empty where the password is an identity token.
+    pub username: String,
+    /// Password or token.
+    pub secret: String,
+}
+
+/// Answers what a build asks. Errors say why in a sentence for the caller itself.
+pub trait Caller: Send + Sync {
+    /// Fetches files. `progress` hears of the bytes received so far.
+    fn files<'a>(&'a self, wanted: Wanted, progress: &'a (dyn Fn(u64) + Send + Sync)) -> BoxFuture<'a, Result<()>>;
+
+    /// What the caller has for a registry's host.
+    fn login<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Option<Login>>>;
+}

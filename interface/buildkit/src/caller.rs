@@ -1,0 +1,76 @@
+//! A client as the builder sees it.
+
+use std::collections::HashMap;
+
+use bollard_buildkit_proto::moby::filesync::v1::CredentialsRequest;
+use bollard_buildkit_proto::moby::filesync::v1::auth_client::AuthClient;
+use futures_util::future::BoxFuture;
+use tare_build::Caller;
+use tare_build::caller::{Directory, Login, Wanted};
+use tare_engine::{Error, Result};
+use tonic::Status;
+
+use crate::connection::origin;
+use crate::files::{self, Which};
+use crate::front::Front;
+use crate::session::Session;
+
+const CREDENTIALS: &str = "/moby.filesync.v1.Auth/Credentials";
+
+/// A client in one build.
+pub(crate) struct Client {
+    front: Front,
+    session: String,
+    attributes: HashMap<String, String>,
+}
+
+impl Client {
+    pub(crate) fn new(front: Front, session: &str, attributes: HashMap<String, String>) -> Client {
+        Client { front, session: session.to_owned(), attributes }
+    }
+
+    async fn session(&self) -> Result<Session> {
+        self.front.0.sessions.get(&self.session).await.map_err(said)
+    }
+
+    /// A directory's name and the session that has it: clients that build several things share some.
+    fn directory(&self, directory: &Directory) -> (&str, &str) {
+        let (key, default) = match directory {
+            Directory::Context => ("contextkey", "context"),
+            Directory::Dockerfile => ("dockerfilekey", "dockerfile"),
+        };
+        let name = self.attributes.get(key).map_or(default, String::as_str);
+        let session = self.attributes.get(&format!("local-sessionid:{name}"));
+        (name, session.unwrap_or(&self.session))
+    }
+}
+
+impl Caller for Client {
+    fn files<'a>(&'a self, wanted: Wanted, progress: &'a (dyn Fn(u64) + Send + Sync)) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let (directory, session) = self.directory(&wanted.directory);
+            let session = self.front.0.sessions.get(session).await.map_err(said)?;
+            let which = Which { directory, follow: &wanted.follow, exclude: &wanted.exclude };
+            files::fetch(&session, &which, &wanted.place, progress).await.map_err(said)
+        })
+    }
+
+    fn login<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Option<Login>>> {
+        Box::pin(async move {
+            let session = self.session().await?;
+            if !session.answers(CREDENTIALS) {
+                return Ok(None);
+            }
+            let mut client = AuthClient::with_origin(session.channel, origin());
+            let answer = client.credentials(CredentialsRequest { host: host.to_owned() }).await.map_err(said)?;
+            let answer = answer.into_inner();
+            let login = Login { username: answer.username, secret: answer.secret };
+            Ok(Some(login).filter(|login| *login != Login::default()))
+        })
+    }
+}
+
+/// What a client answered instead, as the build's error.
+fn said(status: Status) -> Error {
+    Error::invalid(status.message().to_owned())
+}

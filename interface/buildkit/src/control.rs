@@ -1,0 +1,201 @@
+//! The service that builds are asked of.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+
+use bollard_buildkit_proto::moby::buildkit::v1 as api;
+use bollard_buildkit_proto::moby::buildkit::v1::control_server::Control;
+use bollard_buildkit_proto::moby::buildkit::v1::types::{BuildkitVersion, WorkerRecord};
+use bollard_buildkit_proto::pb;
+use futures_util::{Stream, StreamExt as _, stream};
+use tare_build::Built;
+use tare_docker_api::filters::Filters;
+use tare_images::oci::Platform;
+use tare_reference::Reference;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::front::Front;
+use crate::gateway;
+
+/// The only worker.
+const WORKER: &str = "tare";
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Where an image goes.
+struct Export {
+    names: Vec<Reference>,
+}
+
+impl Front {
+    pub(crate) fn worker(&self) -> WorkerRecord {
+        let host = Platform::host();
+        let platform = pb::Platform {
+            architecture: host.architecture,
+            os: host.os,
+            variant: host.variant,
+            ..pb::Platform::default()
+        };
+        let mut labels = HashMap::from([("org.mobyproject.buildkit.worker.executor".to_owned(), WORKER.to_owned())]);
+        if let Some(address) = self.0.engine.host_gateway() {
+            labels.insert("org.mobyproject.buildkit.worker.moby.host-gateway-ip".to_owned(), address.to_string());
+        }
+        WorkerRecord {
+            id: WORKER.to_owned(),
+            labels,
+            platforms: vec![platform],
+            buildkit_version: Some(version()),
+            ..WorkerRecord::default()
+        }
+    }
+}
+
+fn version() -> BuildkitVersion {
+    BuildkitVersion {
+        package: WORKER.to_owned(),
+        version: format!("v{}", env!("CARGO_PKG_VERSION")),
+        revision: String::new(),
+    }
+}
+
+/// What the client wants done with the image; nothing, if it only wants it built.
+fn export(request: &api::SolveRequest) -> Result<Option<Export>, Status> {
+    let deprecated =
+        api::Exporter { r#type: request.exporter_deprecated.clone(), attrs: request.exporter_attrs_deprecated.clone() };
+    let exporter = match request.exporters.as_slice() {
+        [] if deprecated.r#type.is_empty() => return Ok(None),
+        [] => &deprecated,
+        [one] => one,
+        _ => return Err(Status::unimplemented("several exporters are not supported by this engine")),
+    };
+    if !matches!(exporter.r#type.as_str(), "moby" | "image") {
+        let message = format!("the exporter {:?} is not supported by this engine", exporter.r#type);
+        return Err(Status::unimplemented(message));
+    }
+    if exporter.r#type == "image" && exporter.attrs.get("push").is_some_and(|push| push == "true") {
+        return Err(Status::unimplemented("pushing from a build is not supported by this engine: push the image"));
+    }
+    let names = exporter.attrs.get("name").map_or("", String::as_str);
+    let names = names.split(',').filter(|name| !name.is_empty()).map(|name| {
+        let parsed = Reference::parse_normalized(name).map(Reference::with_default_tag);
+        parsed.map_err(|error| Status::invalid_argument(format!("{name}: {error}")))
+    });
+    Ok(Some(Export { names: names.collect::<Result<_, _>>()? }))
+}
+
+/// Does what the client wants with an image; tells what it reads about that.
+async fn exported(export: Option<Export>, built: Built) -> Result<HashMap<String, String>, Status> {
+    let Some(export) = export else { return Ok(HashMap::new()) };
+    let id = built.export(&export.names).await.map_err(|error| gateway::failed(&error))?;
+    let mut response = HashMap::from([
+        ("containerimage.digest".to_owned(), id.clone()),
+        ("containerimage.config.digest".to_owned(), id),
+    ]);
+    if !export.names.is_empty() {
+        let names: Vec<String> = export.names.iter().map(ToString::to_string).collect();
+        response.insert("image.name".to_owned(), names.join(","));
+    }
+    Ok(response)
+}
+
+#[tonic::async_trait]
+impl Control for Front {
+    type PruneStream = Answers<api::UsageRecord>;
+    type StatusStream = Answers<api::StatusResponse>;
+    type SessionStream = Answers<api::BytesMessage>;
+    type ListenBuildHistoryStream = Answers<api::BuildHistoryEvent>;
+
+    async fn info(&self, _: Request<api::InfoRequest>) -> Result<Response<api::InfoResponse>, Status> {
+        Ok(Response::new(api::InfoResponse { buildkit_version: Some(version()) }))
+    }
+
+    async fn list_workers(
+        &self,
+        _: Request<api::ListWorkersRequest>,
+    ) -> Result<Response<api::ListWorkersResponse>, Status> {
+        Ok(Response::new(api::ListWorkersResponse { record: vec![self.worker()] }))
+    }
+
+    async fn solve(&self, request: Request<api::SolveRequest>) -> Result<Response<api::SolveResponse>, Status> {
+        let request = request.into_inner();
+        if request.definition.as_ref().is_some_and(|definition| !definition.def.is_empty()) {
+            return Err(Status::unimplemented(
+                "LLB definitions are not supported by this engine: only Dockerfiles are",
+            ));
+        }
+        let export = export(&request)?;
+        let (known, returned) = self.0.builds.begin(&request.r#ref, &request.session)?;
+        let work = async {
+            let built = if request.frontend.is_empty() {
+                // The client drives the build itself, on the gateway, and says there what came of it.
+                let reference = returned.await.map_err(|_| Status::cancelled("context canceled"))??;
+                known.build.take(&reference)
+            } else {
+                Some(gateway::build(self, &known.build, &request.frontend, request.frontend_attrs).await?)
+            };
+            match built {
+                Some(built) => exported(export, built).await,
+                None => Ok(HashMap::new()),
+            }
+        };
+        let exported = work.await;
+        known.build.told().await;
+        Ok(Response::new(api::SolveResponse { exporter_response: exported? }))
+    }
+
+    async fn status(&self, request: Request<api::StatusRequest>) -> Result<Response<Self::StatusStream>, Status> {
+        let build = self.0.builds.get(&request.get_ref().r#ref).await?;
+        Ok(Response::new(build.hub.listen()?.boxed()))
+    }
+
+    async fn session(&self, _: Request<Streaming<api::BytesMessage>>) -> Result<Response<Self::SessionStream>, Status> {
+        Err(Status::unimplemented("sessions within a connection are not supported by this engine: use POST /session"))
+    }
+
+    async fn disk_usage(&self, _: Request<api::DiskUsageRequest>) -> Result<Response<api::DiskUsageResponse>, Status> {
+        Ok(Response::new(api::DiskUsageResponse::default()))
+    }
+
+    async fn prune(&self, request: Request<api::PruneRequest>) -> Result<Response<Self::PruneStream>, Status> {
+        let request = request.into_inner();
+        if let Some(filter) = request.filter.iter().find(|filter| !filter.is_empty()) {
+            return Err(Status::unimplemented(format!(
+                "the filter {filter:?} of prune is not supported by this engine"
+            )));
+        }
+        if request.reserved_space != 0 || request.max_used_space != 0 || request.min_free_space != 0 {
+            return Err(Status::unimplemented("bounds on the space of the cache are not supported by this engine"));
+        }
+        let mut filters = Filters::default();
+        if request.keep_duration > 0 {
+            filters.add("until", format!("{}ns", request.keep_duration));
+        }
+        let report = self.0.engine.build_prune(filters).await;
+        let report = report.map_err(|error| Status::internal(error.message))?;
+        // What was freed is known as a whole: the first record has it.
+        let mut size = i64::try_from(report.space_reclaimed).unwrap_or(i64::MAX);
+        let mut caches: Vec<String> = report.caches_deleted.into_iter().collect();
+        if caches.is_empty() && size > 0 {
+            caches.push(WORKER.to_owned());
+        }
+        let records: Vec<_> = caches
+            .into_iter()
+            .map(|id| api::UsageRecord { id, size: std::mem::take(&mut size), ..api::UsageRecord::default() })
+            .collect();
+        Ok(Response::new(stream::iter(records).map(Ok).boxed()))
+    }
+
+    async fn listen_build_history(
+        &self,
+        _: Request<api::BuildHistoryRequest>,
+    ) -> Result<Response<Self::ListenBuildHistoryStream>, Status> {
+        Err(Status::unimplemented("a history of builds is not kept by this engine"))
+    }
+
+    async fn update_build_history(
+        &self,
+        _: Request<api::UpdateBuildHistoryRequest>,
+    ) -> Result<Response<api::UpdateBuildHistoryResponse>, Status> {
+        Err(Status::unimplemented("a history of builds is not kept by this engine"))
+    }
+}

@@ -1,0 +1,53 @@
+//! What all connections share.
+
+use std::sync::Arc;
+
+use bollard_buildkit_proto::moby::buildkit::v1::control_server::ControlServer;
+use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_server::LlbBridgeServer;
+use tare_engine::Engine;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::builds::Builds;
+use crate::connection;
+use crate::session::{Greeting, Sessions};
+
+/// The builder's front for BuildKit's clients.
+#[derive(Clone)]
+pub struct Front(pub(crate) Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) sessions: Sessions,
+    pub(crate) builds: Builds,
+}
+
+impl Front {
+    /// A front with no connections.
+    pub fn new(engine: Arc<Engine>) -> Front {
+        Front(Arc::new(Shared { engine, sessions: Sessions::default(), builds: Builds::default() }))
+    }
+
+    /// Answers calls on a connection until it closes.
+    pub async fn serve(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        let services =
+            connection::Services { control: ControlServer::new(self.clone()), gateway: LlbBridgeServer::new(self) };
+        if let Err(error) = connection::serve(stream, services).await {
+            // Mostly clients that went away in the middle.
+            tracing::debug!("gRPC: {error}");
+        }
+    }
+
+    /// Keeps a client that can be called, until its connection closes. False if another has its name.
+    pub async fn attend(
+        self,
+        greeting: Greeting,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) -> bool {
+        self.0.sessions.attend(greeting, stream).await
+    }
+
+    /// Whether a session of this name is open.
+    pub fn attends(&self, id: &str) -> bool {
+        self.0.sessions.has(id)
+    }
+}

@@ -1,0 +1,204 @@
+//! The service with which a client drives its build: it asks for a Dockerfile to be followed, and gives the result back.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bollard_buildkit_proto::moby::buildkit::v1::apicaps::ApiCap;
+use bollard_buildkit_proto::moby::buildkit::v1::frontend as api;
+use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_server::LlbBridge;
+use bollard_buildkit_proto::moby::buildkit::v1::frontend::result::Result as Outcome;
+use futures_util::Stream;
+use prost::Message as _;
+use tare_build::{Built, Failure};
+use tare_engine::Engine;
+use tokio::sync::mpsc;
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use crate::attributes;
+use crate::builds::Build;
+use crate::caller::Client;
+use crate::front::Front;
+
+/// Says which build a call is part of.
+const BUILD: &str = "buildkit-controlapi-buildid";
+/// Events that wait to become messages.
+const EVENTS_MAX: usize = 64;
+/// What clients may ask here.
+const CAPABILITIES: [&str; 8] = [
+    "solve.base",
+    "return",
+    "returnmap",
+    "proto.refarray",
+    "frontend.caps",
+    "gateway.solve.metadata",
+    "gateway.evaluate",
+    "gateway.warnings",
+];
+
+/// Follows a Dockerfile of the client's.
+pub(crate) async fn build(
+    front: &Front,
+    build: &Arc<Build>,
+    frontend: &str,
+    attributes: HashMap<String, String>,
+) -> Result<Built, Status> {
+    if !matches!(frontend, "dockerfile.v0" | "gateway.v0") {
+        return Err(Status::unimplemented(format!("the frontend {frontend:?} is not supported by this engine")));
+    }
+    let options = attributes::options(&attributes)?;
+    let caller = Arc::new(Client::new(front.clone(), &build.session, attributes));
+    let (sender, events) = mpsc::channel(EVENTS_MAX);
+    build.tell(events);
+    tare_build::solve(&front.0.engine, options, caller, sender).await.map_err(|failure| failed(&failure))
+}
+
+/// A failure as gRPC says it: with the code that clients leave out.
+pub(crate) fn failed(failure: &Failure) -> Status {
+    Status::unknown(failure.to_string())
+}
+
+impl Front {
+    /// The build that a call is part of.
+    async fn build_of(&self, metadata: &MetadataMap) -> Result<Arc<Build>, Status> {
+        let name = metadata.get(BUILD).and_then(|name| name.to_str().ok());
+        let name = name.ok_or_else(|| Status::failed_precondition(format!("no {BUILD} found in context")))?;
+        self.0.builds.get(name).await
+    }
+}
+
+fn unsupported<T>(what: &str) -> Result<Response<T>, Status> {
+    Err(Status::unimplemented(format!("{what} is not supported by this engine")))
+}
+
+#[tonic::async_trait]
+impl LlbBridge for Front {
+    type ExecProcessStream = Pin<Box<dyn Stream<Item = Result<api::ExecMessage, Status>> + Send>>;
+
+    async fn ping(&self, request: Request<api::PingRequest>) -> Result<Response<api::PongResponse>, Status> {
+        self.build_of(request.metadata()).await?;
+        let capability = |id: &&str| ApiCap { id: (*id).to_owned(), enabled: true, ..ApiCap::default() };
+        let frontend_api_caps = CAPABILITIES.iter().map(capability).collect();
+        Ok(Response::new(api::PongResponse { frontend_api_caps, workers: vec![self.worker()], ..Default::default() }))
+    }
+
+    async fn solve(&self, request: Request<api::SolveRequest>) -> Result<Response<api::SolveResponse>, Status> {
+        let of = self.build_of(request.metadata()).await?;
+        let request = request.into_inner();
+        if request.definition.as_ref().is_some_and(|definition| !definition.def.is_empty()) {
+            return unsupported("an LLB definition");
+        }
+        if let Some(name) = request.frontend_inputs.keys().next() {
+            return unsupported(&format!("the input {name:?} of a build"));
+        }
+        let built = build(self, &of, &request.frontend, request.frontend_opt).await?;
+        let reference = Engine::random_id();
+        of.keep(reference.clone(), built);
+        let result = Outcome::Ref(api::Ref { id: reference, def: None });
+        let result = api::Result { result: Some(result), ..api::Result::default() };
+        Ok(Response::new(api::SolveResponse { result: Some(result), ..api::SolveResponse::default() }))
+    }
+
+    async fn r#return(&self, request: Request<api::ReturnRequest>) -> Result<Response<api::ReturnResponse>, Status> {
+        let of = self.build_of(request.metadata()).await?;
+        let request = request.into_inner();
+        let returned = match request.error {
+            Some(error) => {
+                let details = error.encode_to_vec();
+                Err(Status::with_details(Code::from(error.code), error.message, details.into()))
+            }
+            None => match request.result.and_then(|result| result.result) {
+                Some(Outcome::Ref(reference)) => Ok(reference.id),
+                Some(Outcome::RefDeprecated(id)) => Ok(id),
+                None => Ok(String::new()),
+                Some(Outcome::Refs(_) | Outcome::RefsDeprecated(_)) => {
+                    Err(Status::unimplemented("a build with several results is not supported by this engine"))
+                }
+            },
+        };
+        of.give_back(returned);
+        Ok(Response::new(api::ReturnResponse {}))
+    }
+
+    async fn evaluate(&self, _: Request<api::EvaluateRequest>) -> Result<Response<api::EvaluateResponse>, Status> {
+        // What was solved is built.
+        Ok(Response::new(api::EvaluateResponse {}))
+    }
+
+    async fn warn(&self, _: Request<api::WarnRequest>) -> Result<Response<api::WarnResponse>, Status> {
+        unsupported("a client's warning")
+    }
+
+    async fn inputs(&self, _: Request<api::InputsRequest>) -> Result<Response<api::InputsResponse>, Status> {
+        Ok(Response::new(api::InputsResponse::default()))
+    }
+
+    async fn resolve_image_config(
+        &self,
+        _: Request<api::ResolveImageConfigRequest>,
+    ) -> Result<Response<api::ResolveImageConfigResponse>, Status> {
+        unsupported("a client's look at an image")
+    }
+
+    async fn resolve_source_meta(
+        &self,
+        _: Request<api::ResolveSourceMetaRequest>,
+    ) -> Result<Response<api::ResolveSourceMetaResponse>, Status> {
+        unsupported("a client's look at a source")
+    }
+
+    async fn read_file(&self, _: Request<api::ReadFileRequest>) -> Result<Response<api::ReadFileResponse>, Status> {
+        unsupported("a client's look into a result")
+    }
+
+    async fn read_dir(&self, _: Request<api::ReadDirRequest>) -> Result<Response<api::ReadDirResponse>, Status> {
+        unsupported("a client's look into a result")
+    }
+
+    async fn stat_file(&self, _: Request<api::StatFileRequest>) -> Result<Response<api::StatFileResponse>, Status> {
+        unsupported("a client's look into a result")
+    }
+
+    async fn new_container(
+        &self,
+        _: Request<api::NewContainerRequest>,
+    ) -> Result<Response<api::NewContainerResponse>, Status> {
+        unsupported("a client's container in a build")
+    }
+
+    async fn release_container(
+        &self,
+        _: Request<api::ReleaseContainerRequest>,
+    ) -> Result<Response<api::ReleaseContainerResponse>, Status> {
+        unsupported("a client's container in a build")
+    }
+
+    async fn exec_process(
+        &self,
+        _: Request<Streaming<api::ExecMessage>>,
+    ) -> Result<Response<Self::ExecProcessStream>, Status> {
+        unsupported("a client's container in a build")
+    }
+
+    async fn read_file_container(
+        &self,
+        _: Request<api::ReadFileRequest>,
+    ) -> Result<Response<api::ReadFileResponse>, Status> {
+        unsupported("a client's container in a build")
+    }
+
+    async fn read_dir_container(
+        &self,
+        _: Request<api::ReadDirRequest>,
+    ) -> Result<Response<api::ReadDirResponse>, Status> {
+        unsupported("a client's container in a build")
+    }
+
+    async fn stat_file_container(
+        &self,
+        _: Request<api::StatFileRequest>,
+    ) -> Result<Response<api::StatFileResponse>, Status> {
+        unsupported("a client's container in a build")
+    }
+}

@@ -1,0 +1,27 @@
+//! BuildKit's protocol, for clients with the buildx plugin: gRPC over connections that were taken over from HTTP.
+//!
+//! A client opens two connections. On one (`POST /grpc`) it calls [`control`] and, for the build itself, [`gateway`]; on the
+//! other (`POST /session`) it is the one who is called: for files, credentials and more ([`session`], [`caller`]).
+//!
+//! In reading order:
+//! * [`front`]: what all connections share; `connection`: gRPC on a byte stream, in both directions
+//! * `session`, `sessions`: clients that can be called; `caller`: what the builder asks of them
+//! * `files`: the transfer of files; `receive`: writing what comes, which anybody may have made up
+//! * `control`, `gateway`: the services; `builds`: builds in progress; `attributes`: what a client says about one
+//! * `status`: what happens in a build, as the client is told
+#![forbid(unsafe_code)]
+
+mod attributes;
+mod builds;
+mod caller;
+mod connection;
+mod control;
+mod files;
+mod front;
+mod gateway;
+mod receive;
+mod session;
+mod status;
+
+pub use front::Front;
+pub use session::Greeting;

@@ -1,0 +1,191 @@
+//! What happens in a build, as its client is told: one listener gets everything, from the beginning.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use bollard_buildkit_proto::google::protobuf::Timestamp;
+use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex, VertexLog, VertexStatus, VertexWarning};
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use sha2::{Digest as _, Sha256};
+use tare_build::Event;
+use tare_build::events::What;
+use tokio::sync::Notify;
+use tonic::Status;
+
+/// Messages that wait for the listener. With one, the build waits; without, the oldest go.
+const WAITING_MAX: usize = 1024;
+
+/// Where a build's events become messages.
+#[derive(Clone)]
+pub(crate) struct Hub(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<StatusResponse>,
+    begun: HashMap<u64, Vertex>,
+    parts: HashMap<(u64, String), Timestamp>,
+    has_listener: bool,
+    is_closed: bool,
+}
+
+impl Hub {
+    pub(crate) fn new(name: &str) -> Hub {
+        Hub(Arc::new(Inner { name: name.to_owned(), state: Mutex::default(), changed: Notify::new() }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes an event; waits while the listener is behind.
+    pub(crate) async fn put(&self, event: Event) {
+        loop {
+            let mut changed = std::pin::pin!(self.0.changed.notified());
+            changed.as_mut().enable();
+            {
+                let mut state = self.lock();
+                if state.waiting.len() < WAITING_MAX || !state.has_listener {
+                    if state.waiting.len() >= WAITING_MAX {
+                        state.waiting.pop_front();
+                    }
+                    let message = message(&self.0.name, &mut state, event);
+                    state.waiting.push_back(message);
+                    break;
+                }
+            }
+            changed.await;
+        }
+        self.0.changed.notify_waiters();
+    }
+
+    /// Nothing more comes.
+    pub(crate) fn close(&self) {
+        self.lock().is_closed = true;
+        self.0.changed.notify_waiters();
+    }
+
+    /// Everything, from the beginning, for one listener.
+    pub(crate) fn listen(&self) -> Result<impl Stream<Item = Result<StatusResponse, Status>> + Send + use<>, Status> {
+        if std::mem::replace(&mut self.lock().has_listener, true) {
+            return Err(Status::already_exists(format!("job {} has a listener", self.0.name)));
+        }
+        let listener = Listener(self.clone());
+        Ok(unfold(listener, |listener| async move {
+            let next = listener.next().await?;
+            Some((Ok(next), listener))
+        }))
+    }
+}
+
+/// Goes with the stream: without it the build does not wait.
+struct Listener(Hub);
+
+impl Listener {
+    /// What waits, in one message.
+    async fn next(&self) -> Option<StatusResponse> {
+        loop {
+            let mut changed = std::pin::pin!(self.0.0.changed.notified());
+            changed.as_mut().enable();
+            {
+                let mut state = self.0.lock();
+                if let Some(mut first) = state.waiting.pop_front() {
+                    // Logs are large and come alone; the rest is small.
+                    while first.logs.is_empty()
+                        && let Some(next) = state.waiting.pop_front_if(|next| next.logs.is_empty())
+                    {
+                        first.vertexes.extend(next.vertexes);
+                        first.statuses.extend(next.statuses);
+                        first.warnings.extend(next.warnings);
+                    }
+                    drop(state);
+                    self.0.0.changed.notify_waiters();
+                    return Some(first);
+                }
+                if state.is_closed {
+                    return None;
+                }
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.0.lock().has_listener = false;
+        self.0.0.changed.notify_waiters();
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp {
+        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(since.subsec_nanos()).unwrap_or_default(),
+    }
+}
+
+/// A digest that stands for a step.
+fn digest(build: &str, step: u64) -> String {
+    let hash = Sha256::digest(format!("{build}/{step}"));
+    hash.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+fn message(build: &str, state: &mut State, event: Event) -> StatusResponse {
+    let Event { step, what } = event;
+    let mut message = StatusResponse::default();
+    let now = now();
+    let vertex = digest(build, step);
+    match what {
+        What::Started(name) => {
+            let begun = Vertex { digest: vertex, name, started: Some(now), ..Vertex::default() };
+            state.begun.insert(step, begun.clone());
+            message.vertexes.push(begun);
+        }
+        What::Cached => {
+            if let Some(begun) = state.begun.get_mut(&step) {
+                begun.cached = true;
+            }
+        }
+        What::Done(error) => {
+            if let Some(begun) = state.begun.remove(&step) {
+                message.vertexes.push(Vertex { completed: Some(now), error: error.unwrap_or_default(), ..begun });
+            }
+            state.parts.retain(|(of, _), _| *of != step);
+        }
+        What::Progress { id, name, current, total, is_done } => {
+            let started = *state.parts.entry((step, id.clone())).or_insert(now);
+            message.statuses.push(VertexStatus {
+                id,
+                vertex,
+                name,
+                current,
+                total,
+                timestamp: Some(now),
+                started: Some(started),
+                completed: is_done.then_some(now),
+            });
+        }
+        What::Log { is_error, text } => {
+            let stream = if is_error { 2 } else { 1 };
+            message.logs.push(VertexLog { vertex, timestamp: Some(now), stream, msg: text.into_bytes() });
+        }
+        What::Warning(text) => {
+            message.warnings.push(VertexWarning {
+                vertex,
+                level: 1,
+                short: text.into_bytes(),
+                ..VertexWarning::default()
+            });
+        }
+    }
+    message
+}

@@ -1,0 +1,196 @@
+//! BuildKit's protocol, with the unmodified docker client and its plugin buildx: what people do who have Docker's own
+//! packages. Each case passes against Docker's engine, too.
+
+use std::fs;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use tare_testkit::{Client, Console, Output, eventually, install};
+
+/// A docker client with buildx.
+struct Buildx {
+    c: Console,
+}
+
+impl Buildx {
+    fn new() -> Buildx {
+        let c = Console::new(Client::Docker);
+        let plugins = c.path("config/cli-plugins");
+        fs::create_dir_all(&plugins).expect("directory");
+        std::os::unix::fs::symlink(install::buildx(), plugins.join("docker-buildx")).expect("link");
+        fs::create_dir_all(c.path("context")).expect("directory");
+        Buildx { c }
+    }
+
+    /// Writes files of the context; names with a slash make directories.
+    fn files(&self, files: &[(&str, &str)]) {
+        for (name, text) in files {
+            let path = self.c.path(&format!("context/{name}"));
+            fs::create_dir_all(path.parent().expect("a parent")).expect("directory");
+            fs::write(path, text).expect("file");
+        }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let (program, host) = self.c.typed();
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(self.c.path("context"));
+        command.env("DOCKER_HOST", host).env("DOCKER_CONFIG", self.c.path("config")).env("HOME", self.c.path("home"));
+        command.env("BUILDX_NO_DEFAULT_ATTESTATIONS", "1").env("DOCKER_CLI_HINTS", "false");
+        command.env_remove("DOCKER_BUILDKIT").env_remove("DOCKER_CONTEXT").env_remove("BUILDX_BUILDER");
+        command
+    }
+
+    fn run(&self, line: &str) -> Output {
+        Output::of(line, &mut self.command(&line.split(' ').collect::<Vec<_>>()))
+    }
+
+    /// Types a line that works; gives what it says, on standard error where progress is.
+    fn ok(&self, line: &str) -> String {
+        let output = self.run(line);
+        assert_eq!(output.status, 0, "{output}");
+        output.stderr
+    }
+
+    /// Types a line that fails; gives why.
+    fn fails(&self, line: &str) -> String {
+        let output = self.run(line);
+        assert_eq!(output.status, 1, "{output}");
+        output.stderr
+    }
+
+    /// Types a line with a Dockerfile on standard input.
+    fn piped(&self, line: &str, dockerfile: &str) -> (i32, String) {
+        let mut command = self.command(&line.split(' ').collect::<Vec<_>>());
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("docker");
+        child.stdin.take().expect("piped").write_all(dockerfile.as_bytes()).expect("written");
+        let output = child.wait_with_output().expect("ended");
+        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+impl Drop for Buildx {
+    /// Nothing is left of builds but images and their steps.
+    fn drop(&mut self) {
+        let Some(engine) = self.c.engine().filter(|_| !std::thread::panicking()) else { return };
+        eventually("the builds' files to go", || engine.stored("builds").is_empty().then_some(()));
+        eventually("the builds' layers to go", || engine.stored("images/snapshots").is_empty().then_some(()));
+        self.c.remove_all();
+    }
+}
+
+/// The lines of plain progress that name a step.
+fn steps(said: &str) -> Vec<&str> {
+    let named = said.lines().filter_map(|line| line.strip_prefix('#')?.split_once(' ').map(|(_, rest)| rest));
+    named.filter(|rest| rest.starts_with('[') || rest.starts_with("exporting to image")).collect()
+}
+
+#[test]
+fn an_image_with_everything_that_is_shown() {
+    let b = Buildx::new();
+    let dockerfile = "# syntax=docker/dockerfile:1\n\
+        ARG BASE=busybox:1.29\n\
+        FROM $BASE AS first\n\
+        ARG WHO\n\
+        WORKDIR /made\n\
+        RUN echo for $WHO >file && echo seen && echo warned >&2\n\
+        FROM busybox:1.29 AS unused\n\
+        RUN false\n\
+        FROM busybox:1.29\n\
+        ENV GREETING=hello\n\
+        COPY --from=first /made /made\n\
+        COPY --chown=7:8 deep a.txt /kept/\n\
+        CMD [\"sh\", \"-c\", \"echo $GREETING; cat /made/file; stat -c '%n %u:%g %a' /kept/*\"]\n";
+    b.files(&[("Dockerfile", dockerfile), ("a.txt", "a"), ("deep/er/f", "f"), (".dockerignore", "*.log\n")]);
+    b.files(&[("deep/x.log", "not ignored: the pattern is for the top"), ("y.log", "ignored")]);
+    let said = b.ok("buildx build --progress plain --build-arg WHO=you --label a=b -t made -t made:two .");
+    let shown = steps(&said);
+    for step in [
+        "[internal] load build definition from Dockerfile",
+        "[internal] load .dockerignore",
+        "[internal] load build context",
+        "[first 2/3] WORKDIR /made",
+        "[first 3/3] RUN echo for $WHO >file && echo seen && echo warned >&2",
+        "[stage-2 2/3] COPY --from=first /made /made",
+        "[stage-2 3/3] COPY --chown=7:8 deep a.txt /kept/",
+        "exporting to image",
+    ] {
+        // Variables are replaced in some of BuildKit's names.
+        let replaced = step.replace("$WHO", "you");
+        assert!(shown.contains(&step) || shown.contains(&replaced.as_str()), "{step} in {said}");
+    }
+    assert!(!said.contains("RUN false"), "{said}");
+    assert!(said.contains(" seen\n") && said.contains(" warned\n"), "{said}");
+    assert!(said.contains("naming to docker.io/library/made:two"), "{said}");
+    let ran = b.c.ok("run --rm made:two");
+    assert_eq!(ran, "hello\nfor you\n/kept/a.txt 7:8 644\n/kept/er 7:8 755\n/kept/x.log 7:8 644");
+    assert_eq!(b.c.ok("inspect --format {{.Config.Labels.a}} made"), "b");
+    // Once more, nothing is done.
+    let again = b.ok("build --progress plain --build-arg WHO=you --label a=b -t made .");
+    assert_eq!(again.lines().filter(|line| line.ends_with(" CACHED")).count(), 4, "{again}");
+    let quiet = b.run("build --quiet --build-arg WHO=you --label a=b .");
+    assert_eq!(b.c.ok("inspect --format {{.Id}} made"), quiet.stdout.trim());
+    // Unless it is asked for.
+    let anew = b.ok("build --progress plain --no-cache --build-arg WHO=you -t made .");
+    assert!(!anew.contains("CACHED\n#") && anew.contains(" seen\n"), "{anew}");
+}
+
+#[test]
+fn failures_say_why() {
+    let b = Buildx::new();
+    b.files(&[("kept", "k"), (".dockerignore", "ignored\n"), ("ignored", "i")]);
+    for (dockerfile, why) in [
+        (
+            "FROM busybox:1.29\nRUN echo before; exit 3\n",
+            "failed to solve: process \"/bin/sh -c echo before; exit 3\" did not complete successfully: exit code: 3",
+        ),
+        ("FROM busybox:1.29\nCOPY missing /\n", "\"/missing\": not found"),
+        ("FROM busybox:1.29\nCOPY ignored /\n", "\"/ignored\": not found"),
+        ("FROM busybox:1.29\nFOO x\n", "dockerfile parse error on line 2: unknown instruction: FOO"),
+        ("FROM busybox:1.29\nCOPY ../x /\n", "\"/x\": not found"),
+    ] {
+        let (status, said) = b.piped("build --progress plain -f - .", dockerfile);
+        assert!(status == 1 && said.contains(why), "{dockerfile}: {status} {said}");
+    }
+    let said = b.fails("build --file Other .");
+    assert!(said.contains("open Other: no such file or directory"), "{said}");
+    let (_, said) = b.piped("build --target none -f - .", "FROM busybox:1.29 AS one\n");
+    assert!(said.contains("target stage \"none\" could not be found"), "{said}");
+}
+
+#[test]
+fn a_client_that_goes_ends_its_build() {
+    let b = Buildx::new();
+    b.files(&[("Dockerfile", "FROM busybox:1.29\nRUN echo begun; sleep 1000\n")]);
+    let mut command = b.command(&["build", "--progress", "plain", "-t", "never", "."]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("docker");
+    eventually("the command to run", || (!b.c.ok("ps --quiet --all").is_empty()).then_some(()));
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    eventually("its container to go", || b.c.ok("ps --quiet --all").is_empty().then_some(()));
+    assert_eq!(b.c.ok("images --quiet never"), "");
+}
+
+#[test]
+fn links_in_a_context_lead_nowhere_else() {
+    let b = Buildx::new();
+    b.files(&[("Dockerfile", "FROM busybox:1.29\nCOPY d /d/\nRUN cat /d/in && readlink /d/out && test ! -e /d/out\n")]);
+    b.files(&[("d/file", "inside")]);
+    for (target, name) in [("file", "in"), ("/proc/version-of-nobody", "out")] {
+        std::os::unix::fs::symlink(target, b.c.path(&format!("context/d/{name}"))).expect("link");
+    }
+    b.ok("build --progress plain -t linked .");
+}
+
+#[test]
+fn the_builder_tells_what_it_is() {
+    let b = Buildx::new();
+    let told = b.run("buildx inspect").stdout;
+    assert!(told.contains("docker") && told.contains("running") && told.contains("linux/"), "{told}");
+    b.files(&[("Dockerfile", "FROM busybox:1.29\nRUN echo x >/x\n")]);
+    b.ok("build -t pruned .");
+    let output = b.run("buildx prune --force");
+    assert!(output.status == 0 && output.stdout.contains("Total:"), "{output}");
+    b.c.ok("run --rm pruned cat /x");
+}
