@@ -81,7 +81,7 @@ pub struct Reloadable {
     /// Cgroup namespace of containers that do not say one, `private` or `host`; `None` is private where cgroups are
     /// unified.
     pub cgroupns_mode: Option<String>,
-    /// Seconds that stopping containers would have when the engine ends; they do not end with it.
+    /// Seconds that all containers have to stop when the machine ends; negative: as long as it takes.
     pub shutdown_timeout_s: i64,
     /// Whether the daemon logs everything, for `info`.
     pub debug: bool,

@@ -27,6 +27,7 @@ mod volume;
 mod watch;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 
 use tare_cgroup::{Cgroup, Hierarchies, Version};
@@ -69,6 +70,8 @@ pub struct Engine {
     volumes: volume::Volumes,
     held: volume::held::Held,
     exit_hook: OnceLock<events::ExitHook>,
+    /// The machine ends: nothing is started any more.
+    ending: AtomicBool,
     /// Held for as long as the engine uses its data root.
     _lock: std::fs::File,
 }
@@ -132,6 +135,7 @@ impl Engine {
             volumes,
             held,
             exit_hook: OnceLock::new(),
+            ending: AtomicBool::new(false),
             instance,
             config,
             _lock: lock,

@@ -1,5 +1,6 @@
 //! An engine on directories of its own.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -30,6 +31,8 @@ pub struct Engine {
     /// As in production on a tmpfs, and with a short path: it holds sockets.
     exec_root: TempDir,
     options: Vec<String>,
+    /// Variables that the daemon gets.
+    environment: Vec<(&'static str, OsString)>,
     daemon: Option<Child>,
     names: Names,
     manager: Option<ServiceManager>,
@@ -53,7 +56,15 @@ impl Engine {
     /// # Panics
     /// When it does not start.
     pub fn start(options: &[&str]) -> Self {
-        Self::start_by(None, options, None, None)
+        Self::start_by(None, options, Vec::new(), None, None)
+    }
+
+    /// The same with variables of its environment.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_with(options: &[&str], environment: Vec<(&'static str, OsString)>) -> Self {
+        Self::start_by(None, options, environment, None, None)
     }
 
     /// Starts a daemon as a service manager does.
@@ -61,7 +72,7 @@ impl Engine {
     /// # Panics
     /// When it does not start.
     pub fn activated(manager: ServiceManager, options: &[&str]) -> Self {
-        Self::start_by(Some(manager), options, None, None)
+        Self::start_by(Some(manager), options, Vec::new(), None, None)
     }
 
     /// Starts a daemon with its data root, its exec root or both on file systems of their own, with so many bytes.
@@ -69,12 +80,13 @@ impl Engine {
     /// # Panics
     /// When it does not start.
     pub fn start_on(options: &[&str], data_bytes: Option<u64>, exec_bytes: Option<u64>) -> Self {
-        Self::start_by(None, options, data_bytes, exec_bytes)
+        Self::start_by(None, options, Vec::new(), data_bytes, exec_bytes)
     }
 
     fn start_by(
         manager: Option<ServiceManager>,
         options: &[&str],
+        environment: Vec<(&'static str, OsString)>,
         data_bytes: Option<u64>,
         exec_bytes: Option<u64>,
     ) -> Self {
@@ -87,7 +99,7 @@ impl Engine {
         let exec = exec_bytes.map(|bytes| Disk::mount(exec_root.path(), bytes));
         let disks: Vec<Disk> = data.into_iter().chain(exec).collect();
         names.disks = disks.iter().map(|disk| disk.path().to_owned()).collect();
-        let mut engine = Self { directory, exec_root, options, daemon: None, names, manager, disks };
+        let mut engine = Self { directory, exec_root, options, environment, daemon: None, names, manager, disks };
         engine.resume();
         engine
     }
@@ -104,7 +116,7 @@ impl Engine {
         command.arg("--data-root").arg(self.data_root()).arg("--exec-root").arg(self.exec_root.path());
         command.arg("--config-file").arg(self.path("daemon.json")).args(&self.options);
         fs::write(self.path("daemon.json"), "{}").expect("configuration file");
-        command.stderr(log);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value))).stderr(log);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         eventually("the daemon to listen", || {
             if let Ok(Some(status)) = child.try_wait() {

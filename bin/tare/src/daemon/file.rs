@@ -60,7 +60,6 @@ pub(super) struct File {
     pub(super) min_api_version: Option<String>,
     /// Containers always survive the daemon; the setting is accepted because it says so.
     pub(super) live_restore: Option<bool>,
-    /// Accepted as well: it has nothing to bound, as with dockerd and `live-restore`.
     pub(super) shutdown_timeout: Option<i64>,
     /// The keys that are there, with their values.
     #[serde(skip)]

@@ -95,7 +95,7 @@ pub(super) struct Flags {
     /// Seconds a container has to stop
     #[arg(long, value_name = "SECONDS")]
     pub(super) default_stop_timeout: Option<i64>,
-    /// For dockerd's sake: containers never end with the daemon
+    /// Seconds that containers have to stop when the machine is shut down; more where one has more
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub(super) shutdown_timeout: Option<i64>,
     /// Default size of /dev/shm, in bytes or with a unit (64m)

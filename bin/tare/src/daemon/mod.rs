@@ -1,7 +1,7 @@
 //! `tare daemon`: reads its settings ([`settings`] of [`flags`] and [`file`], [`directives`], [`reloadable`], [`hosts`], [`tls`]), opens its
 //! sockets ([`listen`], [`activation`]), runs the engine until it is told to stop, and reads its
 //! file again ([`mod@reload`]) when it is told so. Stopping the daemon leaves containers
-//! running.
+//! running, unless the [`machine`] ends.
 
 mod activation;
 mod directives;
@@ -10,6 +10,7 @@ mod flags;
 mod hosts;
 mod level;
 mod listen;
+mod machine;
 mod reload;
 mod reloadable;
 mod settings;
@@ -34,6 +35,9 @@ use settings::Settings;
 const WORKERS: usize = 2;
 /// Time an idle thread for blocking work is kept, so that bursts find threads and rest has none.
 const IDLE_THREAD: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Time that the service manager is asked for beyond what containers have to stop.
+const FAREWELL_MARGIN: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Its flags.
 pub fn command() -> clap::Command {
@@ -122,6 +126,13 @@ async fn run(settings: Settings, log: level::Level, inherited: Inherited) -> Res
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     server.stop().await;
     serving.await?;
+    if machine::ends().await {
+        tracing::info!("The machine is shutting down: stopping all containers");
+        let longest =
+            engine.farewell_timeout().and_then(|time| u32::try_from((time + FAREWELL_MARGIN).as_micros()).ok());
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::ExtendTimeoutUsec(longest.unwrap_or(u32::MAX))]);
+        engine.stop_all().await;
+    }
     engine.shut_down().await;
     listen::close(reloader.settings());
     if let Some(path) = pidfile {
@@ -131,8 +142,8 @@ async fn run(settings: Settings, log: level::Level, inherited: Inherited) -> Res
     Ok(())
 }
 
-/// The signals that end the daemon or have it read its file again. They count from the moment this exists: one that comes while the engine still opens
-/// ends it in order afterwards, not in the middle of making a bridge.
+/// The signals that end the daemon or have it read its file again. They count from the moment this exists: one that
+/// comes while the engine still opens ends it in order afterwards, not in the middle of making a bridge.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,

@@ -14,7 +14,7 @@ const SHM_SIZE: i64 = 64 * 1024 * 1024;
 const DOWNLOADS: i64 = 3;
 const UPLOADS: i64 = 5;
 const ATTEMPTS: i64 = 5;
-/// Docker's default time for containers to stop with their daemon, seconds.
+/// Docker's default time for all containers to stop, seconds.
 const SHUTDOWN_TIMEOUT_S: i64 = 15;
 /// Beginnings of labels that Docker keeps for itself.
 const RESERVED: [&str; 3] = ["com.docker.", "io.docker.", "org.dockerproject."];

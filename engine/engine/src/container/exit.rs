@@ -47,7 +47,7 @@ impl Engine {
         self.release_mounts(&container.id).await;
         self.refresh_names(&sandbox);
         self.execs.container_exited(&container.id);
-        let (snapshot, attributes, outcome) = settle(container, &exit);
+        let (snapshot, attributes, outcome) = settle(container, &exit, self.is_ending());
         if outcome != Outcome::Remove
             && let Err(error) = self.save_container(&snapshot).await
         {
@@ -120,7 +120,7 @@ impl Engine {
 
     async fn restart_due(self: Arc<Self>, container: &Arc<Container>) {
         let _operation = container.operation.lock().await;
-        if container.read().state.status != Status::Restarting {
+        if container.read().state.status != Status::Restarting || self.is_ending() {
             return;
         }
         container.read().state.restart_count += 1;
@@ -156,10 +156,11 @@ enum Outcome {
     Remove,
 }
 
-/// Sets the state after an exit and decides what comes next.
+/// Sets the state after an exit and decides what comes next. Nothing starts when the machine is `ending`.
 fn settle(
     container: &Container,
     exit: &ExitRecord,
+    ending: bool,
 ) -> (super::record::Record, std::collections::BTreeMap<String, String>, Outcome) {
     let mut inner = container.read();
     let inner = &mut *inner;
@@ -174,7 +175,7 @@ fn settle(
     let host = &inner.record.host_config;
     let outcome = if host.auto_remove && !inner.kept {
         Outcome::Remove
-    } else if state.status != Status::Removing && wants_restart(&host.restart_policy, state) {
+    } else if !ending && state.status != Status::Removing && wants_restart(&host.restart_policy, state) {
         inner.restart_delay = next_delay(inner.restart_delay, ran);
         Outcome::Restart(inner.restart_delay)
     } else {

@@ -8,6 +8,7 @@ pub(crate) mod exec;
 pub(crate) mod exec_record;
 mod exec_user;
 pub(crate) mod exit;
+mod farewell;
 pub(crate) mod health;
 pub(crate) mod index;
 pub(crate) mod inspect;

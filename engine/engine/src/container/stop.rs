@@ -78,7 +78,7 @@ impl Engine {
     /// Stops a running, paused or restarting container and waits for its end.
     pub(crate) async fn stop_locked(self: &Arc<Self>, container: &Arc<Container>, options: &StopOptions) -> Result<()> {
         let (number, timeout) = self.stop_parameters(container, options)?;
-        container.read().state.manually_stopped = true;
+        container.read().state.manually_stopped |= !self.is_ending();
         if container.read().state.status == Status::Restarting {
             self.cancel_restart(container);
             return Ok(());
@@ -99,7 +99,7 @@ impl Engine {
 
     /// SIGKILL, and the cgroup's processes after it if need be.
     pub(crate) async fn force_kill(self: &Arc<Self>, container: &Arc<Container>) -> Result<()> {
-        container.read().state.manually_stopped = true;
+        container.read().state.manually_stopped |= !self.is_ending();
         let paused = container.read().state.status == Status::Paused;
         let sent = self.send_signal(container, signal::KILL).await;
         if paused {
@@ -144,7 +144,7 @@ impl Engine {
             let mut inner = container.read();
             inner.tasks.drain(..).for_each(|task| task.abort());
             inner.state.status = Status::Exited;
-            inner.state.manually_stopped = true;
+            inner.state.manually_stopped |= !self.is_ending();
             inner.snapshot()
         };
         self.save_later(&snapshot);
@@ -163,7 +163,7 @@ impl Engine {
             let mut inner = container.read();
             let stop = &inner.record.config.stop_signal;
             if stop.is_empty() || number == signal::KILL || signal::parse(stop).is_ok_and(|stop| stop == number) {
-                inner.state.manually_stopped = true;
+                inner.state.manually_stopped |= !self.is_ending();
             }
         }
         self.deliver_signal(container, number).await
