@@ -6,9 +6,9 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use tare_testkit::{Client, Console, Output, eventually, install, with_both_clients, words};
+use tare_testkit::{Client, Console, Output, Terminal, eventually, install, with_both_clients, words};
 
-with_both_clients!(a_day_at_work, a_socket_by_its_path, a_context, nobody_there);
+with_both_clients!(a_day_at_work, at_a_terminal, a_socket_by_its_path, a_context, nobody_there);
 
 /// Puts the packages of `SSH_SERVER` (see `./check`) over this machine's files, for sshd alone, and gives it the users and
 /// the directory that it insists on.
@@ -161,6 +161,29 @@ fn a_day_at_work(c: &Console) {
     ok(c, &machine, &format!("{h} cp sent box:/sent"));
     assert_eq!(ok(c, &machine, &format!("{h} exec box sh -c 'wc -c </sent'")), "300000");
     ok(c, &machine, &format!("{h} rm -f box"));
+}
+
+/// The keys that are typed go to the container, not to ssh.
+fn at_a_terminal(c: &Console) {
+    let machine = Machine::start(c, &["tare", "docker"], &address(c));
+    let h = format!("-H {}", machine.url());
+    ok(c, &machine, &format!("{h} pull -q busybox:1.29"));
+    let line = format!("{h} run --rm -it busybox:1.29 sh");
+    let mut shell = Terminal::start(&line, &command(c, &machine, &line));
+    shell.expect("# ");
+    shell.send("echo $((6 * 7))\r");
+    shell.expect("42");
+    shell.send("exit 4\r");
+    assert_eq!(shell.wait(), 4, "{}", shell.seen());
+
+    let line = format!(
+        "{h} run --rm busybox:1.29 sh -c 'trap \"echo interrupted; exit 5\" INT; echo begin; while :; do sleep 0.1; done'"
+    );
+    let mut patient = Terminal::start(&line, &command(c, &machine, &line));
+    patient.expect("begin");
+    patient.send("\x03");
+    patient.expect("interrupted");
+    assert_eq!(patient.wait(), 5, "{}", patient.seen());
 }
 
 /// The socket's path goes with the address, and wins over what the other machine's users have.
