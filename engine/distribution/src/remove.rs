@@ -11,6 +11,8 @@ use crate::{Distribution, Error, Result, blocking};
 pub struct Use {
     /// Its full ID.
     pub container: String,
+    /// What it calls the image, or the part of it that is mounted.
+    pub image: String,
     /// Running, or paused or restarting.
     pub running: bool,
 }
@@ -27,6 +29,8 @@ pub struct Removal {
 pub struct Pruned {
     /// Names taken away and images gone, in order.
     pub items: Vec<DeleteItem>,
+    /// Names taken from images that containers use.
+    pub spare: Vec<(Digest, DeleteItem)>,
     /// Bytes.
     pub reclaimed: u64,
 }
@@ -65,10 +69,18 @@ impl Distribution {
         wanted: &(dyn Fn(&Image) -> bool + Send + Sync),
         uses: &dyn Uses,
     ) -> Result<Pruned> {
-        let mut items = Vec::new();
+        let (mut items, mut spare) = (Vec::new(), Vec::new());
         for image in self.store.list() {
             let dangling = image.repo_tags().is_empty();
-            if !(all || dangling) || !wanted(&image) || !uses(&image.id).is_empty() {
+            if !(all || dangling) || !wanted(&image) {
+                continue;
+            }
+            let users = uses(&image.id);
+            if !users.is_empty() {
+                if all {
+                    let gone = self.untag_spare(&image.id, &users)?;
+                    spare.extend(gone.into_iter().map(|item| (image.id.clone(), item)));
+                }
                 continue;
             }
             // someone may have given or taken a name meanwhile
@@ -80,7 +92,26 @@ impl Distribution {
         items.extend(self.forget_loose_steps(wanted, uses)?);
         let store = self.store.clone();
         let reclaimed = blocking(move || Ok(store.collect()?)).await?;
-        Ok(Pruned { items, reclaimed })
+        Ok(Pruned { items, spare, reclaimed })
+    }
+
+    /// Takes the names of an image that none of its users calls it by, but for the last one.
+    fn untag_spare(&self, id: &Digest, users: &[Use]) -> Result<Vec<DeleteItem>> {
+        let called: Vec<Reference> =
+            users.iter().filter_map(|user| Reference::parse_normalized(&user.image).ok()).collect();
+        let called: Vec<String> = called.into_iter().map(|name| name.with_default_tag().to_string()).collect();
+        let mut records: Vec<ImageRecord> = self.records_of(id).into_iter().filter(|r| r.name.is_some()).collect();
+        records.sort_by_key(|record| record.name.as_ref().map(Reference::to_string));
+        let mut left = records.len();
+        let mut gone = Vec::new();
+        for record in records {
+            let is_called = record.name.as_ref().is_some_and(|name| called.contains(&name.to_string()));
+            if left > 1 && !is_called {
+                gone.extend(self.untag(&[record])?);
+                left -= 1;
+            }
+        }
+        Ok(gone)
     }
 
     fn remove_records(&self, reference: &str, force: bool, uses: &dyn Uses) -> Result<Vec<DeleteItem>> {

@@ -117,7 +117,7 @@ impl Distribution {
         let items = gone.iter().filter(|id| !visible.contains(*id)).map(deleted).collect();
         let store = self.store.clone();
         let reclaimed = blocking(move || Ok(store.collect()?)).await?;
-        Ok(Pruned { items, reclaimed })
+        Ok(Pruned { items, spare: Vec::new(), reclaimed })
     }
 
     /// Forgets the steps that no image is made of and that `wanted` picks.

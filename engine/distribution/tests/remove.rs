@@ -14,7 +14,7 @@ async fn image(f: &Fixture, name: Option<&str>, content: &str) -> Digest {
 const CONTAINER: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 fn used(running: bool) -> impl Fn(&Digest) -> Vec<Use> + Send + Sync {
-    move |_| vec![Use { container: CONTAINER.to_owned(), running }]
+    move |_| vec![Use { container: CONTAINER.to_owned(), image: "busybox".to_owned(), running }]
 }
 
 fn unused(_: &Digest) -> Vec<Use> {
@@ -135,4 +135,25 @@ async fn prune_takes_what_nobody_uses() {
     assert_eq!((pruned.items[0].untagged.as_str(), pruned.items[1].deleted.as_str()), ("named:1", named.as_str()));
     assert_eq!(f.store.list().len(), 1);
     assert_eq!(f.distribution.remove("nope", false, true, &unused).await.unwrap_err().kind(), Kind::NotFound);
+}
+
+#[tokio::test]
+async fn pruning_leaves_used_images_the_names_they_are_called_by() {
+    let f = Fixture::new();
+    let id = image(&f, Some("busybox:b"), "1").await;
+    for name in ["busybox:a", "busybox:latest", "other:1"] {
+        f.store.tag(&id, &reference(name)).unwrap();
+    }
+    let names = || f.store.list().iter().flat_map(tare_images::Image::repo_tags).collect::<Vec<_>>();
+    // `used` calls it busybox.
+    assert!(f.distribution.prune(false, &|_| true, &used(true)).await.unwrap().spare.is_empty());
+    let pruned = f.distribution.prune(true, &|_| true, &used(true)).await.unwrap();
+    let spare: Vec<_> = pruned.spare.iter().map(|(of, item)| (of == &id, item.untagged.as_str())).collect();
+    assert_eq!(spare, [(true, "busybox:a"), (true, "busybox:b"), (true, "other:1")]);
+    assert_eq!((names(), pruned.items.len()), (vec!["busybox:latest".to_owned()], 0));
+    // By its ID it has no name of its own, but one stays.
+    f.store.tag(&id, &reference("busybox:a")).unwrap();
+    let by_id = |_: &Digest| vec![Use { container: CONTAINER.to_owned(), image: id.to_string(), running: false }];
+    f.distribution.prune(true, &|_| true, &by_id).await.unwrap();
+    assert_eq!(names(), ["busybox:latest"]);
 }

@@ -214,7 +214,9 @@ impl Engine {
         }
         if wanted("container") {
             let options = ListOptions { all: true, size: true, ..ListOptions::default() };
-            let containers: Vec<ContainerSummary> = self.list(options).await?;
+            let mut containers: Vec<ContainerSummary> = self.list(options).await?;
+            // Told of containers in lists alone.
+            containers.iter_mut().for_each(|container| container.image_manifest_descriptor = None);
             usage.containers = Some(containers);
         }
         if wanted("volume") {

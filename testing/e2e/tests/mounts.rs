@@ -171,6 +171,11 @@ fn copying_into_volumes(c: &Console) {
     assert!(!run("-v empty:/etc:nocopy").contains("passwd"));
     assert!(!run("--mount type=volume,src=none,dst=/etc,volume-nocopy").contains("passwd"));
     holds(&run("--mount type=volume,src=some,dst=/etc"), "passwd");
+    // Also into an empty directory in one.
+    c.ok("run --rm -v parts:/parts busybox:1.29 sh -c 'mkdir /parts/empty /parts/full; touch /parts/full/mine'");
+    let part = |path: &str| run(&format!("--mount type=volume,src=parts,dst=/etc,volume-subpath={path}"));
+    holds(&part("empty"), "passwd");
+    assert!(!part("full").contains("passwd"));
     // One that has something already is left as it is.
     c.ok("run --rm -v own:/own busybox:1.29 touch /own/mine");
     assert_eq!(

@@ -15,7 +15,8 @@ with_both_clients!(
     published_ports_follow_the_networks,
     links_are_good_for_their_network,
     links_lead_to_whose_network_it_is,
-    networks_that_exclude_each_other
+    networks_that_exclude_each_other,
+    networks_named_alone
 );
 
 const SLEEP: &str = "busybox:1.29 sleep 1000";
@@ -337,6 +338,22 @@ fn networks_that_exclude_each_other(c: &Console) {
     assert!(refused.contains(text), "{refused}");
     let refused = c.fails(&format!("run --name me --network container:me {SLEEP}"), 125);
     assert!(refused.contains("cannot join own network namespace"), "{refused}");
+}
+
+/// Clients that name networks and leave the mode as it is get those alone.
+fn networks_named_alone(c: &Console) {
+    for network in ["one", "two"] {
+        c.ok(&format!("network create {network}"));
+    }
+    c.ok("pull busybox:1.29");
+    let body = r#"{"Image":"busybox:1.29","Cmd":["sleep","1000"],
+        "NetworkingConfig":{"EndpointsConfig":{"one":{},"two":{}}}}"#;
+    let (status, body) = c.request("POST /containers/create?name=box", "Content-Type: application/json\r\n", body);
+    assert_eq!(status, 201, "{body}");
+    c.ok("start box");
+    let names = "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}";
+    assert_eq!(c.ok(&format!("inspect --format '{names}' box")).trim_end(), "one two");
+    assert!(!address(c, "one", "box").is_empty() && !address(c, "two", "box").is_empty());
 }
 
 /// What the daemon is told about networks that do not say themselves.

@@ -274,9 +274,12 @@ fn endpoints(
         return Ok(BTreeMap::new());
     }
     let mac = std::mem::take(&mut config.mac_address);
-    let primary = asked.entry(mode.clone()).or_default();
-    if !mac.is_empty() && primary.mac_address.is_empty() {
-        primary.mac_address = mac;
+    // Whoever names networks and leaves the mode as it is gets those alone.
+    if mode != "bridge" || asked.is_empty() || !mac.is_empty() {
+        let primary = asked.entry(mode.clone()).or_default();
+        if !mac.is_empty() && primary.mac_address.is_empty() {
+            primary.mac_address = mac;
+        }
     }
     for (name, settings) in &asked {
         crate::network::endpoint::mac(&settings.mac_address)?;

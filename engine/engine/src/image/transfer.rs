@@ -362,9 +362,14 @@ impl Engine {
         let uses = move |id: &Digest| engine.image_uses(id);
         let pruned = self.distribution().prune(all, &wanted, &uses).await.map_err(failed)?;
         self.removal_events(&pruned.items, "");
+        let mut items = pruned.items;
+        for (id, item) in pruned.spare {
+            self.image_event("untag", &id.to_string(), &item.untagged);
+            items.push(item);
+        }
         let attributes = std::collections::BTreeMap::from([("reclaimed".to_owned(), pruned.reclaimed.to_string())]);
         self.events.publish("image", "prune", "", attributes);
-        let images_deleted = if pruned.items.is_empty() { List::default() } else { pruned.items.into() };
+        let images_deleted = if items.is_empty() { List::default() } else { items.into() };
         Ok(ImagePruneReport { images_deleted, space_reclaimed: pruned.reclaimed })
     }
 
@@ -392,11 +397,17 @@ impl Engine {
     fn image_uses(&self, id: &Digest) -> Vec<Use> {
         let id = id.to_string();
         let containers = self.all_containers();
-        let uses = |record: &Record| {
-            record.image_id == id || record.mounts.iter().any(|m| m.kind == MountKind::Image && m.source == id)
+        let called = |record: &Record| {
+            let mounts = record.mounts.iter().filter(|mount| mount.kind == MountKind::Image && mount.source == id);
+            let own = (record.image_id == id).then(|| record.config.image.clone());
+            own.or_else(|| mounts.map(|mount| mount.name.clone()).next())
         };
-        let using = containers.iter().filter(|container| uses(&container.read().record));
-        using.map(|c| Use { container: c.id.clone(), running: c.read().state.counts_as_running() }).collect()
+        let using = containers.iter().filter_map(|container| {
+            let inner = container.read();
+            let image = called(&inner.record)?;
+            Some(Use { container: container.id.clone(), image, running: inner.state.counts_as_running() })
+        });
+        using.collect()
     }
 
     /// Searches the registry.

@@ -1,12 +1,13 @@
 //! Giving a container its mounts: volumes are made and filled, sources of binds are checked or made.
 
-use std::path::Path;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tare_docker_api::container::HostConfig;
 
 use super::held::Visit;
-use super::sources::image_layer;
+use super::sources::{image_layer, open_below};
 use super::{ANONYMOUS_LABEL, Release};
 use crate::Engine;
 use crate::container::Container;
@@ -60,7 +61,7 @@ impl Engine {
                     if new {
                         self.volume_event("create", &volume.name, &[]);
                     }
-                    if !mount.no_copy && mount.subpath.is_empty() {
+                    if !mount.no_copy {
                         self.fill(&volume, image, mount)?;
                     }
                 }
@@ -92,7 +93,13 @@ impl Engine {
     fn fill(self: &Arc<Self>, volume: &super::Volume, image: &ContainerImage, mount: &Mount) -> Result<()> {
         let visit = Visit::new(self);
         self.hold_volume(volume, &visit.user).map_err(|error| error.context("failed to populate volume: "))?;
-        self.copy_up(image, &mount.destination, Path::new(&mount.source))
+        if mount.subpath.is_empty() {
+            return self.copy_up(image, &mount.destination, Path::new(&mount.source));
+        }
+        // A path that is not there is the start's mistake, as is one that leads out.
+        let Ok(below) = open_below(Path::new(&mount.source), &mount.subpath) else { return Ok(()) };
+        let place = PathBuf::from(format!("/proc/self/fd/{}", below.as_raw_fd()));
+        if place.is_dir() { self.copy_up(image, &mount.destination, &place) } else { Ok(()) }
     }
 
     /// Containers, by ID, that use a volume.

@@ -98,7 +98,7 @@ pub(crate) fn image_layer(container: &str, destination: &str) -> String {
 }
 
 /// Opens a path that is below a directory, and stays there whatever links it meets on its way.
-fn open_below(directory: &Path, subpath: &str) -> Result<OwnedFd> {
+pub(super) fn open_below(directory: &Path, subpath: &str) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let root = open(directory, flags | OFlags::DIRECTORY, Mode::empty());
     let root = root.map_err(|error| not_accessible(directory, error))?;
