@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use futures_util::future::BoxFuture;
 use tare_engine::Result;
+use tokio::net::UnixStream;
 
 /// A directory of the caller's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub struct Wanted {
 }
 
 /// A name and a password for a registry.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Login {
     /// Empty where the password is an identity token.
     pub username: String,
@@ -44,4 +45,13 @@ pub trait Caller: Send + Sync {
 
     /// What the caller has for a registry's host.
     fn login<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Option<Login>>>;
+
+    /// A secret, if the caller has it.
+    fn secret<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>>>;
+
+    /// Whether the caller has an SSH agent of this name.
+    fn has_agent<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool>>;
+
+    /// Connects somebody with the agent, to the end of either.
+    fn agent<'a>(&'a self, id: &'a str, connection: UnixStream) -> BoxFuture<'a, ()>;
 }

@@ -31,7 +31,7 @@ pub(crate) struct Grants {
     pub(crate) environment: Vec<String>,
     directory: Option<Directory>,
     /// Connections to agents.
-    _agents: JoinSet<()>,
+    agents: JoinSet<()>,
 }
 
 /// A directory that goes with its owner.
@@ -59,7 +59,7 @@ impl Builder {
     pub(crate) async fn grants(&self, wanted: &[Mount]) -> Result<Grants> {
         let mut grants = Grants::default();
         for mount in wanted {
-            match (self.context.caller(), mount.kind) {
+            match (self.context.caller(), &mount.kind) {
                 (Some(caller), MountType::Secret) => self.secret(&mut grants, caller, mount).await?,
                 (Some(caller), MountType::Ssh) => self.agent(&mut grants, caller, mount).await?,
                 // Nobody can be asked.
@@ -114,7 +114,7 @@ impl Builder {
         }
         grants.mounts.push(Mounted { target, ..bound(&path) });
         let (caller, id) = (Arc::clone(caller), id.to_owned());
-        grants._agents.spawn(async move {
+        grants.agents.spawn(async move {
             let mut open = JoinSet::new();
             while let Ok((connection, _)) = listener.accept().await {
                 let (caller, id) = (Arc::clone(&caller), id.clone());

@@ -6,7 +6,7 @@
 //!   [`caller`]: from whoever asked, when they are wanted
 //! * `arguments`: `ARG` and who may see it
 //! * `builder`: stages and steps; `needed`: which of them; `stage`: what a stage is at one moment; `cache`: steps that were made before
-//! * `metadata`, `run` with `mounts`, `copy`: the instructions; `sources`, `place`, `owner`: files on their way into an image
+//! * `metadata`, `run` with `mounts` and `grants`, `copy`: the instructions; `sources`, `place`, `owner`: files on their way into an image
 //! * `output`: what the caller reads; [`events`]: or follows step by step; [`result`]: what came of it
 //!
 //! Instructions that only say something make neither container nor layer; files are written into a layer without a
@@ -23,6 +23,7 @@ mod copy;
 pub mod events;
 mod fetch;
 mod git;
+mod grants;
 mod metadata;
 mod mounts;
 mod needed;

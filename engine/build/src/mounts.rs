@@ -17,6 +17,7 @@ use tare_images::rootdir::RootDir;
 
 use crate::builder::Builder;
 use crate::context::{inside, open_root, outside};
+use crate::grants::Grants;
 use crate::run::needs_buildkit;
 use crate::stage::State;
 use crate::{blocking, sources};
@@ -35,6 +36,8 @@ pub(crate) struct Mounts {
     pub(crate) words: Vec<String>,
     /// Caches, by directory, with what they are like when they are new.
     caches: BTreeMap<PathBuf, Mount>,
+    /// What the caller is to be asked for.
+    asked: Vec<Mount>,
 }
 
 /// What is taken while the command runs.
@@ -44,6 +47,8 @@ pub(crate) struct Held {
     places: Vec<Vec<u8>>,
     /// Locked caches.
     _caches: Vec<File>,
+    /// What the caller has granted.
+    pub(crate) grants: Grants,
 }
 
 impl Builder {
@@ -67,12 +72,12 @@ impl Builder {
                     tmpfs_options: Some(TmpfsOptions { size_bytes: mount.size, ..TmpfsOptions::default() }),
                     ..Mounted::default()
                 },
-                MountType::Secret | MountType::Ssh if mount.required => {
-                    let kind = if mount.kind == MountType::Ssh { "ssh" } else { "secret" };
-                    return Err(Error::invalid(format!("{kind} {}: not found", mount.id)));
+                // What comes of it is no part of the key: another secret is no reason to do it again.
+                MountType::Secret | MountType::Ssh => {
+                    all.words.push(format!("--mount={mount:?}"));
+                    all.asked.push(mount);
+                    continue;
                 }
-                // Nobody has given it, and it is not needed.
-                MountType::Secret | MountType::Ssh => continue,
             };
             all.words.push(format!("--mount={mount:?}"));
             let read_only = mount.read_only && mount.kind != MountType::Tmpfs;
@@ -89,7 +94,9 @@ impl Builder {
             make_cache(path, mount)?;
             caches.push(locked(path).await?);
         }
-        Ok(Held { places: self.places(state, &mounts.mounts).await?, _caches: caches })
+        let grants = self.grants(&mounts.asked).await?;
+        let all: Vec<Mounted> = mounts.mounts.iter().chain(&grants.mounts).cloned().collect();
+        Ok(Held { places: self.places(state, &all).await?, _caches: caches, grants })
     }
 
     /// Files of the context, of a stage, or of an image.
@@ -176,7 +183,7 @@ fn missing(root: &RootDir, targets: &[Vec<u8>]) -> Vec<Vec<u8>> {
     places
 }
 
-fn bound(path: &Path) -> Mounted {
+pub(crate) fn bound(path: &Path) -> Mounted {
     Mounted { kind: "bind".to_owned(), source: path.display().to_string(), ..Mounted::default() }
 }
 
@@ -208,7 +215,7 @@ async fn locked(path: &Path) -> Result<File> {
 
 fn expanded(mount: &Mount, expander: &Expander, directory: &str) -> Result<Mount, String> {
     let mut mount = mount.clone();
-    for text in [&mut mount.target, &mut mount.source, &mut mount.from, &mut mount.id] {
+    for text in [&mut mount.target, &mut mount.source, &mut mount.from, &mut mount.id, &mut mount.env] {
         *text = expander.word(text)?;
     }
     if !mount.target.is_empty() {

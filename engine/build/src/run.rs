@@ -52,8 +52,9 @@ impl Builder {
         if !network.is_empty() {
             host.network_mode.clone_from(&run.network);
         }
-        host.mounts = mounts.mounts.into();
-        let container = self.container(state, command.clone(), visible, host).await?;
+        host.mounts = mounts.mounts.iter().chain(&held.grants.mounts).cloned().collect::<Vec<_>>().into();
+        let environment = [visible.as_slice(), &held.grants.environment].concat();
+        let container = self.container(state, command.clone(), environment, host).await?;
         self.output.say(format!(" ---> Running in {}\n", short(&container.id))).await;
         let done = self.run_in(state, &container, &held, command, words, key).await;
         if self.options.given.force_remove || (done.is_ok() && self.options.given.remove) {

@@ -32,6 +32,11 @@ impl Engine {
         self.config.data_root.join("build-cache")
     }
 
+    /// A directory, in memory where the system's run directory is, for what callers grant to single commands of builds.
+    pub fn build_secrets_directory(&self) -> PathBuf {
+        self.config.exec_root.join("builds")
+    }
+
     /// Begins to fetch a file by HTTP.
     pub async fn download(&self, url: &str) -> Result<Download> {
         let answer = self.distribution().registry().download(url).await;
@@ -90,9 +95,11 @@ impl Engine {
                 tracing::warn!("removing container {} of an unfinished build: {error}", container.id);
             }
         }
-        let directory = self.build_directory();
+        let (directory, secrets) = (self.build_directory(), self.build_secrets_directory());
         let made = crate::blocking(move || {
+            crate::remove_tree(&secrets);
             crate::remove_tree(&directory);
+            crate::make_directory(&secrets, 0o700)?;
             std::fs::create_dir_all(&directory).map_err(|error| Error::io("mkdir", directory.display(), error))
         });
         if let Err(error) = made.await {

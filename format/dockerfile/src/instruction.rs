@@ -170,6 +170,8 @@ pub struct Mount {
     pub owner: (u32, u32),
     /// Without it, a secret that nobody has given is left out.
     pub required: bool,
+    /// Variable that holds a secret, instead of a file where no target is named.
+    pub env: String,
 }
 
 /// Kinds of mounts.

@@ -39,8 +39,7 @@ pub(crate) fn mount(text: &str) -> Result<Mount, String> {
             "ro" | "readonly" => writable = Some(!flag()?),
             "rw" | "readwrite" => writable = Some(flag()?),
             "required" if matches!(mount.kind, MountType::Secret | MountType::Ssh) => mount.required = flag()?,
-            // Only for a secret that is there.
-            "env" if mount.kind == MountType::Secret => needed().map(drop)?,
+            "env" if mount.kind == MountType::Secret => needed()?.clone_into(&mut mount.env),
             "mode" if mount.kind != MountType::Bind => mount.mode = Some(number(8)?),
             "uid" if mount.kind != MountType::Bind => mount.owner.0 = number(10)?,
             "gid" if mount.kind != MountType::Bind => mount.owner.1 = number(10)?,

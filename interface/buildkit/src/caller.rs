@@ -2,19 +2,24 @@
 
 use std::collections::HashMap;
 
+use bollard_buildkit_proto::moby::buildkit::secrets::v1::GetSecretRequest;
+use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_client::SecretsClient;
 use bollard_buildkit_proto::moby::filesync::v1::CredentialsRequest;
 use bollard_buildkit_proto::moby::filesync::v1::auth_client::AuthClient;
 use futures_util::future::BoxFuture;
 use tare_build::Caller;
 use tare_build::caller::{Directory, Login, Wanted};
 use tare_engine::{Error, Result};
-use tonic::Status;
+use tokio::net::UnixStream;
+use tonic::{Code, Status};
 
+use crate::agent;
 use crate::connection::origin;
 use crate::files::{self, Which};
 use crate::front::Front;
 use crate::session::Session;
 
+const SECRET: &str = "/moby.buildkit.secrets.v1.Secrets/GetSecret";
 const CREDENTIALS: &str = "/moby.filesync.v1.Auth/Credentials";
 
 /// A client in one build.
@@ -66,6 +71,34 @@ impl Caller for Client {
             let answer = answer.into_inner();
             let login = Login { username: answer.username, secret: answer.secret };
             Ok(Some(login).filter(|login| *login != Login::default()))
+        })
+    }
+
+    fn secret<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>>> {
+        Box::pin(async move {
+            let session = self.session().await?;
+            if !session.answers(SECRET) {
+                return Ok(None);
+            }
+            let mut client = SecretsClient::with_origin(session.channel, origin());
+            match client.get_secret(GetSecretRequest { id: id.to_owned(), ..GetSecretRequest::default() }).await {
+                Ok(answer) => Ok(Some(answer.into_inner().data)),
+                Err(status) if matches!(status.code(), Code::NotFound | Code::Unimplemented) => Ok(None),
+                Err(status) => Err(said(status)),
+            }
+        })
+    }
+
+    fn has_agent<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async move { agent::check(&self.session().await?, id).await.map_err(said) })
+    }
+
+    fn agent<'a>(&'a self, id: &'a str, connection: UnixStream) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let Ok(session) = self.session().await else { return };
+            if let Err(status) = agent::forward(&session, id, connection).await {
+                tracing::debug!("forwarding an agent: {status}");
+            }
         })
     }
 }

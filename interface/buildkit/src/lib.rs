@@ -5,12 +5,13 @@
 //!
 //! In reading order:
 //! * [`front`]: what all connections share; `connection`: gRPC on a byte stream, in both directions
-//! * `session`, `sessions`: clients that can be called; `caller`: what the builder asks of them
+//! * `session`, `sessions`: clients that can be called; `caller`: what the builder asks of them, `agent` among it
 //! * `files`: the transfer of files; `receive`: writing what comes, which anybody may have made up
 //! * `control`, `gateway`: the services; `builds`: builds in progress; `attributes`: what a client says about one
 //! * `status`: what happens in a build, as the client is told
 #![forbid(unsafe_code)]
 
+mod agent;
 mod attributes;
 mod builds;
 mod caller;

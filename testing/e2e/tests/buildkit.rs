@@ -194,3 +194,61 @@ fn the_builder_tells_what_it_is() {
     assert!(output.status == 0 && output.stdout.contains("Total:"), "{output}");
     b.c.ok("run --rm pruned cat /x");
 }
+
+#[test]
+fn secrets_and_agents_are_for_one_command() {
+    let b = Buildx::new();
+    let dockerfile = "FROM busybox:1.29\n\
+        RUN --mount=type=secret,id=one cp /run/secrets/one /seen && stat -c '%a %u:%g' /run/secrets/one >/how && ! touch /run/secrets/one\n\
+        RUN --mount=type=secret,id=two,target=/deep/er/two,mode=0440,uid=7,gid=8 cat /deep/er/two >>/seen && stat -c '%a %u:%g' /deep/er/two >>/how\n\
+        RUN --mount=type=secret,id=one,env=VALUE echo \"env $VALUE\" >>/seen && test ! -e /run/secrets/one\n\
+        RUN --mount=type=secret,id=none test ! -e /run/secrets/none\n\
+        RUN --mount=type=ssh test ! -e \"$SSH_AUTH_SOCK\"\n\
+        RUN test ! -e /run/secrets/one && test ! -e /deep/er/two && cat /seen\n";
+    b.files(&[("Dockerfile", dockerfile)]);
+    fs::write(b.c.path("two"), "of a file\n").expect("file");
+    let two = format!("id=two,src={}", b.c.path("two").display());
+    let build = |more: &[&str]| {
+        let line = ["build", "--progress", "plain", "--secret", "id=one,env=ONE", "--secret", &two, "-t", "kept", "."];
+        Output::of("build with secrets", b.command(&[&line, more].concat()).env("ONE", "of a variable"))
+    };
+    let output = build(&[]);
+    assert_eq!(output.status, 0, "{output}");
+    assert_eq!(b.c.ok("run --rm kept cat /how"), "400 0:0\n440 7:8");
+    assert_eq!(b.c.ok("run --rm kept cat /seen"), "of a variableof a file\nenv of a variable");
+    // What was only there to be mounted on is in no layer; nor is what was granted in any record.
+    b.c.ok("run --rm kept sh -c 'test ! -e /deep && test ! -e /run/secrets'");
+    assert!(!b.c.ok("history --no-trunc kept").contains("of a variable"));
+    assert!(build(&[]).stderr.matches(" CACHED").count() >= 6);
+    let (status, said) = b.piped("build -f - .", "FROM busybox:1.29\nRUN --mount=type=secret,id=none,required true\n");
+    assert!(status == 1 && said.contains("secret none: not found"), "{said}");
+}
+
+#[test]
+fn an_agent_answers_a_command() {
+    let b = Buildx::new();
+    let socket = b.c.path("agent");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
+    std::thread::spawn(move || {
+        // The protocol of agents: a list of one key is asked for, and answered.
+        let text = |text: &[u8]| [&u32::try_from(text.len()).expect("short").to_be_bytes(), text].concat();
+        let list = [&[12, 0, 0, 0, 1][..], &text(&text(b"ssh-test")), &text(b"a key of the caller")].concat();
+        for connection in listener.incoming() {
+            let mut connection = connection.expect("a connection");
+            let mut asked = [0; 5];
+            while std::io::Read::read_exact(&mut connection, &mut asked).is_ok() && asked == [0, 0, 0, 1, 11] {
+                connection.write_all(&text(&list)).expect("written");
+            }
+        }
+    });
+    let ask = "use IO::Socket::UNIX; $s = IO::Socket::UNIX->new(Peer => $ENV{SSH_AUTH_SOCK}) or die; \
+        print $s pack(\"NC\", 1, 11); $s->flush; read($s, $n, 4); read($s, $x, unpack(\"N\", $n)); print \"answered $x\\n\"";
+    let dockerfile =
+        format!("FROM nginx:latest\nRUN --mount=type=ssh,mode=0666 perl -e '{ask}' && stat -c %a $SSH_AUTH_SOCK\n");
+    b.files(&[("Dockerfile", &dockerfile)]);
+    let output = Output::of(
+        "build --ssh",
+        &mut b.command(&["build", "--progress", "plain", "--ssh", &format!("default={}", socket.display()), "."]),
+    );
+    assert!(output.status == 0 && output.stderr.contains("a key of the caller\n"), "{output}");
+}

@@ -6,7 +6,7 @@ use super::Violation;
 use super::layers::Package;
 
 /// Packages in the lock file, ours included. Each is code somebody has to trust, fetch and compile; whoever needs more
-/// says why, here.
+/// says why, here: BuildKit's protocol needs gRPC, and its crate asks for all of tonic (docs/adr/0012).
 const LIMIT: usize = 300;
 
 const REASONS: &str = "docs/dependencies.md";
