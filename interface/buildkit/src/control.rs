@@ -15,7 +15,7 @@ use tare_reference::Reference;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::front::Front;
-use crate::gateway;
+use crate::{gateway, nested};
 
 /// The only worker.
 const WORKER: &str = "tare";
@@ -148,8 +148,11 @@ impl Control for Front {
         Ok(Response::new(build.hub.listen()?.boxed()))
     }
 
-    async fn session(&self, _: Request<Streaming<api::BytesMessage>>) -> Result<Response<Self::SessionStream>, Status> {
-        Err(Status::unimplemented("sessions within a connection are not supported by this engine: use POST /session"))
+    async fn session(
+        &self,
+        request: Request<Streaming<api::BytesMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        Ok(Response::new(nested::open(self, request)?.boxed()))
     }
 
     async fn disk_usage(&self, _: Request<api::DiskUsageRequest>) -> Result<Response<api::DiskUsageResponse>, Status> {

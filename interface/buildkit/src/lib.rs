@@ -5,7 +5,7 @@
 //!
 //! In reading order:
 //! * [`front`]: what all connections share; `connection`: gRPC on a byte stream, in both directions
-//! * `session`, `sessions`: clients that can be called; `caller`: what the builder asks of them, `agent` among it
+//! * `session`, `nested`: clients that can be called; `caller`: what the builder asks of them, `agent` among it
 //! * `files`: the transfer of files; `receive`: writing what comes, which anybody may have made up
 //! * `control`, `gateway`: the services; `builds`: builds in progress; `attributes`: what a client says about one
 //! * `status`: what happens in a build, as the client is told
@@ -20,6 +20,7 @@ mod control;
 mod files;
 mod front;
 mod gateway;
+mod nested;
 mod receive;
 mod session;
 mod status;

@@ -252,3 +252,32 @@ fn an_agent_answers_a_command() {
     );
     assert!(output.status == 0 && output.stderr.contains("a key of the caller\n"), "{output}");
 }
+
+#[test]
+fn compose_builds_several_at_once() {
+    let b = Buildx::new();
+    let file = "services:\n  one: {build: one}\n  two: {build: {context: shared, args: {WHO: two}}}\n\
+        \x20 three: {build: {context: shared, dockerfile_inline: \"FROM busybox:1.29\\nCOPY f /g\\nCMD cat /g\\n\"}}\n";
+    b.files(&[
+        ("compose.yaml", file),
+        ("one/Dockerfile", "FROM busybox:1.29\nRUN echo first >/f\nCMD cat /f\n"),
+        ("shared/Dockerfile", "FROM busybox:1.29\nARG WHO\nCOPY f /f\nRUN echo for $WHO >>/f\nCMD cat /f\n"),
+        ("shared/f", "shared\n"),
+    ]);
+    let compose = |arguments: &[&str]| {
+        let client = b.command(&[]);
+        let mut compose = Command::new(install::compose());
+        compose.args(["--project-name", "several"]).args(arguments).current_dir(b.c.path("context"));
+        compose.envs(client.get_envs().filter_map(|(name, value)| Some((name, value?)))).env_remove("DOCKER_BUILDKIT");
+        Output::of(&format!("compose {}", arguments.join(" ")), &mut compose)
+    };
+    for arguments in [&["build"][..], &["build", "--no-cache", "two"], &["up", "--build", "--detach"]] {
+        let output = compose(arguments);
+        assert_eq!(output.status, 0, "{output}");
+    }
+    for (service, said) in [("one", "first"), ("two", "shared\nfor two"), ("three", "shared")] {
+        assert_eq!(b.c.ok(&format!("run --rm several-{service}")), said);
+    }
+    let down = compose(&["down", "--timeout", "0"]);
+    assert_eq!(down.status, 0, "{down}");
+}
