@@ -59,6 +59,15 @@ impl Connection {
 
     /// A new connection.
     pub(crate) async fn open(&self) -> Result<Stream, Error> {
+        self.open_or(Error::connect).await
+    }
+
+    /// A new connection, and what Go says when there is none.
+    pub(crate) async fn open_raw(&self) -> Result<Stream, Error> {
+        self.open_or(Error::dial).await
+    }
+
+    async fn open_or(&self, failed: impl Fn(&Host, &io::Error) -> Error) -> Result<Stream, Error> {
         let error = match dial(&self.host, self.tls.as_ref()).await {
             Ok(stream) => return Ok(stream),
             Err(error) => error,
@@ -66,7 +75,7 @@ impl Connection {
         let absent = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
         match (&self.starter, &self.host) {
             (Some(starter), Host::Unix(socket)) if absent => starter.start(socket).await,
-            _ => Err(Error::connect(&self.host, &error)),
+            _ => Err(failed(&self.host, &error)),
         }
     }
 }

@@ -110,6 +110,17 @@ impl Error {
         Error::Connect { text }
     }
 
+    /// A connection failed of which nothing else is known.
+    pub(crate) fn dial(host: &Host, error: &std::io::Error) -> Error {
+        let words = tare_sys::errno::words(error);
+        let text = match host {
+            Host::Unix(path) => format!("dial unix {}: connect: {words}", path.display()),
+            Host::Tcp(address) => format!("dial tcp {address}: connect: {words}"),
+            Host::Ssh(_) => error.to_string(),
+        };
+        Error::Connect { text }
+    }
+
     /// The conversation broke; docker's hints go before what went wrong with TLS.
     pub(crate) fn exchange(host: &Host, error: &(dyn std::error::Error + 'static)) -> Error {
         if let Some(failed) = crate::ssh::Failed::find(error) {

@@ -122,7 +122,7 @@ impl Client {
 
     /// A connection to the daemon, for whoever speaks on it.
     pub async fn dial(&self) -> Result<connect::Stream, Error> {
-        self.inner.connection.open().await
+        self.inner.connection.open_raw().await
     }
 
     /// Sends a request that takes the connection over: `POST /containers/ID/attach`, `POST /exec/ID/start`.

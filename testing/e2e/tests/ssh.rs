@@ -255,4 +255,11 @@ fn dial_stdio() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nOK"), "{answer}");
     assert_eq!(ask(&install::docker()).lines().next(), answer.lines().next());
     assert!(!c.ok("system --help").contains("dial-stdio"));
+    let missing = "dial unix /nowhere: connect: no such file or directory";
+    for program in [&program, &install::docker()] {
+        let mut command = Command::new(program);
+        let output = Output::of("dial-stdio", command.args(["-H", "unix:///nowhere", "system", "dial-stdio"]));
+        let text = format!("failed to open the raw stream connection: {missing}\n");
+        assert_eq!((output.status, output.stderr.as_str()), (1, text.as_str()));
+    }
 }
