@@ -2,7 +2,7 @@
 //! packages. Each case passes against Docker's engine, too.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
 use tare_testkit::{Client, Console, Output, eventually, install};
@@ -89,8 +89,9 @@ fn steps(said: &str) -> Vec<&str> {
 #[test]
 fn an_image_with_everything_that_is_shown() {
     let b = Buildx::new();
-    let dockerfile = "# syntax=docker/dockerfile:1\n\
-        ARG BASE=busybox:1.29\n\
+    // BuildKit fetches the frontend that is named from Docker's registry; here it is the engine's own.
+    let syntax = b.c.engine().map_or("", |_| "# syntax=docker/dockerfile:1\n");
+    let dockerfile = "ARG BASE=busybox:1.29\n\
         FROM $BASE AS first\n\
         ARG WHO\n\
         WORKDIR /made\n\
@@ -102,7 +103,12 @@ fn an_image_with_everything_that_is_shown() {
         COPY --from=first /made /made\n\
         COPY --chown=7:8 deep a.txt /kept/\n\
         CMD [\"sh\", \"-c\", \"echo $GREETING; cat /made/file; stat -c '%n %u:%g %a' /kept/*\"]\n";
-    b.files(&[("Dockerfile", dockerfile), ("a.txt", "a"), ("deep/er/f", "f"), (".dockerignore", "*.log\n")]);
+    b.files(&[
+        ("Dockerfile", &format!("{syntax}{dockerfile}")),
+        ("a.txt", "a"),
+        ("deep/er/f", "f"),
+        (".dockerignore", "*.log\n"),
+    ]);
     b.files(&[("deep/x.log", "not ignored: the pattern is for the top"), ("y.log", "ignored")]);
     let said = b.ok("buildx build --progress plain --build-arg WHO=you --label a=b -t made -t made:two .");
     let shown = steps(&said);
@@ -164,8 +170,10 @@ fn a_client_that_goes_ends_its_build() {
     let b = Buildx::new();
     b.files(&[("Dockerfile", "FROM busybox:1.29\nRUN echo begun; sleep 1000\n")]);
     let mut command = b.command(&["build", "--progress", "plain", "-t", "never", "."]);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("docker");
-    eventually("the command to run", || (!b.c.ok("ps --quiet --all").is_empty()).then_some(()));
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("docker");
+    let said = BufReader::new(child.stderr.take().expect("piped"));
+    let begun = |line: std::io::Result<String>| line.is_ok_and(|line| line.ends_with(" begun"));
+    assert!(said.lines().any(begun), "the command did not run");
     child.kill().expect("killed");
     child.wait().expect("ended");
     eventually("its container to go", || b.c.ok("ps --quiet --all").is_empty().then_some(()));
@@ -219,7 +227,10 @@ fn secrets_and_agents_are_for_one_command() {
     // What was only there to be mounted on is in no layer; nor is what was granted in any record.
     b.c.ok("run --rm kept sh -c 'test ! -e /deep && test ! -e /run/secrets'");
     assert!(!b.c.ok("history --no-trunc kept").contains("of a variable"));
-    assert!(build(&[]).stderr.matches(" CACHED").count() >= 6);
+    let again = build(&[]).stderr;
+    // BuildKit does not say it of each.
+    let least = if b.c.engine().is_some() { 6 } else { 1 };
+    assert!(again.matches(" CACHED").count() >= least, "{again}");
     let (status, said) = b.piped("build -f - .", "FROM busybox:1.29\nRUN --mount=type=secret,id=none,required true\n");
     assert!(status == 1 && said.contains("secret none: not found"), "{said}");
 }
