@@ -263,6 +263,8 @@ impl Engine {
                     () = sender.closed() => return,
                 };
                 match event {
+                    // It came before the end was noticed.
+                    Ok(event) if !in_time(&event) => return,
                     Ok(event) if passes(&event, &options.filters) => {
                         if sender.send(message(event)).await.is_err() {
                             return;

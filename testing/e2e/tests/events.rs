@@ -4,7 +4,17 @@ use std::time::SystemTime;
 
 use tare_testkit::{Console, with_both_clients};
 
-with_both_clients!(a_run, a_restart, failed_starts, execs, checks, commits_and_names, builds, image_filter);
+with_both_clients!(
+    a_run,
+    a_restart,
+    failed_starts,
+    execs,
+    checks,
+    an_end_that_has_been,
+    commits_and_names,
+    builds,
+    image_filter
+);
 
 /// The time in Docker's notation of moments.
 fn now() -> String {
@@ -94,6 +104,24 @@ fn checks(c: &Console) {
     for what in ["exec_create: /bin/sh -c true", "exec_start: /bin/sh -c true", "exec_die"] {
         assert!(told.iter().any(|line| line == what), "{what} is not in {told:?}");
     }
+}
+
+/// What happens while an end that has been is asked for is not told.
+fn an_end_that_has_been(c: &Console) {
+    c.ok("run -d --name chatty busybox:1.29 sleep 1000");
+    let until = now();
+    std::thread::scope(|scope| {
+        let busy = scope.spawn(|| {
+            for _ in 0..10 {
+                c.ok("pause chatty");
+                c.ok("unpause chatty");
+            }
+        });
+        while !busy.is_finished() {
+            let told = c.ok(&format!("events --until {until} --filter container=chatty --format '{{{{.Action}}}}'"));
+            assert!(told.contains("start") && !told.contains("pause"), "{told}");
+        }
+    });
 }
 
 fn commits_and_names(c: &Console) {
