@@ -23,7 +23,7 @@ use crate::git::Repository;
 use crate::needed::Files;
 use crate::options::{DOCKERFILE, Options};
 use crate::output::Output;
-use crate::{Source, blocking, fetch, stored};
+use crate::{Source, blocking, fetch, frontend, stored};
 
 /// Largest Dockerfile, bytes.
 const MAX_DOCKERFILE: u64 = 16 << 20;
@@ -214,7 +214,13 @@ async fn definition(
         }
         let missing =
             || Error::invalid(format!("failed to read dockerfile: open {}: no such file or directory", last(&name)));
-        let file = parse(&text.ok_or_else(missing)?).map_err(|error| Error::invalid(error.to_string()))?;
+        let text = text.ok_or_else(missing)?;
+        if let Some(frontend) = frontend::asked(&text).filter(|frontend| !frontend::is_own_frontend(frontend)) {
+            return Err(Error::invalid(format!(
+                "the Dockerfile frontend {frontend:?} is not supported by this engine"
+            )));
+        }
+        let file = parse(&text).map_err(|error| Error::invalid(error.to_string()))?;
         if file.stages.is_empty() {
             return Err(Error::invalid("no build stage in current context"));
         }

@@ -5,6 +5,7 @@
 //! * `context`: the files that are built from, received and kept below one directory; `fetch`, `git`: from elsewhere;
 //!   [`caller`]: from whoever asked, when they are wanted
 //! * `arguments`: `ARG` and who may see it
+//! * [`frontend`]: who else could read a Dockerfile
 //! * `builder`: stages and steps; `needed`: which of them; `stage`: what a stage is at one moment; `cache`: steps that were made before
 //! * `metadata`, `run` with `mounts` and `grants`, `copy`: the instructions; `sources`, `place`, `owner`: files on their way into an image
 //! * `output`: what the caller reads; [`events`]: or follows step by step; [`result`]: what came of it
@@ -22,6 +23,7 @@ mod context;
 mod copy;
 pub mod events;
 mod fetch;
+pub mod frontend;
 mod git;
 mod grants;
 mod metadata;

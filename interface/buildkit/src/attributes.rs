@@ -3,11 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use tare_build::Options;
+use tare_build::frontend::is_own_frontend;
 use tare_docker_api::container::{Resources, Ulimit};
 use tonic::Status;
-
-/// Frontends that are this engine's own builder.
-const FRONTENDS: [&str; 3] = ["docker/dockerfile", "docker.io/docker/dockerfile", "docker/dockerfile-upstream"];
 
 /// Reads the attributes.
 pub(crate) fn options(attributes: &HashMap<String, String>) -> Result<Options, Status> {
@@ -47,7 +45,7 @@ fn refuse(attributes: &HashMap<String, String>) -> Result<(), Status> {
             "requestid" => return unsupported(&format!("the request {value:?} to the Dockerfile frontend")),
             "context" => return unsupported(&format!("the build context {value:?}")),
             "device" if !value.is_empty() => return unsupported("a device in a build"),
-            "source" if !is_own(value) => return unsupported(&format!("the Dockerfile frontend {value:?}")),
+            "source" if !is_own_frontend(value) => return unsupported(&format!("the Dockerfile frontend {value:?}")),
             key if key.starts_with("context:") => {
                 return unsupported(&format!("the named build context {:?}", key.trim_start_matches("context:")));
             }
@@ -56,13 +54,6 @@ fn refuse(attributes: &HashMap<String, String>) -> Result<(), Status> {
         }
     }
     Ok(())
-}
-
-/// Whether a frontend's image is the one that this engine follows by itself.
-fn is_own(image: &str) -> bool {
-    let name = image.split('@').next().unwrap_or_default();
-    let name = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(name, _)| name);
-    FRONTENDS.contains(&name)
 }
 
 /// `a,b`

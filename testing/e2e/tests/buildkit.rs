@@ -292,3 +292,25 @@ fn compose_builds_several_at_once() {
     let down = compose(&["down", "--timeout", "0"]);
     assert_eq!(down.status, 0, "{down}");
 }
+
+#[test]
+fn what_there_is_not_is_named() {
+    let b = Buildx::new();
+    if b.c.engine().is_none() {
+        // BuildKit has it.
+        return;
+    }
+    let plain = "FROM busybox:1.29\n";
+    for (line, dockerfile, why) in [
+        (
+            "build -f - .",
+            "# syntax=other/frontend:1\nFROM busybox:1.29\n",
+            "the Dockerfile frontend \"other/frontend:1\"",
+        ),
+        ("build --output type=local,dest=out -f - .", plain, "the exporter \"local\""),
+        ("build --build-context base=. -f - .", plain, "the named build context \"base\""),
+    ] {
+        let (status, said) = b.piped(line, dockerfile);
+        assert!(status == 1 && said.contains(&format!("{why} is not supported by this engine")), "{line}: {said}");
+    }
+}
