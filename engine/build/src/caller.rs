@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use futures_util::future::BoxFuture;
-use tare_engine::Result;
+use tare_engine::{ByteSource, Result};
 use tokio::net::UnixStream;
 
 /// A directory of the caller's.
@@ -40,6 +40,9 @@ pub struct Login {
 
 /// Answers what a build asks. Errors say why in a sentence for the caller itself.
 pub trait Caller: Send + Sync {
+    /// The context and the Dockerfile as one archive, where the caller has them so.
+    fn archive(&self) -> BoxFuture<'_, Result<Option<ByteSource>>>;
+
     /// Fetches files. `progress` hears of the bytes received so far.
     fn files<'a>(&'a self, wanted: Wanted, progress: &'a (dyn Fn(u64) + Send + Sync)) -> BoxFuture<'a, Result<()>>;
 

@@ -172,6 +172,13 @@ impl Context {
 /// Asks a caller for the Dockerfile and for what it leaves out.
 async fn ask(engine: &Engine, caller: Arc<dyn Caller>, name: &str, output: &Output) -> Result<Context> {
     let workspace = Workspace::make(engine)?;
+    if let Some(body) = caller.archive().await? {
+        output.begin("[internal] load remote build context").await;
+        let name = name.to_owned();
+        let context = blocking(move || extract(workspace, BufReader::new(SyncIoBridge::new(body)), &name)).await;
+        output.end(&context).await;
+        return context.map(|context| Context { caller: Some(caller), ..context });
+    }
     output.begin(format!("[internal] load build definition from {}", last(name))).await;
     let definition = definition(&workspace, &caller, name, output).await;
     output.end(&definition).await;

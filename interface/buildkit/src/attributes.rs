@@ -43,7 +43,9 @@ fn refuse(attributes: &HashMap<String, String>) -> Result<(), Status> {
         match key.as_str() {
             "platform" if value.contains(',') => return unsupported("building for several platforms at once"),
             "requestid" => return unsupported(&format!("the request {value:?} to the Dockerfile frontend")),
-            "context" => return unsupported(&format!("the build context {value:?}")),
+            "context" if !value.starts_with(crate::caller::UPLOADS) => {
+                return unsupported(&format!("the build context {value:?}"));
+            }
             "device" if !value.is_empty() => return unsupported("a device in a build"),
             "source" if !is_own_frontend(value) => return unsupported(&format!("the Dockerfile frontend {value:?}")),
             key if key.starts_with("context:") => {

@@ -9,7 +9,7 @@ use bollard_buildkit_proto::moby::filesync::v1::auth_client::AuthClient;
 use futures_util::future::BoxFuture;
 use tare_build::Caller;
 use tare_build::caller::{Directory, Login, Wanted};
-use tare_engine::{Error, Result};
+use tare_engine::{ByteSource, Error, Result};
 use tokio::net::UnixStream;
 use tonic::{Code, Status};
 
@@ -20,6 +20,8 @@ use crate::front::Front;
 use crate::session::Session;
 
 const SECRET: &str = "/moby.buildkit.secrets.v1.Secrets/GetSecret";
+/// Where contexts are that clients have as an archive.
+pub(crate) const UPLOADS: &str = "http://buildkit-session";
 const CREDENTIALS: &str = "/moby.filesync.v1.Auth/Credentials";
 
 /// A client in one build.
@@ -51,6 +53,15 @@ impl Client {
 }
 
 impl Caller for Client {
+    fn archive(&self) -> BoxFuture<'_, Result<Option<ByteSource>>> {
+        Box::pin(async move {
+            let Some(path) = self.attributes.get("context").and_then(|url| url.strip_prefix(UPLOADS)) else {
+                return Ok(None);
+            };
+            files::upload(&self.session().await?, path).await.map(Some).map_err(said)
+        })
+    }
+
     fn files<'a>(&'a self, wanted: Wanted, progress: &'a (dyn Fn(u64) + Send + Sync)) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let (directory, session) = self.directory(&wanted.directory);

@@ -1,12 +1,18 @@
 //! The transfer of a client's files.
 
+use std::io::{self, Cursor};
 use std::path::Path;
 
 use bollard_buildkit_proto::fsutil::types::Packet;
 use bollard_buildkit_proto::moby::filesync::packet::file_sync_client::FileSyncClient;
+use bollard_buildkit_proto::moby::upload::v1::BytesMessage;
+use bollard_buildkit_proto::moby::upload::v1::upload_client::UploadClient;
+use futures_util::StreamExt as _;
 use futures_util::stream::poll_fn;
+use tare_engine::ByteSource;
 use tare_images::rootdir::RootDir;
 use tokio::sync::mpsc;
+use tokio_util::io::StreamReader;
 use tonic::metadata::{MetadataKey, MetadataMap, MetadataValue};
 use tonic::{Request, Status};
 
@@ -75,6 +81,17 @@ pub(crate) async fn fetch(
     let done = writing.await.map_err(|error| Status::internal(error.to_string()))?;
     came?;
     done.map_err(Status::unknown)
+}
+
+/// What a client sends as a whole.
+pub(crate) async fn upload(session: &Session, path: &str) -> Result<ByteSource, Status> {
+    // Nothing is sent to the client.
+    let mut request = Request::new(futures_util::stream::empty::<BytesMessage>());
+    put(request.metadata_mut(), "urlpath", &[path.to_owned()])?;
+    let mut client = UploadClient::with_origin(session.channel.clone(), origin());
+    let messages = client.pull(request).await?.into_inner();
+    let pieces = messages.map(|message| message.map(|message| Cursor::new(message.data)).map_err(io::Error::other));
+    Ok(Box::pin(StreamReader::new(pieces)))
 }
 
 /// Values of a header, in the client's way of writing what is not ASCII.

@@ -314,3 +314,17 @@ fn what_there_is_not_is_named() {
         assert!(status == 1 && said.contains(&format!("{why} is not supported by this engine")), "{line}: {said}");
     }
 }
+
+#[test]
+fn a_context_comes_as_an_archive() {
+    let b = Buildx::new();
+    b.files(&[("Dockerfile", "FROM busybox:1.29\nCOPY d /d\nCMD cat /d/f\n"), ("d/f", "archived\n")]);
+    let (program, _) = b.c.typed();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("tar cz . | {} build -t archived -", program.display())]);
+    let client = b.command(&[]);
+    shell.envs(client.get_envs().filter_map(|(name, value)| Some((name, value?)))).env_remove("DOCKER_BUILDKIT");
+    let output = Output::of("tar | build -", shell.current_dir(b.c.path("context")));
+    assert_eq!(output.status, 0, "{output}");
+    assert_eq!(b.c.ok("run --rm archived"), "archived");
+}
