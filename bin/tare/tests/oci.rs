@@ -117,7 +117,12 @@ fn errors_leave_nothing_and_go_to_the_log() {
 fn exec() {
     let host = Host::new();
     let id = &host.id("exec");
-    host.config("sleep 1000", |_| {});
+    host.config("sleep 1000", |config| {
+        // On cgroup v1 `spec` has none.
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|namespace| namespace["type"] != "cgroup");
+        namespaces.push(json!({"type": "cgroup"}));
+    });
     host.create(id, &[]);
     host.ok(&["start", id]);
     let text = "echo $A; id -u; id -G; echo $PWD; grep -c tare-oci /proc/self/cgroup; exit 5";
@@ -251,8 +256,63 @@ fn hooks_and_their_state() {
 }
 
 #[test]
+fn a_poststart_hook_that_fails_ends_the_container() {
+    let host = Host::new();
+    let (started, run) = (&host.id("poststart"), &host.id("poststart-run"));
+    host.config("sleep 1000", |config| {
+        config["hooks"]["poststart"] = json!([{"path": "/bin/true"}, {"path": "/bin/false"}, {"path": "/nonexistent"}]);
+    });
+    let failed = (1, "error: error running poststart hook #1: `/bin/false`: exit status 1\n".to_owned());
+    host.create(started, &[]);
+    assert_eq!(host.fails(&["start", started]), failed);
+    assert_eq!(host.status(started), "stopped");
+    host.ok(&["delete", started]);
+    assert_eq!(host.fails(&["run", run]), failed);
+    assert!(host.fails(&["state", run]).1.contains("container does not exist"));
+    assert_eq!(groups(run), 0);
+}
+
+#[test]
+fn a_path_that_is_masked_twice_has_one_mask() {
+    let host = Host::new();
+    let id = &host.id("masked");
+    host.config("grep -c ' /etc ' /proc/mounts", |config| {
+        config["linux"]["maskedPaths"] = json!(["/etc", "/etc/"]);
+        config["mounts"] = json!([{"destination": "/proc", "type": "proc", "source": "proc"}]);
+    });
+    fs::create_dir_all(host.bundle().join("rootfs/etc")).unwrap();
+    assert_eq!(host.ok(&["run", id]), "1\n");
+}
+
+#[test]
+fn signal_0_asks_whether_it_runs() {
+    let host = Host::new();
+    let id = &host.id("zero");
+    host.config("sleep 1000", |_| {});
+    host.create(id, &[]);
+    host.ok(&["start", id]);
+    host.ok(&["kill", id, "0"]);
+    host.ok(&["kill", id, "KILL"]);
+    host.wait(id);
+    assert_eq!(host.fails(&["kill", id, "0"]), (1, "error: container not running\n".to_owned()));
+}
+
+#[test]
 fn what_it_says_of_itself() {
     let host = Host::new();
+    let version = host.ok(&["-v"]);
+    assert_eq!(version, host.ok(&["--version"]));
+    assert_eq!(version.lines().map(|line| line.split(' ').next().unwrap()).collect::<Vec<_>>(), ["tare", "spec:"]);
+    assert!(Command::new(host.program()).args(["oci", "list", "-q"]).output().unwrap().status.success());
+    assert_eq!(
+        host.fails(&["--root", "/nonexistent", "list"]),
+        (1, "error: list `/nonexistent`: No such file or directory (os error 2)\n".to_owned())
+    );
+    // Nobody reads what it prints: an error, and no panic.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let unread = host.command(&["features"]).stdout(writer).output().unwrap();
+    assert_eq!((unread.status.code(), unread.stderr.starts_with(b"error: write standard output: ")), (Some(1), true));
     let features: Value = serde_json::from_str(&host.ok(&["features"])).unwrap();
     let options = features["mountOptions"].as_array().unwrap();
     assert!(options.contains(&json!("rro")) && options.contains(&json!("rbind")));

@@ -61,9 +61,8 @@ impl HookKind {
 /// Bytes of a hook's standard error that are passed on in an error.
 const STDERR_BYTES_MAX: u64 = 4096;
 
-/// Runs the hooks of a kind in order; stops at the first that fails, except that all [`HookKind::Poststart`] and
-/// [`HookKind::Poststop`] hooks are run and their errors collected. `container` is the init's pidfd, for those that run
-/// in the container's namespaces ([`HookKind::CreateContainer`], [`HookKind::StartContainer`]).
+/// Runs the hooks of a kind in order; stops at the first that fails, except that all [`HookKind::Poststop`] hooks are
+/// run and their errors collected. `container` is the init's pidfd, for those that run in the container's namespaces ([`HookKind::CreateContainer`], [`HookKind::StartContainer`]).
 pub fn run_hooks(kind: HookKind, spec: &Spec, state: &State, container: Option<BorrowedFd<'_>>) -> Result<()> {
     let own = spec.process.as_ref().map(|process| process.env.as_slice()).unwrap_or_default();
     spec.hooks.as_ref().map_or(Ok(()), |hooks| run_list(kind, hooks, own, state, container))
@@ -76,13 +75,13 @@ pub(crate) fn run_list(
     state: &State,
     container: Option<BorrowedFd<'_>>,
 ) -> Result<()> {
-    let go_on = matches!(kind, HookKind::Poststart | HookKind::Poststop);
+    let go_on = kind == HookKind::Poststop;
     let mut failed: Vec<String> = Vec::new();
     for (index, hook) in kind.list(hooks).iter().enumerate() {
         // What runs in the container has the container's environment, unless it has its own.
         let own = if kind == HookKind::StartContainer && hook.env.is_empty() { environment } else { &hook.env };
         if let Err(reason) = run(hook, own, state, container) {
-            failed.push(format!("{} hook {index} `{}`: {reason}", kind.name(), hook.path.display()));
+            failed.push(format!("error running {} hook #{index}: `{}`: {reason}", kind.name(), hook.path.display()));
         }
         if !failed.is_empty() && !go_on {
             break;

@@ -208,7 +208,7 @@ impl Created {
     /// A command that was found but is no program (wrong architecture, missing interpreter) is not an error here: as
     /// with Docker, the process says so on its own standard error and exits with 255.
     ///
-    /// [`HookKind::Poststart`] hooks are left to the caller: their failure is to be logged, not to stop anything.
+    /// [`HookKind::Poststart`] hooks are left to the caller, who ends the container if one fails.
     pub fn start(mut self) -> Result<Init> {
         if let Some(hooks) = &mut self.hooks {
             hooks.state.status = Status::Created;

@@ -330,7 +330,7 @@ fn hooks_run_in_their_places() {
     let state = tare_oci_runtime::State::default();
     tare_runtime::run_hooks(HookKind::Poststart, &spec, &state, None).unwrap();
     let error = tare_runtime::run_hooks(HookKind::Poststop, &spec, &state, None).unwrap_err();
-    assert_eq!(error.to_string(), "poststop hook 0 `/bin/sh`: exit status 1");
+    assert_eq!(error.to_string(), "error running poststop hook #0: `/bin/sh`: exit status 1");
     assert_eq!(
         fs::read_to_string(&path).unwrap().lines().skip(4).collect::<Vec<_>>(),
         ["poststart", "poststop", "poststop again"]
@@ -348,11 +348,14 @@ fn a_failing_hook_fails_the_container() {
     let text = "echo reason >&2; exit 3";
     assert_eq!(
         error(json!({"path": "/bin/sh", "args": ["sh", "-c", text]})),
-        "createRuntime hook 0 `/bin/sh`: exit status 3: reason"
+        "error running createRuntime hook #0: `/bin/sh`: exit status 3: reason"
     );
-    assert_eq!(error(json!({"path": "/nonexistent"})), "createRuntime hook 0 `/nonexistent`: exit status 126: ENOENT");
+    assert_eq!(
+        error(json!({"path": "/nonexistent"})),
+        "error running createRuntime hook #0: `/nonexistent`: exit status 126: ENOENT"
+    );
     let endless = json!({"path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1});
-    assert_eq!(error(endless), "createRuntime hook 0 `/bin/sleep`: killed after 1 s");
+    assert_eq!(error(endless), "error running createRuntime hook #0: `/bin/sleep`: killed after 1 s");
 }
 
 #[test]

@@ -4,13 +4,27 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// What other programs read: the version, and below it that of the specification.
+fn version() -> String {
+    format!("{}\nspec: {}", env!("CARGO_PKG_VERSION"), tare_oci_runtime::VERSION)
+}
+
 /// Run containers from OCI bundles, without the engine.
 #[derive(Debug, Parser)]
-#[command(name = "tare oci", bin_name = "tare oci", version, args_override_self = true)]
+#[command(
+    name = "tare oci",
+    bin_name = "tare oci",
+    version = version(),
+    disable_version_flag = true,
+    args_override_self = true
+)]
 pub(super) struct Arguments {
-    /// Directory of the containers' state
-    #[arg(long, default_value = "/run/tare/oci")]
-    pub(super) root: PathBuf,
+    /// Print the version
+    #[arg(long, short, action = clap::ArgAction::Version)]
+    version: Option<bool>,
+    /// Directory of the containers' state [default: /run/tare/oci]
+    #[arg(long)]
+    pub(super) root: Option<PathBuf>,
     /// Append errors to this file
     #[arg(long)]
     pub(super) log: Option<PathBuf>,

@@ -68,7 +68,7 @@ pub(super) fn delete(store: &Store, id: &str, force: bool) -> anyhow::Result<()>
 }
 
 /// Kills the init and waits until it is gone, whoever its parent is.
-fn end_init(container: &Container) -> anyhow::Result<()> {
+pub(super) fn end_init(container: &Container) -> anyhow::Result<()> {
     /// Seconds. An init ends in well below a millisecond, unless a process in its namespace has a parent outside that
     /// does not reap it.
     const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
@@ -187,7 +187,8 @@ fn signal_number(text: &str) -> anyhow::Result<i32> {
     const REALTIME: std::ops::RangeInclusive<i32> = 34..=64;
     let unknown = || anyhow::anyhow!("unknown signal {text:?}");
     if let Ok(number) = text.parse::<i32>() {
-        return if (1..=*REALTIME.end()).contains(&number) { Ok(number) } else { Err(unknown()) };
+        // 0 only asks whether the process is there.
+        return if (0..=*REALTIME.end()).contains(&number) { Ok(number) } else { Err(unknown()) };
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -209,11 +210,12 @@ mod tests {
 
     #[test]
     fn signals() {
-        for (text, number) in [("SIGTERM", 15), ("kill", 9), ("9", 9), ("SIGSYS", 31), ("RTMIN+3", 37), ("RTMAX-1", 63)]
+        for (text, number) in
+            [("SIGTERM", 15), ("kill", 9), ("9", 9), ("0", 0), ("SIGSYS", 31), ("RTMIN+3", 37), ("RTMAX-1", 63)]
         {
             assert_eq!(signal_number(text).unwrap(), number);
         }
-        for bad in ["", "SIGX", "0", "65", "-1", "RTMIN-1", "RTMAX+1"] {
+        for bad in ["", "SIGX", "65", "-1", "RTMIN-1", "RTMAX+1"] {
             assert!(signal_number(bad).is_err(), "{bad}");
         }
     }

@@ -46,7 +46,11 @@ pub(super) fn start(store: &Store, id: &str) -> anyhow::Result<()> {
     }
     release(&container, &pidfd)?;
     let running = container.state(&spec, Status::Running);
-    run_hooks(HookKind::Poststart, &spec, &running, None).unwrap_or_else(|error| warn(&error.to_string()));
+    if let Err(error) = run_hooks(HookKind::Poststart, &spec, &running, None) {
+        // The specification wants it stopped; deleting it is left to the caller.
+        control::end_init(&container)?;
+        return Err(error.into());
+    }
     Ok(())
 }
 
@@ -75,7 +79,11 @@ pub(super) fn run(store: &Store, options: &Run) -> anyhow::Result<i32> {
     let mut init = init.inspect_err(|_| new.undo())?;
     let container = store.get(&options.create.id)?;
     let running = container.state(&new.spec, Status::Running);
-    run_hooks(HookKind::Poststart, &new.spec, &running, None).unwrap_or_else(|error| warn(&error.to_string()));
+    if let Err(error) = run_hooks(HookKind::Poststart, &new.spec, &running, None) {
+        control::end(init.pidfd.as_fd());
+        control::delete(store, &options.create.id, true)?;
+        return Err(error.into());
+    }
     let Some(signals) = signals else { return Ok(0) };
     let result = terminal::attend(init.pid, init.pidfd.as_fd(), init.console.take(), &signals);
     if result.is_err() {

@@ -6,6 +6,9 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
+use tare_cgroup::{Hierarchies, Version};
+
+use super::print;
 
 /// `spec`
 pub(super) fn write_spec(bundle: Option<&Path>, rootless: bool) -> anyhow::Result<()> {
@@ -15,14 +18,19 @@ pub(super) fn write_spec(bundle: Option<&Path>, rootless: bool) -> anyhow::Resul
         .create_new(true)
         .open(&path)
         .with_context(|| format!("make `{}`", path.display()))?;
-    let text = serde_json::to_string_pretty(&spec(rootless))?;
+    let v2 = matches!(Hierarchies::detect().map(|all| all.version()), Ok(Version::V2));
+    let text = serde_json::to_string_pretty(&spec(rootless, v2))?;
     writeln!(file, "{text}").with_context(|| format!("write `{}`", path.display()))
 }
 
-/// A specification to start from: a shell with a terminal, few privileges, all namespaces.
-fn spec(rootless: bool) -> Value {
+/// A specification to start from: a shell with a terminal, few privileges, all namespaces; one of cgroups only where
+/// others have it, on v2, for tools that add theirs.
+fn spec(rootless: bool, cgroup_v2: bool) -> Value {
     let capabilities = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
-    let mut namespaces = vec!["pid", "network", "ipc", "uts", "mount", "cgroup"];
+    let mut namespaces = vec!["pid", "network", "ipc", "uts", "mount"];
+    if cgroup_v2 {
+        namespaces.push("cgroup");
+    }
     let mut spec = json!({
         "ociVersion": tare_oci_runtime::VERSION,
         "process": {
@@ -105,8 +113,7 @@ pub(super) fn features() -> anyhow::Result<()> {
             "mountExtensions": {"idmap": {"enabled": true}},
         },
     });
-    println!("{}", serde_json::to_string_pretty(&features)?);
-    Ok(())
+    print(&format!("{}\n", serde_json::to_string_pretty(&features)?))
 }
 
 #[cfg(test)]
@@ -115,10 +122,10 @@ mod tests {
 
     #[test]
     fn the_specification_is_one() {
-        for rootless in [false, true] {
-            let spec: tare_oci_runtime::Spec = serde_json::from_value(spec(rootless)).unwrap();
+        for (rootless, v2, namespaces) in [(false, false, 5), (true, false, 6), (false, true, 6), (true, true, 7)] {
+            let spec: tare_oci_runtime::Spec = serde_json::from_value(spec(rootless, v2)).unwrap();
             let linux = spec.linux.unwrap();
-            assert_eq!(linux.namespaces.len(), if rootless { 7 } else { 6 });
+            assert_eq!(linux.namespaces.len(), namespaces);
             assert_eq!(linux.uid_mappings.len(), usize::from(rootless));
         }
     }

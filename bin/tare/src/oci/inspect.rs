@@ -12,6 +12,7 @@ use tare_cgroup::{BlkioEntry, Stats};
 use tare_oci_runtime::Status;
 
 use super::arguments::{Events, List, ListFormat, Ps};
+use super::print;
 use super::store::{Container, Store};
 
 /// What `state` and `list` print of a container: the specification's state and what other runtimes add.
@@ -52,23 +53,20 @@ impl View {
 /// `state`
 pub(super) fn state(store: &Store, id: &str) -> anyhow::Result<()> {
     let view = View::new(&store.get(id)?)?;
-    println!("{}", serde_json::to_string_pretty(&view)?);
-    Ok(())
+    print(&format!("{}\n", serde_json::to_string_pretty(&view)?))
 }
 
 /// `list`
 pub(super) fn list(store: &Store, options: &List) -> anyhow::Result<()> {
     let containers = store.all()?;
     if options.quiet {
-        containers.iter().for_each(|container| println!("{}", container.record.id));
-        return Ok(());
+        return print(&containers.iter().map(|container| format!("{}\n", container.record.id)).collect::<String>());
     }
     let views = containers.iter().map(View::new).collect::<anyhow::Result<Vec<_>>>()?;
     match options.format {
-        ListFormat::Json => println!("{}", serde_json::to_string(&views)?),
-        ListFormat::Table => print!("{}", table(&views)),
+        ListFormat::Json => print(&format!("{}\n", serde_json::to_string(&views)?)),
+        ListFormat::Table => print(&table(&views)),
     }
-    Ok(())
 }
 
 fn table(views: &[View]) -> String {
@@ -96,8 +94,7 @@ fn table(views: &[View]) -> String {
 pub(super) fn ps(store: &Store, options: &Ps) -> anyhow::Result<()> {
     let pids = store.get(&options.id)?.cgroup()?.all_procs()?;
     if matches!(options.format, ListFormat::Json) {
-        println!("{}", serde_json::to_string(&pids)?);
-        return Ok(());
+        return print(&format!("{}\n", serde_json::to_string(&pids)?));
     }
     let given = if options.options.is_empty() { vec!["-ef".to_owned()] } else { options.options.clone() };
     let output = Command::new("ps").args(given).output().context("run ps")?;
@@ -108,14 +105,11 @@ pub(super) fn ps(store: &Store, options: &Ps) -> anyhow::Result<()> {
     let mut lines = text.lines();
     let head = lines.next().unwrap_or_default();
     let column = head.split_whitespace().position(|name| name == "PID").context("ps: no column PID")?;
-    println!("{head}");
-    for line in lines {
+    let of_container = |line: &&str| {
         let pid = line.split_whitespace().nth(column).and_then(|field| field.parse().ok());
-        if pid.is_some_and(|pid: i32| pids.contains(&pid)) {
-            println!("{line}");
-        }
-    }
-    Ok(())
+        pid.is_some_and(|pid: i32| pids.contains(&pid))
+    };
+    print(&std::iter::once(head).chain(lines.filter(of_container)).map(|line| format!("{line}\n")).collect::<String>())
 }
 
 /// `events`
@@ -126,7 +120,7 @@ pub(super) fn events(store: &Store, options: &Events) -> anyhow::Result<()> {
     }
     let group = container.cgroup()?;
     if options.stats {
-        println!("{}", event(&options.id, "stats", Some(&group.stats()?)));
+        print(&format!("{}\n", event(&options.id, "stats", Some(&group.stats()?))))?;
         return Ok(());
     }
     let pidfd = container.pidfd()?;
@@ -145,12 +139,12 @@ pub(super) fn events(store: &Store, options: &Events) -> anyhow::Result<()> {
             let _ = rustix::io::read(notifier.as_fd(), &mut [0_u8; 4096]);
             let now = group.oom_kills().unwrap_or_default();
             if now > kills {
-                println!("{}", event(&options.id, "oom", None));
+                print(&format!("{}\n", event(&options.id, "oom", None)))?;
             }
             kills = now;
         }
         if ready == 0 {
-            println!("{}", event(&options.id, "stats", Some(&group.stats()?)));
+            print(&format!("{}\n", event(&options.id, "stats", Some(&group.stats()?))))?;
         }
     }
 }

@@ -24,6 +24,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Parser as _;
 
 use arguments::{Arguments, Command, LogFormat};
@@ -54,6 +55,9 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     }
 }
 
+/// Where the state of containers is if nobody says so.
+const DEFAULT_ROOT: &str = "/run/tare/oci";
+
 fn run(arguments: &Arguments) -> anyhow::Result<i32> {
     if arguments.systemd_cgroup {
         anyhow::bail!("--systemd-cgroup: not supported, cgroups are managed directly");
@@ -64,14 +68,20 @@ fn run(arguments: &Arguments) -> anyhow::Result<i32> {
     if arguments.command.enters_containers() {
         sealed::execute()?;
     }
-    let store = Store::new(&arguments.root);
+    let store = Store::new(arguments.root.as_deref().unwrap_or(Path::new(DEFAULT_ROOT)));
     match &arguments.command {
         Command::Create(options) => create::create(&store, options).map(|()| 0),
         Command::Run(options) => create::run(&store, options),
         Command::Start { id } => create::start(&store, id).map(|()| 0),
         Command::Exec(options) => exec::exec(&store, options),
         Command::State { id } => inspect::state(&store, id).map(|()| 0),
-        Command::List(options) => inspect::list(&store, options).map(|()| 0),
+        Command::List(options) => {
+            // Only one that was asked for has to be there.
+            if let Some(root) = &arguments.root {
+                root.metadata().with_context(|| format!("list `{}`", root.display()))?;
+            }
+            inspect::list(&store, options).map(|()| 0)
+        }
         Command::Ps(options) => inspect::ps(&store, options).map(|()| 0),
         Command::Events(options) => inspect::events(&store, options).map(|()| 0),
         Command::Kill(options) => control::kill(&store, options).map(|()| 0),
@@ -93,6 +103,12 @@ fn report(arguments: &Arguments, message: &str) {
     if let Err(error) = append(path, &log_line(arguments.log_format, message)) {
         eprintln!("error: write log `{}`: {error}", path.display());
     }
+}
+
+/// What a command is asked for, to standard output.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("write standard output")
 }
 
 /// A note that stops nothing.

@@ -68,7 +68,17 @@ impl Plan {
         let host_dev =
             |mount: &MountPlan| mount.target.as_c_str() == c"dev" && matches!(mount.kind, MountKind::Bind { .. });
         let populate_dev = !mounts.iter().any(host_dev);
-        let paths = |all: &[String]| all.iter().map(|path| RootPath::new(Path::new(path))).collect::<Result<Vec<_>>>();
+        let paths = |all: &[String]| -> Result<Vec<RootPath>> {
+            let mut paths = Vec::with_capacity(all.len());
+            for path in all {
+                let path = RootPath::new(Path::new(path))?;
+                // Twice would be one mount on the other.
+                if !paths.contains(&path) {
+                    paths.push(path);
+                }
+            }
+            Ok(paths)
+        };
         let hooks = spec.hooks.as_ref();
         let cwd = spec.process.as_ref().map_or(Path::new("/"), |process| process.cwd.as_path());
         Ok(Self {
@@ -124,7 +134,7 @@ mod tests {
         {"destination":"/shared","type":"bind","source":"/s","options":["rbind","shared","rro"]},
         {"destination":"/t","type":"tmpfs","source":"tmpfs","options":["tmpcopyup","noswap"]},
         {"destination":"/shared","type":"none","options":["rslave"]}],
-        "linux":{"namespaces":[{"type":"mount"},{"type":"uts"}],"maskedPaths":["/proc/kcore"],
+        "linux":{"namespaces":[{"type":"mount"},{"type":"uts"}],"maskedPaths":["/proc/kcore","/proc/kcore"],
         "rootfsPropagation":"rslave"}}"#;
 
     #[test]
@@ -145,6 +155,7 @@ mod tests {
         /shared change rslave
         ");
         assert!(plan.populate_dev && plan.root_readonly && !plan.hooks);
+        assert_eq!(plan.masked.len(), 1);
         assert_eq!(plan.cwd.to_string(), "/app");
     }
 
