@@ -159,10 +159,7 @@ impl Context {
         let place = self.workspace.directory()?;
         let exclude = self.ignored.clone();
         let asked = Wanted { directory: Directory::Context, follow, exclude, place: place.clone() };
-        output.begin("[internal] load build context").await;
-        let result = transfer(&caller, asked, "context", output).await;
-        output.end(&result).await;
-        result?;
+        output.step("[internal] load build context", transfer(&caller, asked, "context", output)).await?;
         self.root = Arc::new(open_root(&place)?);
         (self.place, self.here) = (place, wanted);
         Ok(())
@@ -173,23 +170,21 @@ impl Context {
 async fn ask(engine: &Engine, caller: Arc<dyn Caller>, name: &str, output: &Output) -> Result<Context> {
     let workspace = Workspace::make(engine)?;
     if let Some(body) = caller.archive().await? {
-        output.begin("[internal] load remote build context").await;
         let name = name.to_owned();
-        let context = blocking(move || extract(workspace, BufReader::new(SyncIoBridge::new(body)), &name)).await;
-        output.end(&context).await;
-        return context.map(|context| Context { caller: Some(caller), ..context });
+        let extracted = blocking(move || extract(workspace, BufReader::new(SyncIoBridge::new(body)), &name));
+        let context = output.step("[internal] load remote build context", extracted).await?;
+        return Ok(Context { caller: Some(caller), ..context });
     }
-    output.begin(format!("[internal] load build definition from {}", last(name))).await;
-    let definition = definition(&workspace, &caller, name, output).await;
-    output.end(&definition).await;
-    let (dockerfile, own) = definition?;
-    output.begin("[internal] load .dockerignore").await;
-    let ignored = match own {
-        Some(text) => Ok(Some(text)),
-        None => ignored(&workspace, &caller, output).await,
+    let title = format!("[internal] load build definition from {}", last(name));
+    let (dockerfile, own) = output.step(title, definition(&workspace, &caller, name, output)).await?;
+    let ignored = async {
+        match own {
+            Some(text) => Ok(Some(text)),
+            None => ignored(&workspace, &caller, output).await,
+        }
     };
-    output.end(&ignored).await;
-    let ignored = patterns(&ignored?.unwrap_or_default())?;
+    let ignored = output.step("[internal] load .dockerignore", ignored).await?;
+    let ignored = patterns(&ignored.unwrap_or_default())?;
     let place = workspace.context();
     let root = Arc::new(open_root(&place)?);
     let (workspace, here) = (Arc::new(workspace), Files::None);
@@ -284,7 +279,7 @@ async fn transfer(caller: &Arc<dyn Caller>, wanted: Wanted, what: &str, output: 
 }
 
 /// The last component of a path.
-fn last(path: &str) -> &str {
+pub(crate) fn last(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 

@@ -36,8 +36,6 @@ pub enum What {
         /// As it came.
         text: String,
     },
-    /// Something that whoever wrote the file should know.
-    Warning(String),
     /// It has ended; why it failed, if it did.
     Done(Option<String>),
 }

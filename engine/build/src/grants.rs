@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::builder::Builder;
 use crate::caller::Caller;
+use crate::context::last;
 use crate::mounts::bound;
 
 /// Largest secret, bytes, as in BuildKit.
@@ -129,13 +130,11 @@ impl Builder {
 impl Grants {
     /// A name for a file that only this command sees. The directory is in memory where the system has its run directory there.
     fn place(&mut self, engine: &Engine) -> Result<PathBuf> {
-        let directory = match self.directory.take() {
+        let directory = match &mut self.directory {
             Some(directory) => directory,
-            None => Directory::make(engine)?,
+            none => none.insert(Directory::make(engine)?),
         };
-        let path = directory.0.join(self.mounts.len().to_string());
-        self.directory = Some(directory);
-        Ok(path)
+        Ok(directory.0.join(self.mounts.len().to_string()))
     }
 }
 
@@ -159,9 +158,4 @@ fn own(path: &Path, mount: &Mount, mode: u32) -> Result<()> {
     let failed = |step| move |error| Error::io(step, path.display(), error);
     chown(path, Some(mount.owner.0), Some(mount.owner.1)).map_err(failed("chown"))?;
     std::fs::set_permissions(path, Permissions::from_mode(mount.mode.unwrap_or(mode))).map_err(failed("chmod"))
-}
-
-/// The last component of a path.
-fn last(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
 }

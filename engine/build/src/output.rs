@@ -134,6 +134,18 @@ impl Output {
         }
     }
 
+    /// Does the work of a step.
+    pub(crate) async fn step<T, E: std::fmt::Display>(
+        &self,
+        name: impl Into<String>,
+        work: impl Future<Output = std::result::Result<T, E>>,
+    ) -> std::result::Result<T, E> {
+        self.begin(name).await;
+        let result = work.await;
+        self.end(&result).await;
+        result
+    }
+
     /// A piece of the step that goes on is done at once.
     pub(crate) async fn detail(&self, name: impl Into<String>) {
         if let Output::Events { .. } = self {

@@ -42,17 +42,16 @@ impl Built {
 
     /// Shows the image, with names that are only known now, as a step.
     pub async fn export(self, names: &[Reference]) -> Result<String, Failure> {
-        self.output.begin("exporting to image").await;
-        self.output.detail("exporting layers").await;
-        self.output.detail(format!("writing image {}", self.id)).await;
-        let shown = self.show(names).await;
-        if shown.is_ok() {
+        let work = async {
+            self.output.detail("exporting layers").await;
+            self.output.detail(format!("writing image {}", self.id)).await;
+            self.show(names).await?;
             for name in names {
                 self.output.detail(format!("naming to {name}")).await;
             }
-        }
-        self.output.end(&shown).await;
-        shown?;
+            Ok::<_, Failure>(())
+        };
+        self.output.step("exporting to image", work).await?;
         Ok(self.id)
     }
 

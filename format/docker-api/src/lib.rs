@@ -5,7 +5,7 @@
 //! documents byte by byte: `null`, `""`, `0` and `false` are written unless the field says `omitempty`.
 //!
 //! In reading order: [`go`] (how Go encodes values, and the macro that declares the types), [`container`], [`image`],
-//! [`network`], [`volume`], [`system`], [`events`], [`auth`], [`stream`]; then [`filters`], [`time`], [`port`] and [`versions`].
+//! [`network`], [`volume`], [`system`], [`events`], [`auth`], [`stream`]; then [`filters`], [`time`], [`file_mode`], [`port`] and [`versions`].
 #![forbid(unsafe_code)]
 
 #[macro_use]
@@ -15,6 +15,7 @@ pub mod alert;
 pub mod auth;
 pub mod container;
 pub mod events;
+pub mod file_mode;
 pub mod filters;
 pub mod image;
 pub mod network;

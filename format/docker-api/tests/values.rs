@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tare_docker_api::auth::{AuthConfig, decode_header, encode_header};
-use tare_docker_api::container::go_file_mode;
+use tare_docker_api::file_mode::go_file_mode;
 use tare_docker_api::filters::Filters;
 use tare_docker_api::port::{ContainerPort, Protocol, parse_range};
 use tare_docker_api::stream::{StreamKind, frame_header, parse_frame_header};

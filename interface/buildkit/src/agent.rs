@@ -3,17 +3,15 @@
 use bollard_buildkit_proto::moby::sshforward::v1::ssh_client::SshClient;
 use bollard_buildkit_proto::moby::sshforward::v1::{BytesMessage, CheckAgentRequest};
 use futures_util::stream::poll_fn;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tonic::{Code, Request, Status};
 
-use crate::connection::origin;
+use crate::connection::{origin, send_bytes};
 use crate::files::put;
 use crate::session::Session;
 
-/// Bytes of one message.
-const PIECE: usize = 32 << 10;
 /// Messages under way.
 const WAITING_MAX: usize = 4;
 const METHOD: &str = "/moby.sshforward.v1.SSH/ForwardAgent";
@@ -34,20 +32,12 @@ pub(crate) async fn check(session: &Session, id: &str) -> Result<bool, Status> {
 
 /// Connects a command's connection with the agent, to the end of either.
 pub(crate) async fn forward(session: &Session, id: &str, connection: UnixStream) -> Result<(), Status> {
-    let (mut from, mut to) = connection.into_split();
+    let (from, mut to) = connection.into_split();
     let (sender, mut receiver) = mpsc::channel(WAITING_MAX);
     let mut request = Request::new(poll_fn(move |context| receiver.poll_recv(context)));
     put(request.metadata_mut(), "buildkit.ssh.id", &[id.to_owned()])?;
     let mut client = SshClient::with_origin(session.channel.clone(), origin());
-    let asking = async move {
-        let mut piece = vec![0; PIECE];
-        while let Ok(read @ 1..) = from.read(&mut piece).await {
-            let data = piece.get(..read).unwrap_or_default().to_vec();
-            if sender.send(BytesMessage { data }).await.is_err() {
-                break;
-            }
-        }
-    };
+    let asking = send_bytes(from, sender, |data| BytesMessage { data });
     let answering = async move {
         let mut answers = client.forward_agent(request).await?.into_inner();
         while let Some(answer) = answers.message().await? {

@@ -7,6 +7,8 @@ use tare_build::frontend::is_own_frontend;
 use tare_docker_api::container::{Resources, Ulimit};
 use tonic::Status;
 
+use crate::front::unsupported;
+
 /// Reads the attributes.
 pub(crate) fn options(attributes: &HashMap<String, String>) -> Result<Options, Status> {
     refuse(attributes)?;
@@ -38,7 +40,6 @@ pub(crate) fn options(attributes: &HashMap<String, String>) -> Result<Options, S
 
 /// Says what there is not.
 fn refuse(attributes: &HashMap<String, String>) -> Result<(), Status> {
-    let unsupported = |what: &str| Err(Status::unimplemented(format!("{what} is not supported by this engine")));
     for (key, value) in attributes {
         match key.as_str() {
             "platform" if value.contains(',') => return unsupported("building for several platforms at once"),

@@ -1,19 +1,18 @@
 //! Builds in progress, by the names that clients give them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tare_build::{Built, Event};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tonic::Status;
 
+use crate::arrivals::Arrivals;
 use crate::status::Hub;
 
-/// How long a call waits for the build that it names: a client makes both calls at once.
-const ARRIVAL: Duration = Duration::from_secs(5);
-/// How long what happened in a build can still be asked for after its end, for the same reason.
+/// How long what happened in a build can still be asked for after its end: a client asks for both at once.
 const AFTER: Duration = Duration::from_secs(5);
 
 /// What a client gives back as the result of its part.
@@ -74,23 +73,16 @@ impl Build {
 
 /// All builds.
 #[derive(Default)]
-pub(crate) struct Builds {
-    all: Arc<Mutex<HashMap<String, Arc<Build>>>>,
-    changed: Notify,
-}
+pub(crate) struct Builds(Arc<Arrivals<Arc<Build>>>);
 
 /// A build that is known as long as this lives, and a little longer.
 pub(crate) struct Known {
     pub(crate) build: Arc<Build>,
-    all: Arc<Mutex<HashMap<String, Arc<Build>>>>,
+    all: Arc<Arrivals<Arc<Build>>>,
     name: String,
 }
 
 impl Builds {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Build>>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Makes a build known.
     pub(crate) fn begin(&self, name: &str, session: &str) -> Result<(Known, oneshot::Receiver<Returned>), Status> {
         let (sender, receiver) = oneshot::channel();
@@ -101,30 +93,15 @@ impl Builds {
             telling: Mutex::default(),
             returned: Mutex::new(Some(sender)),
         });
-        let mut all = self.lock();
-        if all.contains_key(name) {
+        if !self.0.add(name, Arc::clone(&build), usize::MAX) {
             return Err(Status::already_exists(format!("job ID {name} exists")));
         }
-        all.insert(name.to_owned(), Arc::clone(&build));
-        drop(all);
-        self.changed.notify_waiters();
-        Ok((Known { build, all: Arc::clone(&self.all), name: name.to_owned() }, receiver))
+        Ok((Known { build, all: Arc::clone(&self.0), name: name.to_owned() }, receiver))
     }
 
     /// A build by name, which may be about to begin.
     pub(crate) async fn get(&self, name: &str) -> Result<Arc<Build>, Status> {
-        let found = async {
-            loop {
-                let mut changed = std::pin::pin!(self.changed.notified());
-                changed.as_mut().enable();
-                if let Some(build) = self.lock().get(name).cloned() {
-                    return build;
-                }
-                changed.await;
-            }
-        };
-        let found = tokio::time::timeout(ARRIVAL, found).await;
-        found.map_err(|_| Status::not_found(format!("no such job {name}")))
+        self.0.get(name).await.ok_or_else(|| Status::not_found(format!("no such job {name}")))
     }
 }
 
@@ -136,7 +113,7 @@ impl Drop for Known {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
             tokio::time::sleep(AFTER).await;
-            all.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+            all.remove(&name);
         });
     }
 }

@@ -11,7 +11,8 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::sync::mpsc;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service;
@@ -22,6 +23,8 @@ use crate::front::Front;
 const CALLS_MAX: u32 = 128;
 /// Bytes that may come before they are read, for one call and for a whole connection.
 const WINDOWS: (u32, u32) = (256 << 10, 1 << 20);
+/// Bytes of one message where there may be any number.
+const PIECE: usize = 32 << 10;
 
 /// What is answered.
 #[derive(Clone)]
@@ -70,6 +73,21 @@ pub(crate) async fn call(
     builder.initial_stream_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     Ok((Channel(sender), connection))
+}
+
+/// Sends bytes as messages, until there are no more or nobody wants them.
+pub(crate) async fn send_bytes<T>(
+    mut from: impl AsyncRead + Unpin,
+    to: mpsc::Sender<T>,
+    message: impl Fn(Vec<u8>) -> T,
+) {
+    let mut piece = vec![0; PIECE];
+    while let Ok(read @ 1..) = from.read(&mut piece).await {
+        let data = piece.get(..read).unwrap_or_default().to_vec();
+        if to.send(message(data)).await.is_err() {
+            break;
+        }
+    }
 }
 
 impl Service<Request<Body>> for Channel {

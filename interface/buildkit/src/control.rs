@@ -14,18 +14,13 @@ use tare_images::oci::Platform;
 use tare_reference::Reference;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::front::Front;
+use crate::front::{Front, unsupported};
 use crate::{gateway, nested};
 
 /// The only worker.
 const WORKER: &str = "tare";
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
-/// Where an image goes.
-struct Export {
-    names: Vec<Reference>,
-}
 
 impl Front {
     pub(crate) fn worker(&self) -> WorkerRecord {
@@ -58,8 +53,8 @@ fn version() -> BuildkitVersion {
     }
 }
 
-/// What the client wants done with the image; nothing, if it only wants it built.
-fn export(request: &api::SolveRequest) -> Result<Option<Export>, Status> {
+/// The names that the client wants the image to have; `None` if it only wants it built.
+fn export(request: &api::SolveRequest) -> Result<Option<Vec<Reference>>, Status> {
     let deprecated =
         api::Exporter { r#type: request.exporter_deprecated.clone(), attrs: request.exporter_attrs_deprecated.clone() };
     let exporter = match request.exporters.as_slice() {
@@ -69,8 +64,7 @@ fn export(request: &api::SolveRequest) -> Result<Option<Export>, Status> {
         _ => return Err(Status::unimplemented("several exporters are not supported by this engine")),
     };
     if !matches!(exporter.r#type.as_str(), "moby" | "image") {
-        let message = format!("the exporter {:?} is not supported by this engine", exporter.r#type);
-        return Err(Status::unimplemented(message));
+        return unsupported(&format!("the exporter {:?}", exporter.r#type));
     }
     if exporter.r#type == "image" && exporter.attrs.get("push").is_some_and(|push| push == "true") {
         return Err(Status::unimplemented("pushing from a build is not supported by this engine: push the image"));
@@ -80,19 +74,19 @@ fn export(request: &api::SolveRequest) -> Result<Option<Export>, Status> {
         let parsed = Reference::parse_normalized(name).map(Reference::with_default_tag);
         parsed.map_err(|error| Status::invalid_argument(format!("{name}: {error}")))
     });
-    Ok(Some(Export { names: names.collect::<Result<_, _>>()? }))
+    names.collect::<Result<_, _>>().map(Some)
 }
 
 /// Does what the client wants with an image; tells what it reads about that.
-async fn exported(export: Option<Export>, built: Built) -> Result<HashMap<String, String>, Status> {
-    let Some(export) = export else { return Ok(HashMap::new()) };
-    let id = built.export(&export.names).await.map_err(|error| gateway::failed(&error))?;
+async fn exported(names: Option<Vec<Reference>>, built: Built) -> Result<HashMap<String, String>, Status> {
+    let Some(names) = names else { return Ok(HashMap::new()) };
+    let id = built.export(&names).await.map_err(|error| gateway::failed(&error))?;
     let mut response = HashMap::from([
         ("containerimage.digest".to_owned(), id.clone()),
         ("containerimage.config.digest".to_owned(), id),
     ]);
-    if !export.names.is_empty() {
-        let names: Vec<String> = export.names.iter().map(ToString::to_string).collect();
+    if !names.is_empty() {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         response.insert("image.name".to_owned(), names.join(","));
     }
     Ok(response)
@@ -162,9 +156,7 @@ impl Control for Front {
     async fn prune(&self, request: Request<api::PruneRequest>) -> Result<Response<Self::PruneStream>, Status> {
         let request = request.into_inner();
         if let Some(filter) = request.filter.iter().find(|filter| !filter.is_empty()) {
-            return Err(Status::unimplemented(format!(
-                "the filter {filter:?} of prune is not supported by this engine"
-            )));
+            return unsupported(&format!("the filter {filter:?} of prune"));
         }
         if request.reserved_space != 0 || request.max_used_space != 0 || request.min_free_space != 0 {
             return Err(Status::unimplemented("bounds on the space of the cache are not supported by this engine"));

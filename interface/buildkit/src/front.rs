@@ -6,10 +6,16 @@ use bollard_buildkit_proto::moby::buildkit::v1::control_server::ControlServer;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_server::LlbBridgeServer;
 use tare_engine::Engine;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::Status;
 
 use crate::builds::Builds;
 use crate::connection;
 use crate::session::{Greeting, Sessions};
+
+/// Says what there is not.
+pub(crate) fn unsupported<T>(what: &str) -> Result<T, Status> {
+    Err(Status::unimplemented(format!("{what} is not supported by this engine")))
+}
 
 /// The builder's front for BuildKit's clients.
 #[derive(Clone)]

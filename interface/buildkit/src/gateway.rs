@@ -19,7 +19,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use crate::attributes;
 use crate::builds::Build;
 use crate::caller::Client;
-use crate::front::Front;
+use crate::front::{Front, unsupported};
 
 /// Says which build a call is part of.
 const BUILD: &str = "buildkit-controlapi-buildid";
@@ -45,7 +45,7 @@ pub(crate) async fn build(
     attributes: HashMap<String, String>,
 ) -> Result<Built, Status> {
     if !matches!(frontend, "dockerfile.v0" | "gateway.v0") {
-        return Err(Status::unimplemented(format!("the frontend {frontend:?} is not supported by this engine")));
+        return unsupported(&format!("the frontend {frontend:?}"));
     }
     let options = attributes::options(&attributes)?;
     let caller = Arc::new(Client::new(front.clone(), &build.session, attributes));
@@ -66,10 +66,6 @@ impl Front {
         let name = name.ok_or_else(|| Status::failed_precondition(format!("no {BUILD} found in context")))?;
         self.0.builds.get(name).await
     }
-}
-
-fn unsupported<T>(what: &str) -> Result<Response<T>, Status> {
-    Err(Status::unimplemented(format!("{what} is not supported by this engine")))
 }
 
 #[tonic::async_trait]
@@ -112,9 +108,7 @@ impl LlbBridge for Front {
                 Some(Outcome::Ref(reference)) => Ok(reference.id),
                 Some(Outcome::RefDeprecated(id)) => Ok(id),
                 None => Ok(String::new()),
-                Some(Outcome::Refs(_) | Outcome::RefsDeprecated(_)) => {
-                    Err(Status::unimplemented("a build with several results is not supported by this engine"))
-                }
+                Some(Outcome::Refs(_) | Outcome::RefsDeprecated(_)) => unsupported("a build with several results"),
             },
         };
         of.give_back(returned);

@@ -5,13 +5,14 @@
 //!
 //! In reading order:
 //! * [`front`]: what all connections share; `connection`: gRPC on a byte stream, in both directions
-//! * `session`, `nested`: clients that can be called; `caller`: what the builder asks of them, `agent` among it
+//! * `session`, `nested`: clients that can be called (`arrivals`: by names that may come late); `caller`: what the builder asks of them, `agent` among it
 //! * `files`: the transfer of files; `receive`: writing what comes, which anybody may have made up
 //! * `control`, `gateway`: the services; `builds`: builds in progress; `attributes`: what a client says about one
 //! * `status`: what happens in a build, as the client is told
 #![forbid(unsafe_code)]
 
 mod agent;
+mod arrivals;
 mod attributes;
 mod builds;
 mod caller;

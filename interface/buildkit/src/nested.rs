@@ -4,18 +4,17 @@
 use bollard_buildkit_proto::moby::buildkit::v1::BytesMessage;
 use futures_util::Stream;
 use futures_util::stream::poll_fn;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status, Streaming};
 
+use crate::connection::send_bytes;
 use crate::front::Front;
 use crate::session::Greeting;
 
 /// Bytes under way in either direction.
 const PIPE: usize = 64 << 10;
-/// Bytes of one message.
-const PIECE: usize = 32 << 10;
 /// Messages that wait to be sent.
 const WAITING_MAX: usize = 4;
 
@@ -30,7 +29,7 @@ pub(crate) fn open(
     }
     let mut messages = request.into_inner();
     let (ours, theirs) = tokio::io::duplex(PIPE);
-    let (mut from, mut to) = tokio::io::split(theirs);
+    let (from, mut to) = tokio::io::split(theirs);
     let (sender, mut receiver) = mpsc::channel(WAITING_MAX);
     let coming = async move {
         while let Ok(Some(message)) = messages.message().await {
@@ -41,15 +40,7 @@ pub(crate) fn open(
         // Ends the session; one that has ended hears of it no more.
         let _ = to.shutdown().await;
     };
-    let going = async move {
-        let mut piece = vec![0; PIECE];
-        while let Ok(read @ 1..) = from.read(&mut piece).await {
-            let data = piece.get(..read).unwrap_or_default().to_vec();
-            if sender.send(Ok(BytesMessage { data })).await.is_err() {
-                break;
-            }
-        }
-    };
+    let going = send_bytes(from, sender, |data| Ok(BytesMessage { data }));
     let session = front.clone().attend(greeting, ours);
     tokio::spawn(async move { tokio::join!(coming, going, session) });
     Ok(poll_fn(move |context| receiver.poll_recv(context)))

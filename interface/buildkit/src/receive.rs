@@ -15,23 +15,13 @@ use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 use tare_archive::path::clean;
+use tare_docker_api::file_mode::{CHARACTER_DEVICE, DEVICE, DIRECTORY, NAMED_PIPE, SOCKET, SYMLINK, permissions};
 use tare_images::rootdir::RootDir;
 
 /// Files whose content is on its way at once. No more requests than these are ever unanswered.
 pub(crate) const ASKED_MAX: usize = 64;
 /// Entries of one directory.
 const ENTRIES_MAX: u32 = 2_000_000;
-/// Modes as Go has them.
-const DIRECTORY: u32 = 1 << 31;
-const SYMLINK: u32 = 1 << 27;
-const DEVICE: u32 = 1 << 26;
-const PIPE: u32 = 1 << 25;
-const SOCKET: u32 = 1 << 24;
-const SETUID: u32 = 1 << 23;
-const SETGID: u32 = 1 << 22;
-const CHARACTER: u32 = 1 << 21;
-const STICKY: u32 = 1 << 20;
-
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -125,10 +115,10 @@ impl Receiver {
         } else if stat.mode & SOCKET != 0 {
             // Means nothing without the process behind it; archives have none either.
             return Ok(());
-        } else if stat.mode & (DEVICE | PIPE) != 0 {
+        } else if stat.mode & (DEVICE | NAMED_PIPE) != 0 {
             let (kind, number) = match stat.mode {
-                mode if mode & PIPE != 0 => (FileType::Fifo, 0),
-                mode if mode & CHARACTER != 0 => (FileType::CharacterDevice, device(stat)),
+                mode if mode & NAMED_PIPE != 0 => (FileType::Fifo, 0),
+                mode if mode & CHARACTER_DEVICE != 0 => (FileType::CharacterDevice, device(stat)),
                 _ => (FileType::BlockDevice, device(stat)),
             };
             rustix::fs::mknodat(&parent, name, kind, private, number)?;
@@ -222,11 +212,6 @@ fn attributes(stat: &Stat) -> Vec<(String, Vec<u8>)> {
     stat.xattrs.iter().filter(|(name, _)| goes(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-fn permissions(mode: u32) -> u32 {
-    let bits = [(SETUID, 0o4000), (SETGID, 0o2000), (STICKY, 0o1000)];
-    bits.iter().filter(|(flag, _)| mode & flag != 0).fold(mode & 0o777, |all, (_, bit)| all | bit)
-}
-
 fn device(stat: &Stat) -> u64 {
     let number = |part| u32::try_from(part).unwrap_or_default();
     rustix::fs::makedev(number(stat.devmajor), number(stat.devminor))
@@ -241,6 +226,8 @@ fn times(nanos: i64) -> Timestamps {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+    use tare_docker_api::file_mode::{SETUID, STICKY};
 
     use super::*;
 
@@ -284,7 +271,7 @@ mod tests {
             stat("d/c", 0o640, 0, "d/a"),
             stat("d/empty", 0o600, 0, ""),
             stat("d/link", SYMLINK | 0o777, 0, "/etc/passwd"),
-            stat("d/pipe", PIPE | 0o644, 0, ""),
+            stat("d/pipe", NAMED_PIPE | 0o644, 0, ""),
             end(),
             data(2, "b"),
             data(1, "aa"),

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use bollard_buildkit_proto::google::protobuf::Timestamp;
-use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex, VertexLog, VertexStatus, VertexWarning};
+use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex, VertexLog, VertexStatus};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use sha2::{Digest as _, Sha256};
 use tare_build::Event;
 use tare_build::events::What;
+use tare_reference::Digest;
 use tokio::sync::Notify;
 use tonic::Status;
 
@@ -103,7 +104,6 @@ impl Listener {
                     {
                         first.vertexes.extend(next.vertexes);
                         first.statuses.extend(next.statuses);
-                        first.warnings.extend(next.warnings);
                     }
                     drop(state);
                     self.0.0.changed.notify_waiters();
@@ -135,8 +135,7 @@ fn now() -> Timestamp {
 
 /// A digest that stands for a step.
 fn digest(build: &str, step: u64) -> String {
-    let hash = Sha256::digest(format!("{build}/{step}"));
-    hash.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+    Digest::from_sha256(&Sha256::digest(format!("{build}/{step}")).into()).to_string()
 }
 
 fn message(build: &str, state: &mut State, event: Event) -> StatusResponse {
@@ -177,14 +176,6 @@ fn message(build: &str, state: &mut State, event: Event) -> StatusResponse {
         What::Log { is_error, text } => {
             let stream = if is_error { 2 } else { 1 };
             message.logs.push(VertexLog { vertex, timestamp: Some(now), stream, msg: text.into_bytes() });
-        }
-        What::Warning(text) => {
-            message.warnings.push(VertexWarning {
-                vertex,
-                level: 1,
-                short: text.into_bytes(),
-                ..VertexWarning::default()
-            });
         }
     }
     message

@@ -78,32 +78,21 @@ impl Reloader {
 
 /// `now` with what the file gives. The limits of transfers go back to what holds without the file.
 fn merge(now: &Reloadable, new: Reloadable, given: &Map<String, Value>) -> Reloadable {
-    let stays = |key: &str| !given.contains_key(key);
+    fn keep<T: Clone>(new: &mut T, now: &T, is_given: bool) {
+        if !is_given {
+            new.clone_from(now);
+        }
+    }
+    let is_given = |key: &str| given.contains_key(key);
     let mut settings = new;
-    if stays("registry-mirrors") {
-        settings.registry_mirrors.clone_from(&now.registry_mirrors);
-    }
-    if stays("insecure-registries") {
-        settings.insecure_registries.clone_from(&now.insecure_registries);
-    }
-    if stays("labels") {
-        settings.labels.clone_from(&now.labels);
-    }
-    if stays("default-shm-size") {
-        settings.shm_size = now.shm_size;
-    }
-    if stays("default-ipc-mode") {
-        settings.ipc_mode.clone_from(&now.ipc_mode);
-    }
-    if stays("default-cgroupns-mode") {
-        settings.cgroupns_mode.clone_from(&now.cgroupns_mode);
-    }
-    if stays("shutdown-timeout") {
-        settings.shutdown_timeout_s = now.shutdown_timeout_s;
-    }
-    if stays("debug") {
-        settings.debug = now.debug;
-    }
+    keep(&mut settings.registry_mirrors, &now.registry_mirrors, is_given("registry-mirrors"));
+    keep(&mut settings.insecure_registries, &now.insecure_registries, is_given("insecure-registries"));
+    keep(&mut settings.labels, &now.labels, is_given("labels"));
+    keep(&mut settings.shm_size, &now.shm_size, is_given("default-shm-size"));
+    keep(&mut settings.ipc_mode, &now.ipc_mode, is_given("default-ipc-mode"));
+    keep(&mut settings.cgroupns_mode, &now.cgroupns_mode, is_given("default-cgroupns-mode"));
+    keep(&mut settings.shutdown_timeout_s, &now.shutdown_timeout_s, is_given("shutdown-timeout"));
+    keep(&mut settings.debug, &now.debug, is_given("debug"));
     settings
 }
 

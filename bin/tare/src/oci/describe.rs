@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 use tare_cgroup::{Hierarchies, Version};
 
-use super::print;
+use super::print_line;
 
 /// `spec`
 pub(super) fn write_spec(bundle: Option<&Path>, rootless: bool) -> anyhow::Result<()> {
@@ -113,7 +113,7 @@ pub(super) fn features() -> anyhow::Result<()> {
             "mountExtensions": {"idmap": {"enabled": true}},
         },
     });
-    print(&format!("{}\n", serde_json::to_string_pretty(&features)?))
+    print_line(&serde_json::to_string_pretty(&features)?)
 }
 
 #[cfg(test)]

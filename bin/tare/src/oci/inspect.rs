@@ -12,8 +12,8 @@ use tare_cgroup::{BlkioEntry, Stats};
 use tare_oci_runtime::Status;
 
 use super::arguments::{Events, List, ListFormat, Ps};
-use super::print;
 use super::store::{Container, Store};
+use super::{print, print_line};
 
 /// What `state` and `list` print of a container: the specification's state and what other runtimes add.
 #[derive(Debug, Serialize)]
@@ -53,7 +53,7 @@ impl View {
 /// `state`
 pub(super) fn state(store: &Store, id: &str) -> anyhow::Result<()> {
     let view = View::new(&store.get(id)?)?;
-    print(&format!("{}\n", serde_json::to_string_pretty(&view)?))
+    print_line(&serde_json::to_string_pretty(&view)?)
 }
 
 /// `list`
@@ -64,7 +64,7 @@ pub(super) fn list(store: &Store, options: &List) -> anyhow::Result<()> {
     }
     let views = containers.iter().map(View::new).collect::<anyhow::Result<Vec<_>>>()?;
     match options.format {
-        ListFormat::Json => print(&format!("{}\n", serde_json::to_string(&views)?)),
+        ListFormat::Json => print_line(&serde_json::to_string(&views)?),
         ListFormat::Table => print(&table(&views)),
     }
 }
@@ -94,7 +94,7 @@ fn table(views: &[View]) -> String {
 pub(super) fn ps(store: &Store, options: &Ps) -> anyhow::Result<()> {
     let pids = store.get(&options.id)?.cgroup()?.all_procs()?;
     if matches!(options.format, ListFormat::Json) {
-        return print(&format!("{}\n", serde_json::to_string(&pids)?));
+        return print_line(&serde_json::to_string(&pids)?);
     }
     let given = if options.options.is_empty() { vec!["-ef".to_owned()] } else { options.options.clone() };
     let output = Command::new("ps").args(given).output().context("run ps")?;
@@ -120,8 +120,7 @@ pub(super) fn events(store: &Store, options: &Events) -> anyhow::Result<()> {
     }
     let group = container.cgroup()?;
     if options.stats {
-        print(&format!("{}\n", event(&options.id, "stats", Some(&group.stats()?))))?;
-        return Ok(());
+        return print_line(&event(&options.id, "stats", Some(&group.stats()?)));
     }
     let pidfd = container.pidfd()?;
     let interval =
@@ -139,12 +138,12 @@ pub(super) fn events(store: &Store, options: &Events) -> anyhow::Result<()> {
             let _ = rustix::io::read(notifier.as_fd(), &mut [0_u8; 4096]);
             let now = group.oom_kills().unwrap_or_default();
             if now > kills {
-                print(&format!("{}\n", event(&options.id, "oom", None)))?;
+                print_line(&event(&options.id, "oom", None))?;
             }
             kills = now;
         }
         if ready == 0 {
-            print(&format!("{}\n", event(&options.id, "stats", Some(&group.stats()?))))?;
+            print_line(&event(&options.id, "stats", Some(&group.stats()?)))?;
         }
     }
 }

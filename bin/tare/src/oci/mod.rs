@@ -111,6 +111,11 @@ fn print(text: &str) -> anyhow::Result<()> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("write standard output")
 }
 
+/// The same with an end of line.
+fn print_line(text: &impl std::fmt::Display) -> anyhow::Result<()> {
+    print(&format!("{text}\n"))
+}
+
 /// A note that stops nothing.
 fn warn(message: &str) {
     eprintln!("warning: {message}");

@@ -41,10 +41,9 @@ impl Engine {
                 }
             })
         });
-        let links = links.collect();
         let container = zone::Container {
             networks: user.iter().map(|endpoint| endpoint.network_id.clone()).collect(),
-            links,
+            links: links.collect(),
             upstream,
         };
         let directory = self.names_directory();

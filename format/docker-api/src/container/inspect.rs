@@ -168,7 +168,7 @@ go_types! {
         name: String ["name"],
         /// Bytes.
         size: i64 ["size"],
-        /// Go's `os.FileMode`, not `st_mode`; see [`go_file_mode`].
+        /// Go's `os.FileMode`, not `st_mode`; see [`crate::file_mode`].
         mode: u32 ["mode"],
         mtime: Time ["mtime"],
         link_target: String ["linkTarget"],
@@ -180,20 +180,4 @@ go_types! {
         /// Bytes.
         space_reclaimed: u64 ["SpaceReclaimed"],
     }
-}
-
-/// Go's `os.FileMode` of a `st_mode` (stat(2)): permissions in the low bits, the type in flags from the top.
-pub fn go_file_mode(st_mode: u32) -> u32 {
-    const TYPES: [(u32, u32); 6] = [
-        (0o040_000, 1 << 31),               // directory
-        (0o120_000, 1 << 27),               // symbolic link
-        (0o010_000, 1 << 25),               // FIFO
-        (0o140_000, 1 << 24),               // socket
-        (0o060_000, 1 << 26),               // block device
-        (0o020_000, (1 << 26) | (1 << 21)), // character device
-    ];
-    const BITS: [(u32, u32); 3] = [(0o4000, 1 << 23), (0o2000, 1 << 22), (0o1000, 1 << 20)];
-    let kind = TYPES.iter().find(|(unix, _)| st_mode & 0o170_000 == *unix).map_or(0, |(_, go)| *go);
-    let special = BITS.iter().filter(|(unix, _)| st_mode & unix != 0).fold(0, |all, (_, go)| all | go);
-    (st_mode & 0o777) | kind | special
 }

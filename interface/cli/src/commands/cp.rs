@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use tare_docker_api::container::PathStat;
+use tare_docker_api::file_mode;
 use tare_docker_api::stream::media;
 use tare_docker_client::{Body, Query, Request, Response};
 use tokio::sync::mpsc;
@@ -50,11 +51,6 @@ const STREAM: &str = "-";
 const STAT_HEADER: &str = "x-docker-container-path-stat";
 /// Pieces of an archive between the connection and the file system.
 const AHEAD: usize = 4;
-/// Bits of Go's `os.FileMode`.
-const GO_DIRECTORY: u32 = 1 << 31;
-const GO_SYMLINK: u32 = 1 << 27;
-const GO_DEVICE: u32 = 1 << 26;
-const GO_IRREGULAR: u32 = 1 << 19;
 
 async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     let (source, destination) = (m.arg(0), m.arg(1));
@@ -117,7 +113,7 @@ impl Copy<'_> {
         let (mut from, mut name) = (self.from.to_owned(), None);
         if self.follow
             && let Ok(stat) = self.stat(&from).await
-            && stat.mode & GO_SYMLINK != 0
+            && stat.mode & file_mode::SYMLINK != 0
         {
             (from, name) = rebased(&from, link_target(&from, &stat.link_target));
         }
@@ -127,7 +123,7 @@ impl Copy<'_> {
             return transfer::Sink::Stdout(self.cli.out.clone()).fill(response).await;
         }
         let stat = path_stat(&response)?;
-        let is_directory = stat.mode & GO_DIRECTORY != 0;
+        let is_directory = stat.mode & file_mode::DIRECTORY != 0;
         let source = Side { path: from, exists: true, is_directory, name };
         let work = self.extract(response, &source, &destination);
         if self.quiet {
@@ -202,7 +198,7 @@ impl Copy<'_> {
     async fn destination(&self) -> Result<Side, CliError> {
         let mut side = Side { path: self.to.to_owned(), ..Side::default() };
         let Ok(mut stat) = self.stat(self.to).await else { return Ok(side) };
-        if stat.mode & GO_SYMLINK != 0 {
+        if stat.mode & file_mode::SYMLINK != 0 {
             side.path = link_target(self.to, &stat.link_target);
             match self.stat(&side.path).await {
                 Ok(target) => stat = target,
@@ -210,8 +206,8 @@ impl Copy<'_> {
             }
         }
         let refused = match stat.mode {
-            mode if mode & GO_DEVICE != 0 => Some("got a device"),
-            mode if mode & GO_IRREGULAR != 0 => Some("got an irregular file"),
+            mode if mode & file_mode::DEVICE != 0 => Some("got a device"),
+            mode if mode & file_mode::IRREGULAR != 0 => Some("got an irregular file"),
             _ => None,
         };
         if let Some(why) = refused {
@@ -221,7 +217,7 @@ impl Copy<'_> {
             )));
         }
         side.exists = true;
-        side.is_directory = stat.mode & GO_DIRECTORY != 0;
+        side.is_directory = stat.mode & file_mode::DIRECTORY != 0;
         Ok(side)
     }
 
