@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,6 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use crate::body::Body;
+use crate::linger::{Linger, Work};
 use crate::reply::Hijack;
 use crate::server::Server;
 use crate::socket::{Rewound, Socket};
@@ -34,6 +35,7 @@ const FIRST_READ: usize = 4 << 10;
 struct ConnectionService<S: 'static> {
     server: Arc<Server<S>>,
     hijack: mpsc::Sender<Hijack>,
+    work: Arc<Work>,
 }
 
 impl<S: Clone + Send + Sync + 'static> Service<Request<Incoming>> for ConnectionService<S> {
@@ -43,7 +45,12 @@ impl<S: Clone + Send + Sync + 'static> Service<Request<Incoming>> for Connection
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (server, hijack) = (self.server.clone(), self.hijack.clone());
+        // What is still to come of a body may never come: its end is waited for by nobody but the handler.
+        let working = request.body().is_end_stream().then(|| self.work.arrive());
         Box::pin(async move {
+            if let Some(working) = &working {
+                working.begin();
+            }
             match server.answer(request).await {
                 Ok(response) => Ok(response),
                 Err(taken) => {
@@ -71,7 +78,9 @@ pub(crate) async fn serve<S: Clone + Send + Sync + 'static>(server: Arc<Server<S
     }
     let socket = Rewound::new(escape_request_line(head), socket);
     let (sender, mut taken) = mpsc::channel(1);
-    let service = ConnectionService { server, hijack: sender };
+    let work = Arc::new(Work::default());
+    let socket = Linger::new(socket, Arc::clone(&work));
+    let service = ConnectionService { server, hijack: sender, work };
     let mut connection = http1::Builder::new()
         .title_case_headers(true)
         .max_buf_size(HEAD_MAX)
@@ -97,7 +106,7 @@ pub(crate) async fn serve<S: Clone + Send + Sync + 'static>(server: Arc<Server<S
         }
     };
     let parts = connection.into_parts();
-    let (unread, socket) = parts.io.into_inner().into_parts();
+    let (unread, socket) = parts.io.into_inner().into_inner().into_parts();
     hand_over(socket, [&parts.read_buf, unread.as_slice()].concat(), hijack).await;
 }
 

@@ -3,7 +3,7 @@
 //! Speaks HTTP and nothing else: routes, versions, bodies, streams, connections taken over, and the mapping of the engine's
 //! errors to statuses. What the requests mean is the engine's business.
 //!
-//! In reading order: [`router`] (one table of routes), [`server`], [`connection`](self), [`request`], [`reply`], [`body`],
+//! In reading order: [`router`] (one table of routes), [`server`], [`connection`](self) with `linger`, [`request`], [`reply`], [`body`],
 //! [`socket`], [`tls`], [`error`]; then [`versions`] (what differs for old clients) and [`handlers`], with the table of all routes.
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,7 @@ mod connection;
 pub mod error;
 pub mod handlers;
 mod json;
+mod linger;
 pub mod reply;
 pub mod request;
 pub mod router;

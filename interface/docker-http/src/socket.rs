@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::server::TlsStream;
@@ -87,6 +88,14 @@ impl Socket {
         }
     }
 
+    /// Whether the client has closed both directions, as far as it can be known: TCP does not tell it from one.
+    fn is_deserted(&self) -> bool {
+        let Socket::Unix(stream) = self else { return false };
+        let mut polled = [PollFd::new(stream, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+    }
+
     /// Whether the client is on this machine, and allowed to be here by the file system.
     pub(crate) fn is_local(&self) -> bool {
         matches!(self, Socket::Unix(_))
@@ -106,6 +115,11 @@ impl Rewound {
     /// Gives out `head` before anything else.
     pub fn new(head: Vec<u8>, socket: Socket) -> Self {
         Rewound { head, given: 0, socket }
+    }
+
+    /// Whether the client has closed both directions, as far as it can be known.
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.socket.is_deserted()
     }
 
     /// What of the head was not given out, and the connection.

@@ -331,6 +331,20 @@ fn taken_over_with_upgrade() {
 }
 
 #[test]
+fn who_has_asked_may_close_that_direction() {
+    let talk = Talk::new();
+    let mut stream = talk.connect();
+    stream.write_all(b"POST /slow HTTP/1.1\r\nContent-Length: 0\r\n\r\n").unwrap();
+    talk.get("/echo/a/json");
+    stream.shutdown(Shutdown::Write).unwrap();
+    talk.get("/echo/a/json");
+    talk.state.go.notify_one();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+}
+
+#[test]
 fn taken_over_without_upgrade() {
     let mut talk = Talk::new();
     talk.send("POST /hijack HTTP/1.1\r\nContent-Length: 0\r\n\r\nearly");
