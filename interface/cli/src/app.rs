@@ -41,13 +41,26 @@ pub enum Request {
     Fail(CliError),
     /// Run this command.
     Run(Matches),
+    /// Print the overall help.
+    Overview,
+    /// Become the plugin of this name ([`crate::plugins`]).
+    Plugin {
+        /// The command that is not ours.
+        name: String,
+        /// What to say when there is no such plugin.
+        otherwise: CliError,
+    },
 }
 
 /// Reads a command line (without the program's name). `globals` gets the options before the command.
 pub fn read(args: Vec<String>, globals: &mut Globals, width: usize) -> Request {
     let parsed = match flags::parse(GLOBAL_FLAGS, args, false) {
         Ok(parsed) => parsed,
-        Err(FlagError::Help(_)) => return Request::Print(help::overall_help(globals.local, width)),
+        Err(FlagError::Help(_)) => {
+            // Plugins are shown, too: the environment says where they are.
+            apply(&Values::new(GLOBAL_FLAGS), globals);
+            return Request::Overview;
+        }
         Err(FlagError::Bad(why)) => {
             let usage = format!(
                 "{why}\n\nUsage:  {PROGRAM} [OPTIONS] COMMAND [ARG...]\n\nRun '{PROGRAM} --help' for more information"
@@ -60,7 +73,7 @@ pub fn read(args: Vec<String>, globals: &mut Globals, width: usize) -> Request {
     if parsed.values.bool("version") {
         return Request::Print(format!("Tare version {}, build {}\n", crate::VERSION, crate::BUILD));
     }
-    route(parsed.args, globals, width)
+    route(parsed.args, width)
 }
 
 /// Takes over the global options and what the environment says where they are silent.
@@ -84,11 +97,11 @@ fn apply(values: &Values, globals: &mut Globals) {
     }
 }
 
-fn route(args: Vec<String>, globals: &Globals, width: usize) -> Request {
+fn route(args: Vec<String>, width: usize) -> Request {
     let mut rest = args.into_iter();
-    let Some(first) = rest.next() else { return Request::Print(help::overall_help(globals.local, width)) };
+    let Some(first) = rest.next() else { return Request::Overview };
     if first == "help" {
-        return help_command(rest.collect(), globals, width);
+        return help_command(rest.collect(), width);
     }
     if let Some(command) = find(&first) {
         return parse(command, first, rest.collect(), width);
@@ -97,7 +110,7 @@ fn route(args: Vec<String>, globals: &Globals, width: usize) -> Request {
         return route_group(group, rest.collect(), width);
     }
     let text = format!("{PROGRAM}: unknown command: {PROGRAM} {first}\n\nRun '{PROGRAM} --help' for more information");
-    Request::Fail(CliError::new(text))
+    Request::Plugin { name: first, otherwise: CliError::new(text) }
 }
 
 fn route_group(group: &Group, args: Vec<String>, width: usize) -> Request {
@@ -116,18 +129,16 @@ fn route_group(group: &Group, args: Vec<String>, width: usize) -> Request {
     Request::Fail(failure)
 }
 
-fn help_command(topic: Vec<String>, globals: &Globals, width: usize) -> Request {
+fn help_command(topic: Vec<String>, width: usize) -> Request {
     let path = topic.join(" ");
-    let text = if topic.is_empty() {
-        help::overall_help(globals.local, width)
-    } else if let Some(command) = find(&path) {
-        help::command_help(command, &path, width)
-    } else if let Some(group) = GROUPS.iter().find(|g| g.name == path) {
-        help::group_help(group)
-    } else {
-        return Request::Fail(CliError::new(format!("unknown help topic: {path}")));
-    };
-    Request::Print(text)
+    let Some(first) = topic.into_iter().next() else { return Request::Overview };
+    if let Some(command) = find(&path) {
+        return Request::Print(help::command_help(command, &path, width));
+    }
+    if let Some(group) = GROUPS.iter().find(|g| g.name == path) {
+        return Request::Print(help::group_help(group));
+    }
+    Request::Plugin { name: first, otherwise: CliError::new(format!("unknown help topic: {path}")) }
 }
 
 /// The command reached by `path`.

@@ -212,6 +212,13 @@ impl Cli {
         connect(host, material.as_ref())
     }
 
+    /// The address that the default context stands for: asked for, or our own daemon's.
+    pub fn host(&self) -> String {
+        let own = || format!("unix://{}", tare_docker_client::host::OWN_SOCKET);
+        let tls = self.globals.tls.as_ref().map(|_| DEFAULT_TLS_HOST.to_owned());
+        self.globals.host.clone().or(tls).unwrap_or_else(own)
+    }
+
     /// `config.json`; empty when there is none.
     pub fn config(&self) -> Result<&ConfigFile, CliError> {
         if let Some(config) = self.config.get() {

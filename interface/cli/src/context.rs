@@ -129,8 +129,7 @@ pub fn all(cli: &Cli) -> Vec<Context> {
 }
 
 fn default_context(cli: &Cli) -> Context {
-    let own = format!("unix://{}", tare_docker_client::host::OWN_SOCKET);
-    let host = cli.globals.host.clone().unwrap_or(own);
+    let host = cli.host();
     let document = serde_json::json!({
         "Name": DEFAULT, "Metadata": {}, "Endpoints": {"docker": {"Host": host, "SkipTLSVerify": false}},
         "TLSMaterial": {}, "Storage": {"MetadataPath": "<IN MEMORY>", "TLSPath": "<IN MEMORY>"}

@@ -5,6 +5,7 @@ use crate::app::GLOBAL_FLAGS;
 use crate::command::{Command, Group};
 use crate::commands::{GROUPS, TABLE};
 use crate::flags::{Flag, Kind};
+use crate::plugins::Plugin;
 
 /// Columns when the terminal does not say.
 pub const DEFAULT_WIDTH: usize = 80;
@@ -51,14 +52,18 @@ pub fn group_help(group: &Group) -> String {
 }
 
 /// The overall help. `local`: commands that the program has besides ours.
-pub fn overall_help(local: &[(&'static str, &'static str)], width: usize) -> String {
+pub fn overall_help(local: &[(&'static str, &'static str)], plugins: &[Plugin], width: usize) -> String {
     let mut text = format!("Usage:  {PROGRAM} [OPTIONS] COMMAND\n\nA self-sufficient runtime for containers\n");
     let top = || TABLE.iter().filter_map(|c| Some((c, c.name_in("")?)));
     let mut common: Vec<_> = top().filter(|(c, _)| c.common > 0).collect();
     common.sort_by_key(|(c, _)| c.common);
     text.push_str("\nCommon Commands:\n");
     push_columns(&mut text, &common.iter().map(|(c, name)| (*name, c.about)).collect::<Vec<_>>());
+    // Plugins have a star.
+    let usable = plugins.iter().filter_map(|p| Some((format!("{}*", p.name), p.metadata.as_ref().ok()?)));
+    let usable: Vec<_> = usable.collect();
     let mut groups: Vec<_> = GROUPS.iter().map(|g| (g.name, g.about)).collect();
+    groups.extend(usable.iter().map(|(name, metadata)| (name.as_str(), metadata.short_description.as_str())));
     groups.sort_unstable();
     text.push_str("\nManagement Commands:\n");
     push_columns(&mut text, &groups);
@@ -67,6 +72,12 @@ pub fn overall_help(local: &[(&'static str, &'static str)], width: usize) -> Str
     others.sort_unstable();
     text.push_str("\nCommands:\n");
     push_columns(&mut text, &others);
+    let invalid = plugins.iter().filter_map(|p| Some((p.name.as_str(), p.metadata.as_ref().err()?.as_str())));
+    let invalid: Vec<_> = invalid.collect();
+    if !invalid.is_empty() {
+        text.push_str("\nInvalid Plugins:\n");
+        push_columns(&mut text, &invalid);
+    }
     text.push_str(&format!("\nGlobal Options:\n{}", options(GLOBAL_FLAGS.iter().collect(), width)));
     text.push_str(&format!("\nRun '{PROGRAM} COMMAND --help' for more information on a command.\n"));
     text

@@ -5,6 +5,7 @@
 //! * [`app`]: from arguments to a command; [`command`], [`flags`], [`values`], [`help`]: what a command is made of
 //! * [`man`]: manual pages
 //! * [`cli`]: what a command works with; [`config`]: `config.json`; [`credentials`]; [`context`]; [`tls`]; [`error`]
+//! * [`plugins`]: programs that are commands
 //! * [`output`]: tables, templates, human sizes
 //! * [`opts`], [`streams`], [`progress`], [`copy`]: options of `run`, terminals and attached streams, progress of pulls, `cp`
 //! * [`commands`]: the commands
@@ -24,6 +25,7 @@ pub mod help;
 pub mod man;
 pub mod opts;
 pub mod output;
+pub mod plugins;
 pub mod progress;
 pub mod streams;
 pub mod tls;
@@ -64,17 +66,27 @@ pub fn main(invocation: Invocation) -> i32 {
     let out = Output::stdout();
     let request = app::read(args, &mut globals, out.width());
     let cli = Cli::new(globals, out, Output::stderr());
+    let print = |text: String| cli.out.print(text).map_or_else(|e| app::report(&cli, &e), |()| 0);
     match request {
-        Request::Print(text) => cli.out.print(text).map_or_else(|e| app::report(&cli, &e), |()| 0),
+        Request::Print(text) => print(text),
+        Request::Overview => print(help::overall_help(cli.globals.local, &plugins::all(&cli), cli.out.width())),
         Request::Fail(error) => app::report(&cli, &error),
-        Request::Run(matches) => match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => {
-                let code = runtime.block_on(app::run(&cli, &matches));
-                // A blocked read of stdin must not hold the program up.
-                runtime.shutdown_background();
-                code
-            }
-            Err(error) => app::report(&cli, &error.into()),
-        },
+        Request::Run(matches) => wait_for(&cli, app::run(&cli, &matches)),
+        Request::Plugin { name, otherwise } => {
+            wait_for(&cli, async { app::report(&cli, &plugins::run(&cli, &name, invocation.args, otherwise).await) })
+        }
+    }
+}
+
+/// Runs what a command line asks for; gives the exit status.
+fn wait_for(cli: &Cli, work: impl Future<Output = i32>) -> i32 {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => {
+            let code = runtime.block_on(work);
+            // A blocked read of stdin must not hold the program up.
+            runtime.shutdown_background();
+            code
+        }
+        Err(error) => app::report(cli, &error.into()),
     }
 }

@@ -34,7 +34,7 @@ fn typed(config: &Path, line: &str) -> String {
             runtime.block_on(app::run(&cli, &matches))
         }
         Request::Fail(error) => app::report(&cli, &error),
-        Request::Print(text) => panic!("{line}: prints {text}"),
+        _ => panic!("{line}: does not run"),
     };
     let text = String::from_utf8(seen.0.lock().unwrap().clone()).unwrap();
     if code == 0 { text } else { format!("{text}exit {code}\n") }

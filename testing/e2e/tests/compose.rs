@@ -272,3 +272,28 @@ fn a_day_with_a_project() {
     c.ok("volume rm there");
     nothing_left(&c, networks);
 }
+
+/// `tare compose` and `tare buildx` are docker's plugins.
+#[test]
+fn as_commands_of_tare() {
+    let c = Console::new(Client::Tare);
+    let plugins = c.path("config/cli-plugins");
+    fs::create_dir_all(&plugins).expect("directory");
+    for (name, program) in [("docker-compose", install::compose()), ("docker-buildx", install::buildx())] {
+        std::os::unix::fs::symlink(program, plugins.join(name)).expect("link");
+    }
+    let file = "services:\n  made: {build: ., command: cat /f}\n";
+    for (name, text) in [("compose.yaml", file), ("Dockerfile", "FROM busybox:1.29\nCOPY f /f\n"), ("f", "as built\n")]
+    {
+        fs::write(c.path(name), text).expect("file");
+    }
+    c.ok("buildx build --quiet --tag by-buildx .");
+    assert_eq!(c.ok("run --rm by-buildx cat /f"), "as built");
+    c.ok("compose --project-name plugged up --build --detach");
+    assert_eq!(c.ok("wait plugged-made-1"), "0");
+    assert!(c.ok("compose --project-name plugged logs --no-log-prefix").ends_with("as built"));
+    c.ok("compose --project-name plugged down");
+    assert_eq!(c.ok("ps --all --quiet"), "");
+    let info = c.ok("info --format '{{range .ClientInfo.Plugins}}{{.Name}} {{end}}'");
+    assert!(info.contains("buildx ") && info.contains("compose "), "{info}");
+}

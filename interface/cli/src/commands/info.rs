@@ -1,5 +1,8 @@
 //! `info`: what the daemon says about itself and its machine.
 
+use std::path::Path;
+
+use serde::Serialize;
 use tare_docker_api::system::Info;
 use tare_docker_api::versions;
 use tare_docker_client::{Error, Request};
@@ -12,6 +15,7 @@ use crate::flags::{Flag, Matches};
 use crate::output::rows::INSPECT_FORMAT_HELP;
 use crate::output::schema;
 use crate::output::text::binary_size;
+use crate::plugins::{self, Metadata, Plugin};
 use crate::{BUILD, VERSION, context};
 
 /// `info`
@@ -35,8 +39,9 @@ async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
         return formatted(cli, m.text("format"), answer);
     }
     let version = answer.as_ref().map_or(String::new(), |_| format!(" Version:    {VERSION}\n"));
+    let (plugins, warnings) = describe(&plugins::all(cli));
     cli.out.print(format!(
-        "Client:\n{version} Context:    {}\n Debug Mode: {}\n\nServer:\n",
+        "Client:\n{version} Context:    {}\n Debug Mode: {}\n{plugins}\nServer:\n",
         context::current(cli)?,
         cli.globals.debug
     ))?;
@@ -44,7 +49,7 @@ async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
         Ok(raw) => {
             let info: Info = serde_json::from_slice(&raw).map_err(|e| CliError::new(e.to_string()))?;
             cli.out.print(server(&info, cli.globals.debug))?;
-            for warning in info.warnings.iter() {
+            for warning in info.warnings.iter().chain(&warnings) {
                 cli.err.println(warning)?;
             }
             Ok(0)
@@ -54,6 +59,54 @@ async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
             Err(CliError::new("errors pretty printing info"))
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// The lines about plugins, and warnings of those that cannot be used.
+fn describe(plugins: &[Plugin]) -> (String, Vec<String>) {
+    let mut text = Lines::default();
+    let mut warnings = Vec::new();
+    for plugin in plugins {
+        let path = plugin.path.display();
+        match &plugin.metadata {
+            Ok(metadata) => {
+                text.line(
+                    &format!("  {}", plugin.name),
+                    format_args!("{} ({})", metadata.short_description, metadata.vendor),
+                );
+                if !metadata.version.is_empty() {
+                    text.line("    Version", format_args!(" {}", metadata.version));
+                }
+                text.line("    Path", format_args!("    {path}"));
+            }
+            Err(why) => warnings.push(format!("WARNING: Plugin \"{path}\" is not valid: {why}")),
+        }
+    }
+    let head = if plugins.is_empty() { "" } else { " Plugins:\n" };
+    (format!("{head}{}", text.0), warnings)
+}
+
+/// A plugin as it is in `ClientInfo`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Shown<'a> {
+    #[serde(flatten)]
+    metadata: Metadata,
+    name: &'a str,
+    path: &'a Path,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    err: Option<&'a str>,
+}
+
+impl Shown<'_> {
+    fn json(plugin: &Plugin) -> Result<Json, CliError> {
+        let (metadata, err) = match &plugin.metadata {
+            Ok(metadata) => (metadata.clone(), None),
+            Err(why) => (Metadata::default(), Some(why.as_str())),
+        };
+        let shown = Shown { metadata, name: &plugin.name, path: &plugin.path, err };
+        let text = serde_json::to_vec(&shown).map_err(|e| CliError::new(e.to_string()))?;
+        Json::parse(&text).map_err(|e| CliError::new(e.to_string()))
     }
 }
 
@@ -80,7 +133,7 @@ fn formatted(cli: &Cli, format: &str, answer: Result<Vec<u8>, Error>) -> Result<
         ("GitCommit".to_owned(), text(BUILD)),
         ("DefaultAPIVersion".to_owned(), text(&versions::MAX.to_string())),
         ("Context".to_owned(), text(&context::current(cli)?)),
-        ("Plugins".to_owned(), Json::Array(Vec::new())),
+        ("Plugins".to_owned(), Json::Array(plugins::all(cli).iter().map(Shown::json).collect::<Result<_, _>>()?)),
     ];
     entries.push(("ClientInfo".to_owned(), Json::Object(client)));
     let shown = template.execute(&schema::typed("system.dockerInfo", &Json::Object(entries)));

@@ -1,0 +1,125 @@
+//! Plugins of the command line: how they are found, called and shown.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// A plugin that says how it was called.
+const GREETER: &str = r#"#!/bin/sh
+if [ "$1" = docker-cli-plugin-metadata ]; then
+    echo '{"SchemaVersion":"0.1.0","Vendor":"Somebody","Version":"v1","ShortDescription":"Greets"}'
+    exit
+fi
+echo "args:$*"
+echo "host:$DOCKER_HOST context:$DOCKER_CONTEXT"
+echo "caller:$DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND"
+read line && echo "read:$line"
+exit 7
+"#;
+
+struct Setup {
+    directory: tempfile::TempDir,
+}
+
+impl Setup {
+    fn new(plugins: &[(&str, &str)]) -> Setup {
+        let setup = Setup { directory: tempfile::tempdir().unwrap() };
+        for (path, text) in plugins {
+            setup.write(path, text);
+        }
+        setup
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// With standard input from the file `input`.
+    fn tare(&self, args: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
+        fs::write(self.path("input"), "a line\n").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tare"));
+        command.args(args).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.directory.path());
+        command.envs(variables.iter().copied()).stdin(fs::File::open(self.path("input")).unwrap());
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (status.code().unwrap(), text(stdout), text(stderr))
+    }
+}
+
+#[test]
+fn a_plugin_takes_the_place_of_the_program() {
+    let setup = Setup::new(&[(".docker/cli-plugins/docker-greet", GREETER)]);
+    let (code, out, err) = setup.tare(&["-H", "unix:///nowhere", "greet", "-f", "x y"], &[]);
+    let caller = env!("CARGO_BIN_EXE_tare");
+    let expected =
+        format!("args:-H unix:///nowhere greet -f x y\nhost:unix:///nowhere context:\ncaller:{caller}\nread:a line\n");
+    assert_eq!((code, out, err), (7, expected, String::new()));
+    let (code, out, _) = setup.tare(&["help", "greet"], &[("TARE_HOST", "unix:///else")]);
+    assert_eq!(code, 7);
+    assert!(out.starts_with("args:help greet\nhost:unix:///else context:\n"), "{out}");
+}
+
+#[test]
+fn it_learns_of_the_context_in_use() {
+    let setup = Setup::new(&[(".docker/cli-plugins/docker-greet", GREETER)]);
+    let (code, _, err) = setup.tare(&["context", "create", "far", "--docker", "host=tcp://h:1"], &[]);
+    assert_eq!((code, err.as_str()), (0, "Successfully created context \"far\"\n"));
+    setup.tare(&["context", "use", "far"], &[]);
+    let (_, out, _) = setup.tare(&["greet"], &[]);
+    assert!(out.contains("\nhost: context:far\n"), "{out}");
+}
+
+#[test]
+fn what_is_no_plugin_is_an_unknown_command() {
+    let metadata = "#!/bin/sh\necho '{\"SchemaVersion\":\"2.0.0\",\"Vendor\":\"x\"}'\n";
+    let setup = Setup::new(&[
+        (".docker/cli-plugins/docker-new", metadata),
+        (".docker/cli-plugins/docker-broken", "#!/bin/sh\nexit 3\n"),
+        (".docker/cli-plugins/docker-ps", GREETER),
+    ]);
+    for name in ["new", "broken", "missing", "../x"] {
+        let (code, out, err) = setup.tare(&[name], &[]);
+        let expected = format!("tare: unknown command: tare {name}\n\nRun 'tare --help' for more information\n");
+        assert_eq!((code, out.as_str(), err), (1, "", expected));
+    }
+    let (code, _, err) = setup.tare(&["help", "missing"], &[]);
+    assert_eq!((code, err.as_str()), (1, "unknown help topic: missing\n"));
+    let (code, out, _) = setup.tare(&["-H", "unix:///nowhere", "ps"], &[]);
+    assert_eq!((code, out.as_str()), (1, ""));
+}
+
+#[test]
+fn lists_have_them() {
+    let setup = Setup::new(&[
+        ("extra/docker-greet", GREETER),
+        (".docker/cli-plugins/docker-greet", "#!/bin/sh\nexit 1\n"),
+        (".docker/cli-plugins/docker-broken", "#!/bin/sh\nexit 3\n"),
+        (".docker/cli-plugins/other", GREETER),
+    ]);
+    let extra = setup.path("extra");
+    fs::write(setup.path(".docker/config.json"), format!("{{\"cliPluginsExtraDirs\":[{extra:?}]}}")).unwrap();
+    let (code, out, _) = setup.tare(&["--help"], &[]);
+    assert_eq!(code, 0);
+    assert!(out.contains("\n  greet*      Greets\n"), "{out}");
+    assert!(
+        out.contains(
+            "\n\nInvalid Plugins:\n  broken      failed to fetch metadata: exit status: 3\n\nGlobal Options:\n"
+        ),
+        "{out}"
+    );
+    let (_, out, _) = setup.tare(&["-H", "unix:///nowhere", "info"], &[]);
+    let path = setup.path("extra/docker-greet");
+    let lines = format!(" Plugins:\n  greet: Greets (Somebody)\n    Version:  v1\n    Path:     {}\n", path.display());
+    assert!(out.contains(&lines), "{out}");
+    let format = "{{range .ClientInfo.Plugins}}{{.Name}} {{.Version}};{{end}}";
+    let (_, out, _) = setup.tare(&["-H", "unix:///nowhere", "info", "--format", format], &[]);
+    assert!(out.contains("greet v1;"), "{out}");
+}
