@@ -1,0 +1,31 @@
+//! An engine in a container of an engine, as CI services have it: it needs `--privileged` and a volume for its data.
+
+use std::process::Command;
+
+use tare_testkit::{Client, Console, Output, install};
+
+#[test]
+fn an_engine_in_a_container() {
+    let c = Console::new(Client::Tare);
+    let dist = install::dist();
+    // The daemon answers on its socket from the moment that this prints.
+    let daemon = "/dist/tare daemon & until /dist/tare version >/dev/null 2>&1; do sleep 0.05; done; echo up; wait";
+    let programs = format!("--volume {}:/dist:ro --volume /var/lib/tare", dist.display());
+    c.ok(&format!("run -d --name inner --privileged {programs} nginx:latest sh -c '{daemon}'"));
+    c.logged("inner", "up\n");
+    let tare = |line: &str| c.ok(&format!("exec inner /dist/tare {line}"));
+    c.ok("pull --quiet busybox:1.29");
+    let (program, host) = c.typed();
+    let move_image = "\"$0\" save busybox:1.29 | \"$0\" exec -i inner /dist/tare load";
+    let mut command = Command::new("sh");
+    let moved = Output::of(move_image, command.args(["-c", move_image]).arg(program).env("DOCKER_HOST", host));
+    assert!(moved.status == 0 && moved.stdout == "Loaded image: busybox:1.29\n", "{moved}");
+    tare("run -d --name web --memory 64m --hostname innermost -p 8080:80 busybox:1.29 httpd -f -h /etc");
+    // Through its published port, from its host's network, which is the outer container's.
+    let asked = "run --rm --network host busybox:1.29 wget -q -O - http://127.0.0.1:8080/hostname";
+    assert_eq!(tare(asked), "innermost");
+    assert_eq!(tare("exec web ps -o pid,args").lines().nth(1).map(str::trim), Some("1 httpd -f -h /etc"));
+    // The inner daemon goes with its container, and so does all that it made.
+    c.ok("rm --force --volumes inner");
+    assert_eq!(c.ok("volume ls --quiet"), "");
+}
