@@ -21,9 +21,10 @@ fn an_engine_in_a_container() {
     let moved = Output::of(move_image, command.args(["-c", move_image]).arg(program).env("DOCKER_HOST", host));
     assert!(moved.status == 0 && moved.stdout == "Loaded image: busybox:1.29\n", "{moved}");
     tare("run -d --name web --memory 64m --hostname innermost -p 8080:80 busybox:1.29 httpd -f -h /etc");
-    // Through its published port, from its host's network, which is the outer container's.
-    let asked = "run --rm --network host busybox:1.29 wget -q -O - http://127.0.0.1:8080/hostname";
-    assert_eq!(tare(asked), "innermost");
+    // Through its published port, from its host's network, which is the outer container's; as soon as it listens.
+    let ask = "until wget -q -O - http://127.0.0.1:8080/hostname; do sleep 0.1; done";
+    let said = tare(&format!("run --rm --network host busybox:1.29 sh -c \"{ask}\""));
+    assert!(said.ends_with("innermost"), "{said}");
     assert_eq!(tare("exec web ps -o pid,args").lines().nth(1).map(str::trim), Some("1 httpd -f -h /etc"));
     // The inner daemon goes with its container, and so does all that it made.
     c.ok("rm --force --volumes inner");
