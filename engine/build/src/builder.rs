@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use crate::Source;
 use crate::arguments::Arguments;
 use crate::cache::Cache;
+use crate::caller::credentials;
 use crate::context::{Context, receive};
 use crate::needed::{self, Files};
 use crate::options::Checked;
@@ -26,8 +27,6 @@ use crate::steps::Steps;
 
 /// The registry's name in clients' credentials.
 const HUB: &str = "https://index.docker.io/v1/";
-/// The registry's host where its name stands for it.
-const HUB_HOST: &str = "registry-1.docker.io";
 
 /// A stage that is done.
 #[derive(Debug)]
@@ -67,6 +66,7 @@ pub(crate) async fn build(
     // The classic builder follows everything before the target.
     let needed = if follows_steps { needed::stages(&stages) } else { vec![true; stages.len()] };
     builder.context.fetch(needed::files(&stages, &needed), &builder.output).await?;
+    builder.import_caches().await;
     let id = builder.all(&file, stages, &needed).await?;
     Ok(Built::new(builder, id))
 }
@@ -252,6 +252,11 @@ impl Builder {
         {
             return Ok(image);
         }
+        self.pulled(name, platform).await
+    }
+
+    /// An image as its registry has it now.
+    pub(crate) async fn pulled(&self, name: &str, platform: Option<&Platform>) -> Result<Image> {
         let reference = Reference::parse_normalized(name)
             .map_err(|error| Error::invalid(format!("failed to parse reference {name:?}: {error}")))?
             .with_default_tag();
@@ -279,17 +284,8 @@ impl Builder {
 
     async fn credentials(&self, reference: &Reference) -> Result<Option<tare_registry::Credentials>> {
         let domain = reference.domain();
-        if let Some(caller) = self.context.caller() {
-            let host = if domain == "docker.io" { HUB_HOST } else { domain };
-            let login = caller.login(host).await?;
-            return Ok(login.map(|login| match login.username.is_empty() {
-                true => tare_registry::Credentials { identity_token: login.secret, ..Default::default() },
-                false => tare_registry::Credentials {
-                    username: login.username,
-                    password: login.secret,
-                    ..Default::default()
-                },
-            }));
+        if self.context.caller().is_some() {
+            return credentials(self.context.caller(), domain).await;
         }
         let all = &self.options.given.credentials;
         let keys = if domain == "docker.io" { [HUB, domain] } else { [domain, domain] };
@@ -336,6 +332,7 @@ impl Builder {
             config: state.config.clone(),
             created_by: words.join(" "),
             author: state.author.clone(),
+            created: self.options.created.clone(),
             ..Commit::default()
         };
         let made = self.engine.distribution().commit_step(commit, key).await;

@@ -16,9 +16,13 @@ use crate::options::Checked;
 use crate::sources::hex;
 use crate::stage::State;
 
-/// The images that steps are taken from; `None` where the caller names none.
+/// The images that steps are taken from.
 #[derive(Debug, Default)]
-pub(crate) struct Cache(Option<Vec<Image>>);
+pub(crate) struct Cache {
+    images: Vec<Image>,
+    /// Only steps on the way to them count.
+    is_bound: bool,
+}
 
 impl Cache {
     /// Finds the images a caller names. Those that are not here are no mistake: a first build has none to name.
@@ -28,14 +32,34 @@ impl Cache {
             let found = engine.image_store().resolve_platform(name, options.platform.as_ref());
             found.inspect_err(|error| tracing::debug!("no cache from {name}: {error}")).ok()
         };
-        Cache((!names.is_empty()).then(|| names.iter().filter_map(found).collect()))
+        Cache { images: names.iter().filter_map(found).collect(), is_bound: !names.is_empty() }
     }
 }
 
 impl Builder {
+    /// Gets the images that the caller names as caches from their registries. Those that are not there are no mistake,
+    /// but their steps say so.
+    pub(crate) async fn import_caches(&mut self) {
+        for name in self.options.given.cache_imports.clone() {
+            let platform = self.options.platform.clone();
+            let got = self.pulled(&name, platform.as_ref());
+            let got = self.output.step(format!("importing cache manifest from {name}"), got).await;
+            // One that is only here, because nobody has pushed it yet, is as good.
+            let here = || self.local(&name, platform.as_ref());
+            if let Ok(image) = got.or_else(|_| here()) {
+                self.hold(&image.id);
+                self.cache.images.push(image);
+            }
+        }
+    }
+
     /// What stands for a step: the image below, the instruction with all it brings, and what it makes of the configuration.
     pub(crate) fn key(&self, state: &State, words: &[String]) -> Result<String> {
-        let parts = serde_json::to_vec(&(&state.id, words, &state.config, &state.author));
+        let parts = (&state.id, words, &state.config, &state.author);
+        let parts = match &self.options.created {
+            None => serde_json::to_vec(&parts),
+            Some(created) => serde_json::to_vec(&(parts, created)),
+        };
         let parts = parts.map_err(|error| Error::internal(error.to_string()))?;
         Ok(hex(&Sha256::digest(parts)))
     }
@@ -63,9 +87,11 @@ impl Builder {
 
     /// Whether a step is one of those that the caller's images were made of; without such images every one will do.
     fn leads_to_a_source(&self, step: &Digest) -> bool {
-        let Some(sources) = &self.cache.0 else { return true };
+        if !self.cache.is_bound {
+            return true;
+        }
         let steps = self.engine.image_store().steps();
-        let mut line: Vec<&Digest> = sources.iter().map(|image| &image.id).collect();
+        let mut line: Vec<&Digest> = self.cache.images.iter().map(|image| &image.id).collect();
         // A parent is older than its children.
         for known in steps.iter().rev() {
             if line.contains(&&known.target.digest) {
@@ -79,8 +105,7 @@ impl Builder {
     async fn taken(&mut self, state: &State, words: &[String], key: &str) -> Result<Option<Digest>> {
         let said = words.join(" ");
         let store = self.engine.image_store();
-        let sources = self.cache.0.as_deref().unwrap_or_default();
-        let source = sources.iter().find(|source| {
+        let source = self.cache.images.iter().find(|source| {
             let Some(next) = next_step(source.content(), state.image.as_deref()) else { return false };
             let manifest = &source.content().manifest;
             let here = manifest.layers.iter().all(|layer| store.has_blob(&layer.digest));
@@ -96,7 +121,7 @@ impl Builder {
         };
         let made = self.engine.distribution().take_step(taken, key.to_owned()).await;
         // Two images that begin alike may go on differently: what follows is taken from this one alone.
-        self.cache.0 = Some(vec![source]);
+        self.cache.images = vec![source];
         made.map(Some).map_err(|error| Error::internal(error.to_string()))
     }
 }

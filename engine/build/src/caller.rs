@@ -2,10 +2,15 @@
 //! are wanted, instead of sending everything beforehand.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tare_engine::{ByteSource, Result};
+use tare_registry::Credentials;
 use tokio::net::UnixStream;
+
+/// The registry's host where its name stands for it.
+const HUB_HOST: &str = "registry-1.docker.io";
 
 /// A directory of the caller's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,4 +62,14 @@ pub trait Caller: Send + Sync {
 
     /// Connects somebody with the agent, to the end of either.
     fn agent<'a>(&'a self, id: &'a str, connection: UnixStream) -> BoxFuture<'a, ()>;
+}
+
+/// What a caller has for a registry, by the domain of its images.
+pub(crate) async fn credentials(caller: Option<&Arc<dyn Caller>>, domain: &str) -> Result<Option<Credentials>> {
+    let Some(caller) = caller else { return Ok(None) };
+    let login = caller.login(if domain == "docker.io" { HUB_HOST } else { domain }).await?;
+    Ok(login.map(|Login { username, secret }| match username.is_empty() {
+        true => Credentials { identity_token: secret, ..Credentials::default() },
+        false => Credentials { username, password: secret, ..Credentials::default() },
+    }))
 }

@@ -94,7 +94,7 @@ pub(crate) async fn receive(
     let name = options.dockerfile.clone();
     let body = match source {
         Source::Archive(body) => body,
-        Source::Caller(caller) => return ask(engine, caller, &name, output).await,
+        Source::Caller(caller) => return ask(engine, caller, options, output).await,
     };
     let workspace = Workspace::make(engine)?;
     if let Some(repository) = Repository::parse(&options.remote) {
@@ -167,16 +167,25 @@ impl Context {
 }
 
 /// Asks a caller for the Dockerfile and for what it leaves out.
-async fn ask(engine: &Engine, caller: Arc<dyn Caller>, name: &str, output: &Output) -> Result<Context> {
+async fn ask(engine: &Engine, caller: Arc<dyn Caller>, options: &Options, output: &Output) -> Result<Context> {
+    let name = options.dockerfile.as_str();
     let workspace = Workspace::make(engine)?;
     if let Some(body) = caller.archive().await? {
         let name = name.to_owned();
         let extracted = blocking(move || extract(workspace, BufReader::new(SyncIoBridge::new(body)), &name));
+        let extracted = async {
+            output.warn_all(&options.warnings).await;
+            extracted.await
+        };
         let context = output.step("[internal] load remote build context", extracted).await?;
         return Ok(Context { caller: Some(caller), ..context });
     }
     let title = format!("[internal] load build definition from {}", last(name));
-    let (dockerfile, own) = output.step(title, definition(&workspace, &caller, name, output)).await?;
+    let definition = async {
+        output.warn_all(&options.warnings).await;
+        definition(&workspace, &caller, name, output).await
+    };
+    let (dockerfile, own) = output.step(title, definition).await?;
     let ignored = async {
         match own {
             Some(text) => Ok(Some(text)),

@@ -14,7 +14,6 @@ use crate::builder::Builder;
 use crate::context::{Workspace, open_root};
 use crate::owner;
 use crate::place::{self, Destination};
-use crate::run::needs_buildkit;
 use crate::sources::{self, Source, Words};
 use crate::stage::State;
 use crate::{blocking, stored};
@@ -25,7 +24,7 @@ const FLAGS: [&str; 5] = ["from", "chown", "chmod", "link", "checksum"];
 impl Builder {
     pub(crate) async fn copy(&mut self, state: &mut State, name: &'static str, copy: &Copy) -> Result<()> {
         if let Some(flag) = copy.flags.iter().find(|flag| !FLAGS.contains(flag)) {
-            return Err(needs_buildkit(flag));
+            return Err(self.needs_buildkit(flag));
         }
         let expander = state.expander(self.escape);
         let word = |text: &str| expander.word(text).map_err(Error::invalid);

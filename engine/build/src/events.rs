@@ -36,6 +36,8 @@ pub enum What {
         /// As it came.
         text: String,
     },
+    /// Something that the caller should know, and that is no reason to fail.
+    Warning(String),
     /// It has ended; why it failed, if it did.
     Done(Option<String>),
 }

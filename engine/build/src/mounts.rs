@@ -18,7 +18,6 @@ use tare_images::rootdir::RootDir;
 use crate::builder::Builder;
 use crate::context::{inside, open_root, outside};
 use crate::grants::Grants;
-use crate::run::needs_buildkit;
 use crate::stage::State;
 use crate::{blocking, sources};
 
@@ -60,7 +59,7 @@ impl Builder {
             let mount = expanded(mount, &expander, &state.config.working_dir).map_err(Error::invalid)?;
             let mounted = match mount.kind {
                 MountType::Bind => self.bind(&mount, &mut all.words).await?,
-                MountType::Cache if !mount.from.is_empty() => return Err(needs_buildkit("mount=type=cache,from")),
+                MountType::Cache if !mount.from.is_empty() => return Err(self.needs_buildkit("mount=type=cache,from")),
                 MountType::Cache => {
                     let path = self.cache_path(&mount);
                     let mounted = bound(&path);
@@ -105,7 +104,7 @@ impl Builder {
         let source = String::from_utf8_lossy(&source).into_owned();
         if mount.from.is_empty() {
             if !mount.read_only {
-                return Err(needs_buildkit("mount=type=bind,rw"));
+                return Err(self.needs_buildkit("mount=type=bind,rw"));
             }
             let root = Arc::clone(&self.context.root);
             let (name, words_of) = (source.clone(), self.words(true));
@@ -127,7 +126,11 @@ impl Builder {
     /// The directory of a cache.
     fn cache_path(&self, mount: &Mount) -> PathBuf {
         let id = if mount.id.is_empty() { &mount.target } else { &mount.id };
-        self.engine.build_cache_directory().join(sources::hex(&Sha256::digest(id)))
+        let name = match self.options.given.cache_namespace.as_str() {
+            "" => id.clone(),
+            namespace => format!("{namespace}/{id}"),
+        };
+        self.engine.build_cache_directory().join(sources::hex(&Sha256::digest(name)))
     }
 
     /// Which places of mounts, and directories above them, the image does not have.

@@ -31,6 +31,16 @@ pub struct Options {
     pub no_cache_stages: Vec<String>,
     /// Images whose steps need not be followed again; if there are any, no other steps are taken from the cache.
     pub cache_from: Vec<String>,
+    /// The same, asked of their registries, and besides the steps that are known here.
+    pub cache_imports: Vec<String>,
+    /// When everything is said to be made, seconds of the Unix epoch; `None` for when it is.
+    pub source_date: Option<i64>,
+    /// Stands before the names of caches that commands share.
+    pub cache_namespace: String,
+    /// Whether commands may ask for the machine's own network.
+    pub host_network: bool,
+    /// What the caller is to be told at the beginning.
+    pub warnings: Vec<String>,
     /// Ask the registry for newer images.
     pub pull: bool,
     /// Remove a step's container after success.
@@ -65,6 +75,8 @@ pub(crate) struct Checked {
     pub(crate) given: Options,
     pub(crate) names: Vec<Reference>,
     pub(crate) platform: Option<Platform>,
+    /// When images are said to be made, if the caller decides it.
+    pub(crate) created: Option<String>,
     pub(crate) quiet: bool,
 }
 
@@ -92,7 +104,12 @@ impl Options {
             "" => None,
             text => Some(Platform::parse(text).map_err(|error| Error::invalid(error.to_string()))?),
         };
-        Ok(Checked { names, platform, quiet: self.quiet, given: self })
+        let created = match self.source_date.map(jiff::Timestamp::from_second) {
+            None => None,
+            Some(Ok(time)) => Some(time.to_string()),
+            Some(Err(error)) => return Err(Error::invalid(format!("invalid SOURCE_DATE_EPOCH: {error}"))),
+        };
+        Ok(Checked { names, platform, created, quiet: self.quiet, given: self })
     }
 
     /// How containers of `RUN` are made.

@@ -116,6 +116,24 @@ impl Output {
         }
     }
 
+    /// Says what the caller should know. Those who follow steps see it at the first one.
+    pub(crate) async fn warn(&self, text: impl Into<String>) {
+        match self {
+            Output::Lines { .. } => self.say(format!("[Warning] {}\n", text.into())).await,
+            // Without a listener the build is about to be given up.
+            Output::Events { sender, .. } => {
+                drop(sender.send(Event { step: 1, what: What::Warning(text.into()) }).await);
+            }
+        }
+    }
+
+    /// Says several such things.
+    pub(crate) async fn warn_all(&self, texts: &[String]) {
+        for text in texts {
+            self.warn(text).await;
+        }
+    }
+
     /// A step begins, for those who follow steps.
     pub(crate) async fn begin(&self, name: impl Into<String>) {
         if let Output::Events { step, steps, .. } = self {

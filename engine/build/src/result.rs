@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use tare_distribution::BuildHold;
-use tare_engine::{Engine, Result};
+use tare_docker_api::stream::JsonMessage;
+use tare_engine::{ByteStream, Engine, Error, Result};
+use tare_images::rootdir::RootDir;
 use tare_reference::Reference;
+use tokio::sync::mpsc;
 
 use crate::builder::{Builder, short};
+use crate::caller::{Caller, credentials};
 use crate::output::{Failure, Output};
 
 /// An image that was built. Until it is published it is kept by this alone.
@@ -14,14 +18,15 @@ pub struct Built {
     engine: Arc<Engine>,
     output: Output,
     names: Vec<Reference>,
+    caller: Option<Arc<dyn Caller>>,
     id: String,
     _hold: BuildHold,
 }
 
 impl Built {
     pub(crate) fn new(builder: Builder, id: String) -> Built {
-        let Builder { engine, options, output, hold, .. } = builder;
-        Built { engine, output, names: options.names, id, _hold: hold }
+        let Builder { engine, options, output, hold, context, .. } = builder;
+        Built { engine, output, names: options.names, caller: context.caller().cloned(), id, _hold: hold }
     }
 
     /// The image's ID.
@@ -41,7 +46,7 @@ impl Built {
     }
 
     /// Shows the image, with names that are only known now, as a step.
-    pub async fn export(self, names: &[Reference]) -> Result<String, Failure> {
+    pub async fn export(&self, names: &[Reference]) -> Result<String, Failure> {
         let work = async {
             self.output.detail("exporting layers").await;
             self.output.detail(format!("writing image {}", self.id)).await;
@@ -52,7 +57,63 @@ impl Built {
             Ok::<_, Failure>(())
         };
         self.output.step("exporting to image", work).await?;
-        Ok(self.id)
+        Ok(self.id.clone())
+    }
+
+    /// What is in the image, for work that is a step.
+    pub async fn files<W: Future<Output = Result<()>>>(
+        self,
+        step: &str,
+        work: impl FnOnce(RootDir) -> W,
+    ) -> Result<()> {
+        let whole = async {
+            let store = self.engine.image_store().clone();
+            let id = self.id.clone();
+            let mounted = crate::blocking(move || {
+                let image = store.resolve_platform(&id, None).map_err(crate::stored)?;
+                store.mount_image(image.diff_ids()).map_err(crate::stored)
+            });
+            work(RootDir::from_fd(mounted.await?)).await
+        };
+        self.output.step(step, whole).await
+    }
+
+    /// An archive of the image, with names that only stand there, for work that is a step.
+    pub async fn archive<W: Future<Output = Result<()>>>(
+        self,
+        step: &str,
+        names: &[Reference],
+        work: impl FnOnce(ByteStream) -> W,
+    ) -> Result<()> {
+        let whole = async {
+            let archive = self.engine.distribution().save_as(&self.id, names).await;
+            work(archive.map_err(|error| Error::internal(error.to_string()))?).await
+        };
+        self.output.step(step, whole).await
+    }
+
+    /// Sends the image under a name that it has to its registry, as a step.
+    pub async fn push(&self, name: &Reference) -> Result<(), Failure> {
+        let (sender, mut messages) = mpsc::unbounded_channel();
+        let progress = move |message: JsonMessage| {
+            // Whoever listens is below.
+            let _ = sender.send(message);
+        };
+        let push = async move {
+            let credentials = credentials(self.caller.as_ref(), name.domain()).await?;
+            let pushed = self.engine.distribution().push(name, None, credentials, &progress).await;
+            drop(progress);
+            pushed.map_err(|error| Error::internal(format!("failed to push {name}: {error}")))
+        };
+        let show = async {
+            while let Some(message) = messages.recv().await {
+                self.output.message(message).await;
+            }
+        };
+        let whole = async { tokio::join!(push, show).0 };
+        self.output.step(format!("pushing {name}"), whole).await?;
+        self.engine.pushed_by_build(name);
+        Ok(())
     }
 
     async fn show(&self, names: &[Reference]) -> Result<()> {

@@ -21,7 +21,10 @@ const PIECE: usize = 32 << 10;
 impl Builder {
     pub(crate) async fn run(&mut self, state: &mut State, run: &Run) -> Result<(), Failure> {
         if !matches!(run.security.as_str(), "" | "sandbox") {
-            return Err(needs_buildkit("security").into());
+            return Err(self.needs_buildkit("security").into());
+        }
+        if run.network == "host" && !self.options.given.host_network && self.context.caller().is_some() {
+            return Err(Error::invalid("network.host is not allowed").into());
         }
         let mounts = self.mounts(state, &run.mounts).await?;
         let command = state.command(&run.command);
@@ -67,6 +70,17 @@ impl Builder {
             container.keep().await?;
         }
         done
+    }
+
+    /// Docker's sentence about what its classic builder does not have; who comes with BuildKit's protocol reads another.
+    pub(crate) fn needs_buildkit(&self, flag: &str) -> Error {
+        if self.context.caller().is_some() {
+            return Error::internal(format!("the --{flag} option is not supported by this engine"));
+        }
+        Error::internal(format!(
+            "the --{flag} option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn how to build \
+             images with BuildKit enabled"
+        ))
     }
 
     /// A command needs an image to start from; `scratch` becomes one.
@@ -167,14 +181,6 @@ impl Builder {
         self.output.log(StreamKind::Stderr, err.rest()).await;
         Ok(())
     }
-}
-
-/// Docker's sentence about what its classic builder does not have.
-pub(crate) fn needs_buildkit(flag: &str) -> Error {
-    Error::internal(format!(
-        "the --{flag} option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn how to build \
-         images with BuildKit enabled"
-    ))
 }
 
 /// A step's container; removed when it is dropped, unless it is kept.

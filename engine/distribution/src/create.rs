@@ -54,6 +54,8 @@ pub struct Commit {
     pub comment: String,
     /// The image's name; none makes a dangling image.
     pub name: Option<Reference>,
+    /// When it is said to be made, as in RFC 3339; `None` for now.
+    pub created: Option<String>,
 }
 
 impl Distribution {
@@ -124,7 +126,7 @@ pub(crate) fn assemble(store: &ImageStore, commit: Commit) -> Result<(ImageConfi
     if !commit.author.is_empty() {
         image.author = commit.author;
     }
-    image.created = now();
+    image.created = commit.created.unwrap_or_else(now);
     image.config = commit.config;
     image.history.push(History {
         created: image.created.clone(),

@@ -49,7 +49,28 @@ impl Distribution {
     ) -> Result<mpsc::Receiver<io::Result<Bytes>>> {
         let store = self.store.clone();
         let (names, platform) = (names.to_vec(), platform.cloned());
-        let plan = blocking(move || plan(&store, &names, platform.as_ref())).await?;
+        Ok(self.stream(blocking(move || plan(&store, &names, platform.as_ref())).await?))
+    }
+
+    /// Starts an archive of one image by its ID, with names that it has in the archive alone.
+    pub async fn save_as(&self, id: &str, names: &[Reference]) -> Result<mpsc::Receiver<io::Result<Bytes>>> {
+        let store = self.store.clone();
+        let (id, names) = (id.to_owned(), names.to_vec());
+        let plan = blocking(move || {
+            let image = store.resolve_platform(&id, None)?;
+            let mut plan = Plan::default();
+            for name in &names {
+                plan.add(&store, &image, Some(name), false)?;
+            }
+            if names.is_empty() {
+                plan.add(&store, &image, None, false)?;
+            }
+            Ok(plan)
+        });
+        Ok(self.stream(plan.await?))
+    }
+
+    fn stream(&self, plan: Plan) -> mpsc::Receiver<io::Result<Bytes>> {
         let (sender, chunks) = mpsc::channel(AHEAD);
         let store = self.store.clone();
         tokio::task::spawn_blocking(move || {
@@ -59,7 +80,7 @@ impl Distribution {
                 let _ = sender.blocking_send(Err(io::Error::other(e)));
             }
         });
-        Ok(chunks)
+        chunks
     }
 }
 

@@ -186,6 +186,7 @@ async fn a_containers_changes_become_an_image() {
         author: "me".to_owned(),
         comment: "why".to_owned(),
         name: Some(reference(name)),
+        created: None,
     };
     let id = f.distribution.commit(commit("app:2")).await.unwrap();
     let made = f.store.image(&id).unwrap();

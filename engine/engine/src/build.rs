@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use rustix::fs::{FlockOperation, flock};
 use tare_docker_api::container::{CreateRequest, CreateResponse};
 use tare_images::ImageStore;
+use tare_reference::Reference;
 use tare_registry::Download;
 
 use crate::Engine;
@@ -82,6 +83,11 @@ impl Engine {
     /// Tells that an image got a name.
     pub fn tagged_by_build(&self, id: &str, name: &str) {
         self.image_event("tag", id, name);
+    }
+
+    /// Tells that an image was sent to its registry.
+    pub fn pushed_by_build(&self, name: &Reference) {
+        self.image_event("push", &name.familiar(), &name.familiar_name());
     }
 
     /// Removes what builds left that an earlier process did not finish.

@@ -1,4 +1,5 @@
-//! What a client says about a build, as attributes of BuildKit's Dockerfile frontend.
+//! What a client says about a build, as attributes of BuildKit's Dockerfile frontend. Each is followed, refused by its name,
+//! or, where the image is the same without it, answered with a warning.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,17 +8,59 @@ use tare_build::frontend::is_own_frontend;
 use tare_docker_api::container::{Resources, Ulimit};
 use tonic::Status;
 
+use crate::caches;
 use crate::front::unsupported;
+
+/// Those that are followed, here or where files are asked for.
+const FOLLOWED: [&str; 24] = [
+    "add-hosts",
+    "cache-from",
+    "cache-imports",
+    "cgroup-parent",
+    "context",
+    "contextkey",
+    "cpuperiod",
+    "cpuquota",
+    "cpusetcpus",
+    "cpusetmems",
+    "cpushares",
+    "dockerfilekey",
+    "filename",
+    "force-network-mode",
+    "hostname",
+    "image-resolve-mode",
+    "label",
+    "memory",
+    "memswap",
+    "no-cache",
+    "platform",
+    "shm-size",
+    "target",
+    "ulimit",
+];
+/// Beginnings of those that are followed; or that only describe the client's directories, to which nothing here is tied.
+const FOLLOWED_PREFIXES: [&str; 5] = ["build-arg:", "label:", "local-sessionid:", "sharedkey:", "vcs:"];
+/// What a client may require of the frontend.
+const CAPABILITIES: [&str; 3] =
+    ["moby.buildkit.frontend.contexts", "moby.buildkit.frontend.gitquerystring", "moby.buildkit.frontend.subrequests"];
 
 /// Reads the attributes.
 pub(crate) fn options(attributes: &HashMap<String, String>) -> Result<Options, Status> {
-    refuse(attributes)?;
+    let mut warnings = Vec::new();
+    let mut names: Vec<_> = attributes.iter().collect();
+    names.sort();
+    for (key, value) in names {
+        warnings.extend(look_at(key, value)?);
+    }
     let get = |name: &str| attributes.get(name).cloned().unwrap_or_default();
     let starting = |prefix: &'static str| {
         attributes.iter().filter_map(move |(key, value)| Some((key.strip_prefix(prefix)?.to_owned(), value.clone())))
     };
     let labels: BTreeMap<_, _> = starting("label:").collect();
     let no_cache = attributes.get("no-cache");
+    let (cache_imports, unusable) = caches::imports(attributes)?;
+    warnings.extend(unusable);
+    let hostname = Some(get("build-arg:BUILDKIT_SANDBOX_HOSTNAME")).filter(|name| !name.is_empty());
     Ok(Options {
         dockerfile: get("filename"),
         no_cache: no_cache.is_some_and(String::is_empty),
@@ -32,31 +75,120 @@ pub(crate) fn options(attributes: &HashMap<String, String>) -> Result<Options, S
         resources: resources(attributes)?,
         shm_size: number(attributes, "shm-size")?,
         network: network(&get("force-network-mode"))?,
-        extra_hosts: list(&get("add-hosts")).iter().map(|pair| pair.replacen('=', ":", 1)).collect(),
-        hostname: get("hostname"),
+        extra_hosts: hosts(&get("add-hosts"))?,
+        hostname: hostname.unwrap_or_else(|| get("hostname")),
+        cache_imports,
+        cache_namespace: get("build-arg:BUILDKIT_CACHE_MOUNT_NS"),
+        source_date: source_date(&get("build-arg:SOURCE_DATE_EPOCH"))?,
+        warnings,
         ..Options::default()
     })
 }
 
-/// Says what there is not.
-fn refuse(attributes: &HashMap<String, String>) -> Result<(), Status> {
-    for (key, value) in attributes {
-        match key.as_str() {
-            "platform" if value.contains(',') => return unsupported("building for several platforms at once"),
-            "requestid" => return unsupported(&format!("the request {value:?} to the Dockerfile frontend")),
-            "context" if !value.starts_with(crate::caller::UPLOADS) => {
-                return unsupported(&format!("the build context {value:?}"));
+/// Refuses what there is not; gives a warning about what makes no difference.
+fn look_at(key: &str, value: &str) -> Result<Option<String>, Status> {
+    let refused = |what: String| unsupported(&what);
+    match key {
+        "platform" if value.contains(',') => return refused("building for several platforms at once".to_owned()),
+        "multi-platform" | "build-arg:BUILDKIT_MULTI_PLATFORM" => {
+            if truth(key, value)? {
+                return refused("an image with an index of platforms".to_owned());
             }
-            "device" if !value.is_empty() => return unsupported("a device in a build"),
-            "source" if !is_own_frontend(value) => return unsupported(&format!("the Dockerfile frontend {value:?}")),
-            key if key.starts_with("context:") => {
-                return unsupported(&format!("the named build context {:?}", key.trim_start_matches("context:")));
+        }
+        "requestid" => return refused(format!("the request {value:?} to the Dockerfile frontend")),
+        "context" if !value.starts_with(crate::caller::UPLOADS) => {
+            return refused(format!("the build context {value:?}"));
+        }
+        "contextsubdir" => return refused(format!("the directory {value:?} of a build context")),
+        "image-resolve-mode" if !matches!(value, "" | "default" | "pull" | "local") => {
+            return Err(Status::invalid_argument(format!("invalid image-resolve-mode: {value}")));
+        }
+        "device" | "devices" if !value.is_empty() => return refused("a device in a build".to_owned()),
+        "source" | "cmdline" | "build-arg:BUILDKIT_SYNTAX" => {
+            let image = value.split(' ').next().unwrap_or_default();
+            if !is_own_frontend(image) {
+                return refused(format!("the Dockerfile frontend {image:?}"));
             }
-            "attest:sbom" if value != "false" => return unsupported("an SBOM attestation"),
-            _ => {}
+        }
+        "frontend.caps" => required(value)?,
+        "build-arg:BUILDKIT_CONTEXT_KEEP_GIT_DIR" => {
+            if truth(key, value)? {
+                return refused("keeping the .git of a build context".to_owned());
+            }
+        }
+        "build-arg:BUILDKIT_DISABLE_FILEOP" | "override-copy-image" => {
+            // Those are BuildKit's words about its own past.
+            return Err(Status::invalid_argument(format!(
+                "support for {:?} was removed in BuildKit 0.11",
+                key.trim_start_matches("build-arg:")
+            )));
+        }
+        "build-arg:BUILDKIT_DOCKERFILE_CHECK" => return checks(value),
+        // Images are described by what made them nowhere else than in their history. Clients ask for this unasked, with
+        // the leave to have it only where it goes with the image.
+        "attest:provenance" if value.split(',').any(|part| part == "inline-only=true") => {}
+        key if key.starts_with("attest:") || key.starts_with("build-arg:BUILDKIT_ATTEST_") => {
+            let name = key.trim_start_matches("attest:").trim_start_matches("build-arg:BUILDKIT_ATTEST_");
+            return refused(format!("the attestation {:?}", name.to_ascii_lowercase()));
+        }
+        key if key.starts_with("context:") => {
+            return refused(format!("the named build context {:?}", key.trim_start_matches("context:")));
+        }
+        key if key.starts_with("input:") || key.starts_with("input-metadata:") => {
+            return refused(format!("the input {key:?} of a build"));
+        }
+        key if FOLLOWED.contains(&key) || FOLLOWED_PREFIXES.iter().any(|prefix| key.starts_with(prefix)) => {}
+        _ => return Ok(Some(format!("the option {key:?} of the Dockerfile frontend is not known to this engine"))),
+    }
+    Ok(None)
+}
+
+/// Looks at what a client requires: what it marks so may be asked of another frontend, and there is no other.
+fn required(capabilities: &str) -> Result<(), Status> {
+    for capability in list(capabilities) {
+        let name = capability.split('+').next().unwrap_or_default();
+        if !CAPABILITIES.contains(&name) {
+            return Err(Status::unimplemented(format!("unsupported frontend capability {name}")));
         }
     }
     Ok(())
+}
+
+/// Checks of Dockerfiles, which are not made here: only a build that is to fail because of them is not the same without.
+fn checks(value: &str) -> Result<Option<String>, Status> {
+    if value.split(';').any(|part| part.trim().eq_ignore_ascii_case("error=true")) {
+        return unsupported("a build that fails where Docker's build checks warn");
+    }
+    Ok(None)
+}
+
+/// Go's way of writing yes and no.
+fn truth(key: &str, value: &str) -> Result<bool, Status> {
+    match value {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(Status::invalid_argument(format!(
+            "invalid boolean value for {}: {value}",
+            key.trim_start_matches("build-arg:")
+        ))),
+    }
+}
+
+fn source_date(value: &str) -> Result<Option<i64>, Status> {
+    let bad = || Status::invalid_argument(format!("invalid SOURCE_DATE_EPOCH: {value}"));
+    Some(value).filter(|value| !value.is_empty()).map(|value| value.parse().map_err(|_| bad())).transpose()
+}
+
+/// `name=address,…`
+fn hosts(text: &str) -> Result<Vec<String>, Status> {
+    let bad = |why: String| Status::invalid_argument(format!("failed to parse additional hosts: {why}"));
+    let pair = |pair: &String| {
+        let (name, address) = pair.split_once('=').ok_or_else(|| bad(format!("invalid key-value pair {pair}")))?;
+        let address = address.trim_start_matches('[').trim_end_matches(']');
+        let address: std::net::IpAddr = address.parse().map_err(|_| bad(format!("failed to parse IP {address}")))?;
+        Ok(format!("{name}:{address}"))
+    };
+    list(text).iter().map(pair).collect()
 }
 
 /// `a,b`
@@ -124,12 +256,20 @@ mod tests {
             ("image-resolve-mode", "pull"),
             ("source", "docker.io/docker/dockerfile:1@sha256:00"),
             ("vcs:revision", "whatever"),
+            ("attest:provenance", "mode=min,inline-only=true"),
+            ("build-arg:SOURCE_DATE_EPOCH", "8"),
+            ("frontend.caps", "moby.buildkit.frontend.contexts+forward"),
+            ("of-tomorrow", "x"),
         ])
         .unwrap();
         assert_eq!(options.arguments.get("A"), Some(&Some("1".to_owned())));
         assert_eq!((options.no_cache, options.no_cache_stages.len(), options.pull), (false, 2, true));
         assert_eq!(options.extra_hosts, ["x:1.2.3.4", "y:::1"]);
-        assert_eq!(options.shm_size, 7);
+        assert_eq!((options.shm_size, options.source_date), (7, Some(8)));
+        assert_eq!(
+            options.warnings,
+            ["the option \"of-tomorrow\" of the Dockerfile frontend is not known to this engine"]
+        );
         assert!(read(&[("no-cache", "")]).unwrap().no_cache);
     }
 
@@ -139,9 +279,24 @@ mod tests {
             ("platform", "linux/amd64,linux/arm64", "building for several platforms at once"),
             ("source", "other/frontend:1", "the Dockerfile frontend \"other/frontend:1\""),
             ("context:base", "oci-layout://x", "the named build context \"base\""),
+            ("multi-platform", "1", "an image with an index of platforms"),
+            ("attest:provenance", "mode=max", "the attestation \"provenance\""),
+            ("build-arg:BUILDKIT_ATTEST_SBOM", "", "the attestation \"sbom\""),
+            ("build-arg:BUILDKIT_SYNTAX", "other/frontend x", "the Dockerfile frontend \"other/frontend\""),
+            ("input:context", "https://x", "the input \"input:context\" of a build"),
+            ("device", "x", "a device in a build"),
         ] {
             assert_eq!(read(&[(key, value)]).unwrap_err(), format!("{said} is not supported by this engine"));
         }
-        assert_eq!(read(&[("force-network-mode", "x")]).unwrap_err(), "network mode \"x\" not supported by buildkit");
+        for (key, value, said) in [
+            ("force-network-mode", "x", "network mode \"x\" not supported by buildkit"),
+            ("add-hosts", "x=y", "failed to parse additional hosts: failed to parse IP y"),
+            ("multi-platform", "x", "invalid boolean value for multi-platform: x"),
+            ("image-resolve-mode", "x", "invalid image-resolve-mode: x"),
+            ("build-arg:SOURCE_DATE_EPOCH", "x", "invalid SOURCE_DATE_EPOCH: x"),
+            ("frontend.caps", "moby.buildkit.frontend.x", "unsupported frontend capability moby.buildkit.frontend.x"),
+        ] {
+            assert_eq!(read(&[(key, value)]).unwrap_err(), said);
+        }
     }
 }

@@ -18,9 +18,19 @@ const AFTER: Duration = Duration::from_secs(5);
 /// What a client gives back as the result of its part.
 pub(crate) type Returned = Result<String, Status>;
 
+/// What a client allows a build, or reserves for itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct May {
+    /// Commands may ask for the machine's own network.
+    pub(crate) host_network: bool,
+    /// The client has a policy for sources and wants to be asked.
+    pub(crate) is_judged_by_client: bool,
+}
+
 /// One build.
 pub(crate) struct Build {
     pub(crate) session: String,
+    pub(crate) may: May,
     pub(crate) hub: Hub,
     /// What was built, by reference.
     pub(crate) built: Mutex<HashMap<String, Built>>,
@@ -84,10 +94,16 @@ pub(crate) struct Known {
 
 impl Builds {
     /// Makes a build known.
-    pub(crate) fn begin(&self, name: &str, session: &str) -> Result<(Known, oneshot::Receiver<Returned>), Status> {
+    pub(crate) fn begin(
+        &self,
+        name: &str,
+        session: &str,
+        may: May,
+    ) -> Result<(Known, oneshot::Receiver<Returned>), Status> {
         let (sender, receiver) = oneshot::channel();
         let build = Arc::new(Build {
             session: session.to_owned(),
+            may,
             hub: Hub::new(name),
             built: Mutex::default(),
             telling: Mutex::default(),

@@ -115,6 +115,6 @@ impl Caller for Client {
 }
 
 /// What a client answered instead, as the build's error.
-fn said(status: Status) -> Error {
+pub(crate) fn said(status: Status) -> Error {
     Error::invalid(status.message().to_owned())
 }

@@ -8,17 +8,19 @@ use bollard_buildkit_proto::moby::buildkit::v1::control_server::Control;
 use bollard_buildkit_proto::moby::buildkit::v1::types::{BuildkitVersion, WorkerRecord};
 use bollard_buildkit_proto::pb;
 use futures_util::{Stream, StreamExt as _, stream};
-use tare_build::Built;
 use tare_docker_api::filters::Filters;
 use tare_images::oci::Platform;
-use tare_reference::Reference;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::builds::May;
+use crate::exports::{self, Export};
 use crate::front::{Front, unsupported};
-use crate::{gateway, nested};
+use crate::{caches, gateway, nested};
 
 /// The only worker.
 const WORKER: &str = "tare";
+/// That commands may have the machine's own network.
+const HOST_NETWORK: &str = "network.host";
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -31,7 +33,11 @@ impl Front {
             variant: host.variant,
             ..pb::Platform::default()
         };
-        let mut labels = HashMap::from([("org.mobyproject.buildkit.worker.executor".to_owned(), WORKER.to_owned())]);
+        let mut labels = HashMap::from([
+            ("org.mobyproject.buildkit.worker.executor".to_owned(), WORKER.to_owned()),
+            // With it, clients know that images go into archives and registries from here.
+            ("org.mobyproject.buildkit.worker.snapshotter".to_owned(), "overlayfs".to_owned()),
+        ]);
         if let Some(address) = self.0.engine.host_gateway() {
             labels.insert("org.mobyproject.buildkit.worker.moby.host-gateway-ip".to_owned(), address.to_string());
         }
@@ -53,43 +59,24 @@ fn version() -> BuildkitVersion {
     }
 }
 
-/// The names that the client wants the image to have; `None` if it only wants it built.
-fn export(request: &api::SolveRequest) -> Result<Option<Vec<Reference>>, Status> {
-    let deprecated =
-        api::Exporter { r#type: request.exporter_deprecated.clone(), attrs: request.exporter_attrs_deprecated.clone() };
-    let exporter = match request.exporters.as_slice() {
-        [] if deprecated.r#type.is_empty() => return Ok(None),
-        [] => &deprecated,
-        [one] => one,
-        _ => return Err(Status::unimplemented("several exporters are not supported by this engine")),
-    };
-    if !matches!(exporter.r#type.as_str(), "moby" | "image") {
-        return unsupported(&format!("the exporter {:?}", exporter.r#type));
+/// Refuses what a request asks for beside frontend, attributes and exporter.
+fn look_at(request: &api::SolveRequest) -> Result<(), Status> {
+    if request.definition.as_ref().is_some_and(|definition| !definition.def.is_empty()) {
+        return Err(Status::unimplemented("LLB definitions are not supported by this engine: only Dockerfiles are"));
     }
-    if exporter.r#type == "image" && exporter.attrs.get("push").is_some_and(|push| push == "true") {
-        return Err(Status::unimplemented("pushing from a build is not supported by this engine: push the image"));
+    if let Some(name) = request.frontend_inputs.keys().next() {
+        return unsupported(&format!("the input {name:?} of a build"));
     }
-    let names = exporter.attrs.get("name").map_or("", String::as_str);
-    let names = names.split(',').filter(|name| !name.is_empty()).map(|name| {
-        let parsed = Reference::parse_normalized(name).map(Reference::with_default_tag);
-        parsed.map_err(|error| Status::invalid_argument(format!("{name}: {error}")))
-    });
-    names.collect::<Result<_, _>>().map(Some)
-}
-
-/// Does what the client wants with an image; tells what it reads about that.
-async fn exported(names: Option<Vec<Reference>>, built: Built) -> Result<HashMap<String, String>, Status> {
-    let Some(names) = names else { return Ok(HashMap::new()) };
-    let id = built.export(&names).await.map_err(|error| gateway::failed(&error))?;
-    let mut response = HashMap::from([
-        ("containerimage.digest".to_owned(), id.clone()),
-        ("containerimage.config.digest".to_owned(), id),
-    ]);
-    if !names.is_empty() {
-        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        response.insert("image.name".to_owned(), names.join(","));
+    if request.source_policy.as_ref().is_some_and(|policy| !policy.rules.is_empty()) {
+        return unsupported("a source policy");
     }
-    Ok(response)
+    if let Some(entitlement) = request.entitlements.iter().find(|entitlement| *entitlement != HOST_NETWORK) {
+        // Docker's builder says so of what its configuration does not grant.
+        return Err(Status::unknown(format!(
+            "granting entitlement {entitlement} is not allowed by build daemon configuration"
+        )));
+    }
+    caches::check(request.cache.as_ref())
 }
 
 #[tonic::async_trait]
@@ -112,23 +99,25 @@ impl Control for Front {
 
     async fn solve(&self, request: Request<api::SolveRequest>) -> Result<Response<api::SolveResponse>, Status> {
         let request = request.into_inner();
-        if request.definition.as_ref().is_some_and(|definition| !definition.def.is_empty()) {
-            return Err(Status::unimplemented(
-                "LLB definitions are not supported by this engine: only Dockerfiles are",
-            ));
-        }
-        let export = export(&request)?;
-        let (known, returned) = self.0.builds.begin(&request.r#ref, &request.session)?;
+        look_at(&request)?;
+        let export = Export::asked(&request)?;
+        let may = May {
+            host_network: request.entitlements.iter().any(|entitlement| entitlement == HOST_NETWORK),
+            is_judged_by_client: !request.source_policy_session.is_empty(),
+        };
+        let mut attributes = request.frontend_attrs;
+        attributes.extend(caches::asked(request.cache.as_ref()).map(|imports| ("cache-imports".to_owned(), imports)));
+        let (known, returned) = self.0.builds.begin(&request.r#ref, &request.session, may)?;
         let work = async {
             let built = if request.frontend.is_empty() {
                 // The client drives the build itself, on the gateway, and says there what came of it.
                 let reference = returned.await.map_err(|_| Status::cancelled("context canceled"))??;
                 known.build.take(&reference)
             } else {
-                Some(gateway::build(self, &known.build, &request.frontend, request.frontend_attrs).await?)
+                Some(gateway::build(self, &known.build, &request.frontend, attributes).await?)
             };
             match built {
-                Some(built) => exported(export, built).await,
+                Some(built) => exports::export(self, &request.session, export, built).await,
                 None => Ok(HashMap::new()),
             }
         };

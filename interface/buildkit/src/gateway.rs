@@ -16,10 +16,10 @@ use tokio::sync::mpsc;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::attributes;
 use crate::builds::Build;
 use crate::caller::Client;
 use crate::front::{Front, unsupported};
+use crate::{attributes, caches};
 
 /// Says which build a call is part of.
 const BUILD: &str = "buildkit-controlapi-buildid";
@@ -47,7 +47,11 @@ pub(crate) async fn build(
     if !matches!(frontend, "dockerfile.v0" | "gateway.v0") {
         return unsupported(&format!("the frontend {frontend:?}"));
     }
-    let options = attributes::options(&attributes)?;
+    let mut options = attributes::options(&attributes)?;
+    options.host_network = build.may.host_network;
+    if build.may.is_judged_by_client {
+        options.warnings.push("the client's policy for sources is not asked by this engine".to_owned());
+    }
     let caller = Arc::new(Client::new(front.clone(), &build.session, attributes));
     let (sender, events) = mpsc::channel(EVENTS_MAX);
     build.tell(events);
@@ -88,7 +92,12 @@ impl LlbBridge for Front {
         if let Some(name) = request.frontend_inputs.keys().next() {
             return unsupported(&format!("the input {name:?} of a build"));
         }
-        let built = build(self, &of, &request.frontend, request.frontend_opt).await?;
+        if request.source_policies.iter().any(|policy| !policy.rules.is_empty()) {
+            return unsupported("a source policy");
+        }
+        let mut attributes = request.frontend_opt;
+        attributes.extend(caches::of_gateway(&request.cache_imports).map(|all| ("cache-imports".to_owned(), all)));
+        let built = build(self, &of, &request.frontend, attributes).await?;
         let reference = Engine::random_id();
         of.keep(reference.clone(), built);
         let result = Outcome::Ref(api::Ref { id: reference, def: None });

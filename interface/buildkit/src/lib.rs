@@ -6,8 +6,9 @@
 //! In reading order:
 //! * [`front`]: what all connections share; `connection`: gRPC on a byte stream, in both directions
 //! * `session`, `nested`: clients that can be called (`arrivals`: by names that may come late); `caller`: what the builder asks of them, `agent` among it
-//! * `files`: the transfer of files; `receive`: writing what comes, which anybody may have made up
-//! * `control`, `gateway`: the services; `builds`: builds in progress; `attributes`: what a client says about one
+//! * `files`: the transfer of files; `receive`: writing what comes, which anybody may have made up; `send`: the other way
+//! * `control`, `gateway`: the services; `builds`: builds in progress; `attributes`: what a client says about one, `caches`
+//!   among it; `exports`: what it wants of the result
 //! * `status`: what happens in a build, as the client is told
 #![forbid(unsafe_code)]
 
@@ -15,14 +16,17 @@ mod agent;
 mod arrivals;
 mod attributes;
 mod builds;
+mod caches;
 mod caller;
 mod connection;
 mod control;
+mod exports;
 mod files;
 mod front;
 mod gateway;
 mod nested;
 mod receive;
+mod send;
 mod session;
 mod status;
 

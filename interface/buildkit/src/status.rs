@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use bollard_buildkit_proto::google::protobuf::Timestamp;
-use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex, VertexLog, VertexStatus};
+use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex, VertexLog, VertexStatus, VertexWarning};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use sha2::{Digest as _, Sha256};
@@ -104,6 +104,7 @@ impl Listener {
                     {
                         first.vertexes.extend(next.vertexes);
                         first.statuses.extend(next.statuses);
+                        first.warnings.extend(next.warnings);
                     }
                     drop(state);
                     self.0.0.changed.notify_waiters();
@@ -172,6 +173,9 @@ fn message(build: &str, state: &mut State, event: Event) -> StatusResponse {
                 started: Some(started),
                 completed: is_done.then_some(now),
             });
+        }
+        What::Warning(text) => {
+            message.warnings.push(VertexWarning { vertex, level: 1, short: text.into_bytes(), ..Default::default() });
         }
         What::Log { is_error, text } => {
             let stream = if is_error { 2 } else { 1 };

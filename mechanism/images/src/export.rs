@@ -45,6 +45,21 @@ pub fn export<W: Write>(root: &RootDir, base: &[u8], naming: &Naming, writer: &m
     Ok(())
 }
 
+/// Tells of everything in a root what an archive of it would say, without the content of files: a directory before what it
+/// holds, names of a directory sorted by bytes.
+pub fn entries(root: &RootDir, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+    let mut links = HashMap::new();
+    let mut walk = Walk::new(root, b"");
+    while let Some(node) = walk.next().map_err(walking)? {
+        if !node.path.is_empty()
+            && let Some(entry) = described(&mut links, &node, node.path.clone())?
+        {
+            each(entry)?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes an overlay's upper directory as a layer: deletions become whiteouts.
 pub fn export_layer<W: Write>(upper: &RootDir, writer: &mut Writer<W>) -> Result<()> {
     let naming = Naming::default();
@@ -91,39 +106,40 @@ impl<W: Write> Archiver<'_, W> {
     }
 
     fn append(&mut self, node: &Node, name: Vec<u8>) -> Result<()> {
-        let Some(mut entry) = entry_of(&node.stat, name) else { return Ok(()) };
-        if entry.kind != Kind::Directory && node.stat.st_nlink > 1 {
-            let key = (node.stat.st_dev, node.stat.st_ino);
-            if let Some(first) = self.links.get(&key) {
-                entry.link.clone_from(first);
-                (entry.kind, entry.size) = (Kind::HardLink, 0);
-                return Ok(self.writer.append(&entry)?);
-            }
-            self.links.insert(key, entry.path.clone());
+        let Some(entry) = described(&mut self.links, node, name)? else { return Ok(()) };
+        if entry.kind != Kind::File {
+            return Ok(self.writer.append(&entry)?);
         }
-        match entry.kind {
-            Kind::Symlink => {
-                let target = rustix::fs::readlinkat(&node.fd, "", Vec::new()).map_err(failed("readlinkat", node))?;
-                entry.link = target.into_bytes();
-                Ok(self.writer.append(&entry)?)
-            }
-            Kind::File => {
-                let file = reopen(&node.fd, OFlags::RDONLY | OFlags::NOATIME)
-                    .or_else(|_| reopen(&node.fd, OFlags::RDONLY))
-                    .map_err(failed("open", node))?;
-                entry.xattrs = xattrs(&node.fd);
-                match self.writer.append_data(&entry, &mut File::from(file)) {
-                    // truncated while it was read; the archive is whole nevertheless
-                    Err(tare_archive::Error::Size) => Ok(()),
-                    other => Ok(other?),
-                }
-            }
-            _ => {
-                entry.xattrs = xattrs(&node.fd);
-                Ok(self.writer.append(&entry)?)
-            }
+        let file = reopen(&node.fd, OFlags::RDONLY | OFlags::NOATIME)
+            .or_else(|_| reopen(&node.fd, OFlags::RDONLY))
+            .map_err(failed("open", node))?;
+        match self.writer.append_data(&entry, &mut File::from(file)) {
+            // truncated while it was read; the archive is whole nevertheless
+            Err(tare_archive::Error::Size) => Ok(()),
+            other => Ok(other?),
         }
     }
+}
+
+/// The header of a node; `None` for sockets. What has an earlier name is a link to that.
+fn described(links: &mut HashMap<(u64, u64), Vec<u8>>, node: &Node, name: Vec<u8>) -> Result<Option<Entry>> {
+    let Some(mut entry) = entry_of(&node.stat, name) else { return Ok(None) };
+    if entry.kind != Kind::Directory && node.stat.st_nlink > 1 {
+        let key = (node.stat.st_dev, node.stat.st_ino);
+        if let Some(first) = links.get(&key) {
+            entry.link.clone_from(first);
+            (entry.kind, entry.size) = (Kind::HardLink, 0);
+            return Ok(Some(entry));
+        }
+        links.insert(key, entry.path.clone());
+    }
+    if entry.kind == Kind::Symlink {
+        let target = rustix::fs::readlinkat(&node.fd, "", Vec::new()).map_err(failed("readlinkat", node))?;
+        entry.link = target.into_bytes();
+    } else {
+        entry.xattrs = xattrs(&node.fd);
+    }
+    Ok(Some(entry))
 }
 
 fn failed(step: &'static str, node: &Node) -> impl FnOnce(Errno) -> Error {

@@ -280,8 +280,7 @@ impl Engine {
         let own = image_config(&record.config);
         let mut merged = config.unwrap_or_default();
         merge::merge(&mut merged, &defaults(&own));
-        let mut command = vec![record.path.clone()];
-        command.extend(record.args.iter().cloned());
+        let command = [std::slice::from_ref(&record.path), record.args.as_slice()].concat();
         let commit = Commit {
             upper: Some(self.images.rw_layer(&container.id).upper),
             parent: self.images.resolve(&record.image_id).ok().map(|image| Arc::clone(image.content())),
@@ -291,6 +290,7 @@ impl Engine {
             author: author.to_owned(),
             comment: comment.to_owned(),
             name: name.clone(),
+            created: None,
         };
         let freeze = pause && status == Status::Running;
         let told = |action: &str| {

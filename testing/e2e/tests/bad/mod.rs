@@ -195,7 +195,10 @@ impl Registry {
                 return empty("201 Created", "");
             }
             "PUT" => {
-                self.put(path.to_owned(), image::MANIFEST, request.body.clone());
+                let by_digest = format!("manifests/{}", image::digest(&request.body));
+                for path in [path.to_owned(), by_digest] {
+                    self.put(path, image::MANIFEST, request.body.clone());
+                }
                 return empty("201 Created", "");
             }
             _ => {}
