@@ -97,6 +97,24 @@ fn what_is_no_plugin_is_an_unknown_command() {
 }
 
 #[test]
+fn builds_with_flags_of_buildkit_are_buildx() {
+    let setup = Setup::new(&[(".docker/cli-plugins/docker-buildx", GREETER)]);
+    for words in [&["build"][..], &["image", "build"], &["builder", "build"]] {
+        let line = [&["-H", "unix:///nowhere"], words, &["--tag", "build", "--secret", "id=x", "."]].concat();
+        let (code, out, _) = setup.tare(&line, &[]);
+        assert_eq!(code, 7);
+        let args = "args:-H unix:///nowhere buildx build --tag build --secret id=x .\n";
+        assert!(out.starts_with(args), "{out}");
+        let (code, out, err) = setup.tare(&line, &[("DOCKER_BUILDKIT", "0")]);
+        assert_eq!((code, out.as_str()), (125, ""));
+        assert!(err.starts_with("unknown flag: --secret\n"), "{err}");
+    }
+    // What is wrong by any client is our own to say.
+    let (code, _, err) = setup.tare(&["-H", "unix:///nowhere", "build", "--tag", "x", "/nowhere"], &[]);
+    assert_eq!((code, err.as_str()), (1, "unable to prepare context: path \"/nowhere\" not found\n"));
+}
+
+#[test]
 fn lists_have_them() {
     let setup = Setup::new(&[
         ("extra/docker-greet", GREETER),

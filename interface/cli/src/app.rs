@@ -1,15 +1,16 @@
 //! From a command line to a command: global options, the command's path, its flags, its arguments.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::cli::{Cli, Globals};
 use crate::command::{Command, Group};
-use crate::commands::{GROUPS, HIDDEN, TABLE};
+use crate::commands::{GROUPS, HIDDEN, TABLE, build};
 use crate::error::{CliError, EXIT_USAGE};
 use crate::flags::{self, Flag, FlagError, Matches, Values};
 use crate::tls::TlsFiles;
-use crate::{PROGRAM, help};
+use crate::{PROGRAM, help, values};
 
 /// Options before the command.
 pub static GLOBAL_FLAGS: &[Flag] = &[
@@ -43,14 +44,40 @@ pub enum Request {
     Run(Matches),
     /// Print the overall help.
     Overview,
-    /// Become the plugin of this name ([`crate::plugins`]).
+    /// Become a plugin ([`crate::plugins`]).
     Plugin {
-        /// The command that is not ours.
+        /// The plugin's name.
         name: String,
+        /// The command is another one of the plugin's.
+        renamed: Option<Renamed>,
         /// What to say when there is no such plugin.
         otherwise: CliError,
     },
 }
+
+/// Which arguments are words of a command that a plugin knows by other words.
+#[derive(Debug, Clone, Copy)]
+pub struct Renamed {
+    /// So many words.
+    pub words: usize,
+    /// So many arguments follow them.
+    pub arguments: usize,
+    /// The plugin's words.
+    pub to: &'static [&'static str],
+}
+
+impl Renamed {
+    /// The program's arguments with the plugin's words.
+    pub fn apply(self, mut arguments: Vec<OsString>) -> Vec<OsString> {
+        let end = arguments.len().saturating_sub(self.arguments);
+        let words = end.saturating_sub(self.words)..end;
+        arguments.splice(words, self.to.iter().map(OsString::from));
+        arguments
+    }
+}
+
+/// How docker's plugin for BuildKit, which `docker build` is, knows that command.
+const BUILDX: &[&str] = &["buildx", "build"];
 
 /// Reads a command line (without the program's name). `globals` gets the options before the command.
 pub fn read(args: Vec<String>, globals: &mut Globals, width: usize) -> Request {
@@ -110,7 +137,7 @@ fn route(args: Vec<String>, width: usize) -> Request {
         return route_group(group, rest.collect(), width);
     }
     let text = format!("{PROGRAM}: unknown command: {PROGRAM} {first}\n\nRun '{PROGRAM} --help' for more information");
-    Request::Plugin { name: first, otherwise: CliError::new(text) }
+    Request::Plugin { name: first, renamed: None, otherwise: CliError::new(text) }
 }
 
 fn route_group(group: &Group, args: Vec<String>, width: usize) -> Request {
@@ -138,7 +165,12 @@ fn help_command(topic: Vec<String>, width: usize) -> Request {
     if let Some(group) = GROUPS.iter().find(|g| g.name == path) {
         return Request::Print(help::group_help(group));
     }
-    Request::Plugin { name: first, otherwise: CliError::new(format!("unknown help topic: {path}")) }
+    Request::Plugin { name: first, renamed: None, otherwise: CliError::new(format!("unknown help topic: {path}")) }
+}
+
+/// Whether builds may go to the plugin: `DOCKER_BUILDKIT=0` says no.
+fn uses_buildkit() -> bool {
+    !env::var("DOCKER_BUILDKIT").is_ok_and(|value| values::parse_bool(&value) == Ok(false))
 }
 
 /// The command reached by `path`.
@@ -148,6 +180,7 @@ pub fn find(path: &str) -> Option<&'static Command> {
 
 fn parse(command: &'static Command, path: String, args: Vec<String>, width: usize) -> Request {
     let usage = help::usage_line(command, &path);
+    let arguments = args.len();
     let matches = match Matches::parse(command, path.clone(), args) {
         Ok(matches) => matches,
         Err(FlagError::Help(old)) => {
@@ -156,7 +189,13 @@ fn parse(command: &'static Command, path: String, args: Vec<String>, width: usiz
         }
         Err(FlagError::Bad(why)) => {
             let text = format!("{why}\n\nUsage:  {usage}\n\nRun '{PROGRAM} {path} --help' for more information");
-            return Request::Fail(CliError::with_code(text, EXIT_USAGE));
+            let error = CliError::with_code(text, EXIT_USAGE);
+            // Flags that are BuildKit's alone: `--secret`, `--output`, ….
+            if std::ptr::eq(command, &build::COMMAND) && uses_buildkit() {
+                let renamed = Some(Renamed { words: path.split(' ').count(), arguments, to: BUILDX });
+                return Request::Plugin { name: BUILDX[0].to_owned(), renamed, otherwise: error };
+            }
+            return Request::Fail(error);
         }
         Err(FlagError::Unsupported(why)) => return Request::Fail(CliError::with_code(why, EXIT_USAGE)),
     };

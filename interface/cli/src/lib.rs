@@ -72,8 +72,12 @@ pub fn main(invocation: Invocation) -> i32 {
         Request::Overview => print(help::overall_help(cli.globals.local, &plugins::all(&cli), cli.out.width())),
         Request::Fail(error) => app::report(&cli, &error),
         Request::Run(matches) => wait_for(&cli, app::run(&cli, &matches)),
-        Request::Plugin { name, otherwise } => {
-            wait_for(&cli, async { app::report(&cli, &plugins::run(&cli, &name, invocation.args, otherwise).await) })
+        Request::Plugin { name, renamed, otherwise } => {
+            let args = match renamed {
+                Some(renamed) => renamed.apply(invocation.args),
+                None => invocation.args,
+            };
+            wait_for(&cli, async { app::report(&cli, &plugins::run(&cli, &name, args, otherwise).await) })
         }
     }
 }

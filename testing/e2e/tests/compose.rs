@@ -289,6 +289,11 @@ fn as_commands_of_tare() {
     }
     c.ok("buildx build --quiet --tag by-buildx .");
     assert_eq!(c.ok("run --rm by-buildx cat /f"), "as built");
+    let mut build = Command::new(c.typed().0);
+    build.args(["build", "--progress", "plain", "--secret", "id=s,src=f", "."]).current_dir(c.path("."));
+    build.env("DOCKER_HOST", c.typed().1).env("DOCKER_CONFIG", c.path("config")).env_remove("DOCKER_BUILDKIT");
+    let built = Output::of("build --progress plain", &mut build);
+    assert!(built.status == 0 && built.stderr.contains("COPY f /f\n#"), "{built}");
     c.ok("compose --project-name plugged up --build --detach");
     assert_eq!(c.ok("wait plugged-made-1"), "0");
     assert!(c.ok("compose --project-name plugged logs --no-log-prefix").ends_with("as built"));

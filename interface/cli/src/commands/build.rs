@@ -25,7 +25,7 @@ use tare_dockerfile::ignore::{self, Ignore};
 
 /// `build`
 pub static COMMAND: Command = Command {
-    names: &["image build", "build"],
+    names: &["image build", "build", "builder build"],
     usage: "[OPTIONS] PATH | URL | -",
     about: "Build an image from a Dockerfile",
     common: 4,
