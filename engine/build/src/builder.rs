@@ -18,6 +18,7 @@ use crate::arguments::Arguments;
 use crate::cache::Cache;
 use crate::caller::credentials;
 use crate::context::{Context, receive};
+use crate::named::AllHere;
 use crate::needed::{self, Files};
 use crate::options::Checked;
 use crate::output::{Failure, Output};
@@ -45,6 +46,7 @@ pub(crate) struct Builder {
     pub(crate) escape: char,
     pub(crate) cache: Cache,
     pub(crate) hold: BuildHold,
+    pub(crate) here: AllHere,
     done: Vec<Done>,
 }
 
@@ -61,11 +63,14 @@ pub(crate) async fn build(
     let hold = engine.distribution().hold_steps();
     let escape = file.escape;
     let cache = Cache::of(&engine, &options);
-    let mut builder = Builder { engine, options, context, output, escape, cache, hold, done: Vec::new() };
+    let mut builder =
+        Builder { engine, options, context, output, escape, cache, hold, here: AllHere::new(), done: Vec::new() };
     let stages = builder.stages(&file)?;
     // The classic builder follows everything before the target.
-    let needed = if follows_steps { needed::stages(&stages) } else { vec![true; stages.len()] };
-    builder.context.fetch(needed::files(&stages, &needed), &builder.output).await?;
+    let is_named = |name: &str| builder.named(name).is_some();
+    let needed = if follows_steps { needed::stages(&stages, &is_named) } else { vec![true; stages.len()] };
+    builder.context.fetch(needed::files(&stages, &needed, &str::is_empty), &builder.output).await?;
+    builder.fetch_named(&stages, &needed).await?;
     builder.import_caches().await;
     let id = builder.all(&file, stages, &needed).await?;
     Ok(Built::new(builder, id))
@@ -196,11 +201,21 @@ impl Builder {
             return Err(Error::internal(format!("base name ({}) should not be blank", stage.base)).into());
         }
         let arguments = arguments.for_stage();
+        if self.named_directory(&name).is_some() {
+            let mut state = State::new(String::new(), None, arguments);
+            self.begin_with(&mut state, &name).await?;
+            return Ok(state);
+        }
+        let before = match self.named(&name) {
+            Some(_) => None,
+            None => self.done.iter().find(|done| done.name == name.to_lowercase() && !done.name.is_empty()),
+        };
+        let before = before.map(|done| done.id.clone());
+        let name = self.named_image(&name).to_owned();
         if name == SCRATCH {
             return Ok(State::new(String::new(), None, arguments));
         }
-        let before = self.done.iter().find(|done| done.name == name.to_lowercase() && !done.name.is_empty());
-        let image = match before.map(|done| done.id.clone()) {
+        let image = match before {
             Some(id) if id.is_empty() => return Ok(State::new(String::new(), None, arguments)),
             Some(id) => self.local(&id, None)?,
             None => {
@@ -300,6 +315,9 @@ impl Builder {
 
     /// A stage before this one, by name or number, as its image's ID.
     pub(crate) fn stage(&self, name: &str) -> Result<Option<&str>> {
+        if self.named(name).is_some() {
+            return Ok(None);
+        }
         if let Some(done) = self.done.iter().find(|done| !done.name.is_empty() && done.name == name.to_lowercase()) {
             return Ok(Some(&done.id));
         }

@@ -19,6 +19,8 @@ pub enum Directory {
     Context,
     /// Where the Dockerfile is.
     Dockerfile,
+    /// Another, by the caller's name for it.
+    Named(String),
 }
 
 /// Files that are wanted of a directory.

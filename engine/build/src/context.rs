@@ -17,32 +17,32 @@ use tare_images::rootdir::RootDir;
 use tare_images::unpack::{self, unpack};
 use tokio_util::io::SyncIoBridge;
 
+use crate::asked::{ask, transfer};
 use crate::caller::{Caller, Directory, Wanted};
-use crate::events::What;
 use crate::git::Repository;
 use crate::needed::Files;
 use crate::options::{DOCKERFILE, Options};
 use crate::output::Output;
-use crate::{Source, blocking, fetch, frontend, stored};
+use crate::{Source, blocking, fetch, stored};
 
 /// Largest Dockerfile, bytes.
-const MAX_DOCKERFILE: u64 = 16 << 20;
+pub(crate) const MAX_DOCKERFILE: u64 = 16 << 20;
 /// Says which files an instruction does not see.
-const IGNORE_FILE: &str = ".dockerignore";
+pub(crate) const IGNORE_FILE: &str = ".dockerignore";
 
 /// A directory that goes with the build.
 #[derive(Debug)]
 pub(crate) struct Workspace(PathBuf);
 
 impl Workspace {
-    fn make(engine: &Engine) -> Result<Workspace> {
+    pub(crate) fn make(engine: &Engine) -> Result<Workspace> {
         let path = engine.build_directory().join(Engine::random_id());
         let context = path.join("context");
         std::fs::create_dir_all(&context).map_err(|error| Error::io("mkdir", context.display(), error))?;
         Ok(Workspace(path))
     }
 
-    fn context(&self) -> PathBuf {
+    pub(crate) fn context(&self) -> PathBuf {
         self.0.join("context")
     }
 
@@ -77,11 +77,11 @@ pub(crate) struct Context {
     pub(crate) root: Arc<RootDir>,
     pub(crate) dockerfile: Dockerfile,
     /// Has the files, where they are fetched when it is known which are wanted.
-    caller: Option<Arc<dyn Caller>>,
+    pub(crate) caller: Option<Arc<dyn Caller>>,
     /// Patterns of files that stay with the caller.
-    ignored: Vec<String>,
+    pub(crate) ignored: Vec<String>,
     /// What of the files is here.
-    here: Files,
+    pub(crate) here: Files,
 }
 
 /// Receives the files and finds the Dockerfile in them.
@@ -92,30 +92,42 @@ pub(crate) async fn receive(
     output: &Output,
 ) -> Result<Context> {
     let name = options.dockerfile.clone();
-    let body = match source {
-        Source::Archive(body) => body,
-        Source::Caller(caller) => return ask(engine, caller, options, output).await,
-    };
-    let workspace = Workspace::make(engine)?;
-    if let Some(repository) = Repository::parse(&options.remote) {
-        let place = repository.clone(&workspace.0).await?;
-        return blocking(move || Context::of(workspace, &place, &name)).await;
+    match source {
+        Source::Archive(body) if options.remote.is_empty() => {
+            let workspace = Workspace::make(engine)?;
+            blocking(move || extract(workspace, BufReader::new(SyncIoBridge::new(body)), &name)).await
+        }
+        Source::Archive(_) => remote(engine, options).await,
+        Source::Caller(caller) => ask(engine, caller, options, output).await,
     }
-    if options.remote.is_empty() {
-        return blocking(move || extract(workspace, BufReader::new(SyncIoBridge::new(body)), &name)).await;
+}
+
+/// Gets the files from where they are, the Dockerfile among them.
+pub(crate) async fn remote(engine: &Engine, options: &Options) -> Result<Context> {
+    let name = options.dockerfile.clone();
+    let workspace = Workspace::make(engine)?;
+    let (place, is_whole) = remote_files(engine, &workspace, options).await?;
+    // What is no archive is a Dockerfile, without any files.
+    blocking(move || Context::of(workspace, &place, if is_whole { &name } else { DOCKERFILE })).await
+}
+
+/// Gets files from where they are; whether they are more than one file.
+pub(crate) async fn remote_files(engine: &Engine, workspace: &Workspace, options: &Options) -> Result<(PathBuf, bool)> {
+    if let Some(repository) = Repository::parse(&options.remote) {
+        return Ok((repository.clone(&workspace.0, options.keep_git).await?, true));
     }
     let path = workspace.0.join("remote");
     fetch::save(engine.download(&options.remote).await?, &path).await?;
+    let place = workspace.context();
     blocking(move || {
         let failed = |error| Error::io("open", path.display(), error);
         let mut file = BufReader::new(std::fs::File::open(&path).map_err(failed)?);
         if is_archive(file.fill_buf().map_err(failed)?) {
-            return extract(workspace, file, &name);
+            unpack_into(file, &place)?;
+            return Ok((place, true));
         }
-        // What is no archive is a Dockerfile, without any files.
-        let place = workspace.context();
         std::fs::rename(&path, place.join(DOCKERFILE)).map_err(failed)?;
-        Context::of(workspace, &place, DOCKERFILE)
+        Ok((place, false))
     })
     .await
 }
@@ -126,12 +138,17 @@ fn is_archive(start: &[u8]) -> bool {
         || Reader::new(start).next_entry().is_ok_and(|entry| entry.is_some())
 }
 
-fn extract(workspace: Workspace, archive: impl BufRead + Send + 'static, name: &str) -> Result<Context> {
-    let (_, plain) = decompress(archive).map_err(|error| Error::invalid(error.to_string()))?;
+pub(crate) fn extract(workspace: Workspace, archive: impl BufRead + Send + 'static, name: &str) -> Result<Context> {
     let path = workspace.context();
-    unpack(&mut Reader::new(buffered(plain)), open_root(&path)?, unpack::Options::default())
-        .map_err(|error| Error::internal(format!("error reading the build context: {error}")))?;
+    unpack_into(archive, &path)?;
     Context::of(workspace, &path, name)
+}
+
+fn unpack_into(archive: impl BufRead + Send + 'static, path: &Path) -> Result<()> {
+    let (_, plain) = decompress(archive).map_err(|error| Error::invalid(error.to_string()))?;
+    unpack(&mut Reader::new(buffered(plain)), open_root(path)?, unpack::Options::default())
+        .map(drop)
+        .map_err(|error| Error::internal(format!("error reading the build context: {error}")))
 }
 
 impl Context {
@@ -164,127 +181,6 @@ impl Context {
         (self.place, self.here) = (place, wanted);
         Ok(())
     }
-}
-
-/// Asks a caller for the Dockerfile and for what it leaves out.
-async fn ask(engine: &Engine, caller: Arc<dyn Caller>, options: &Options, output: &Output) -> Result<Context> {
-    let name = options.dockerfile.as_str();
-    let workspace = Workspace::make(engine)?;
-    if let Some(body) = caller.archive().await? {
-        let name = name.to_owned();
-        let extracted = blocking(move || extract(workspace, BufReader::new(SyncIoBridge::new(body)), &name));
-        let extracted = async {
-            output.warn_all(&options.warnings).await;
-            extracted.await
-        };
-        let context = output.step("[internal] load remote build context", extracted).await?;
-        return Ok(Context { caller: Some(caller), ..context });
-    }
-    let title = format!("[internal] load build definition from {}", last(name));
-    let definition = async {
-        output.warn_all(&options.warnings).await;
-        definition(&workspace, &caller, name, output).await
-    };
-    let (dockerfile, own) = output.step(title, definition).await?;
-    let ignored = async {
-        match own {
-            Some(text) => Ok(Some(text)),
-            None => ignored(&workspace, &caller, output).await,
-        }
-    };
-    let ignored = output.step("[internal] load .dockerignore", ignored).await?;
-    let ignored = patterns(&ignored.unwrap_or_default())?;
-    let place = workspace.context();
-    let root = Arc::new(open_root(&place)?);
-    let (workspace, here) = (Arc::new(workspace), Files::None);
-    Ok(Context { workspace, place, root, dockerfile, caller: Some(caller), ignored, here })
-}
-
-/// The Dockerfile, and the text of the `.dockerignore` that is its own.
-async fn definition(
-    workspace: &Workspace,
-    caller: &Arc<dyn Caller>,
-    name: &str,
-    output: &Output,
-) -> Result<(Dockerfile, Option<String>)> {
-    let own = format!("{name}{IGNORE_FILE}");
-    let mut follow = vec![name.to_owned(), own.clone()];
-    // Some have it in lower case, which nobody needs to name.
-    let lower =
-        last(name).eq(DOCKERFILE).then(|| format!("{}{}", &name[..name.len() - DOCKERFILE.len()], "dockerfile"));
-    follow.extend(lower.clone());
-    let place = workspace.directory()?;
-    let wanted = Wanted { directory: Directory::Dockerfile, follow, exclude: Vec::new(), place: place.clone() };
-    transfer(caller, wanted, "dockerfile", output).await?;
-    let name = name.to_owned();
-    blocking(move || {
-        let root = open_root(&place)?;
-        let mut text = read(&root, &name, MAX_DOCKERFILE)?;
-        if let (None, Some(lower)) = (&text, lower) {
-            text = read(&root, &lower, MAX_DOCKERFILE)?;
-        }
-        let missing =
-            || Error::invalid(format!("failed to read dockerfile: open {}: no such file or directory", last(&name)));
-        let text = text.ok_or_else(missing)?;
-        if let Some(frontend) = frontend::asked(&text).filter(|frontend| !frontend::is_own_frontend(frontend)) {
-            return Err(Error::invalid(format!(
-                "the Dockerfile frontend {frontend:?} is not supported by this engine"
-            )));
-        }
-        let file = parse(&text).map_err(|error| Error::invalid(error.to_string()))?;
-        if file.stages.is_empty() {
-            return Err(Error::invalid("no build stage in current context"));
-        }
-        Ok((file, read(&root, &own, MAX_FILE)?))
-    })
-    .await
-}
-
-async fn ignored(workspace: &Workspace, caller: &Arc<dyn Caller>, output: &Output) -> Result<Option<String>> {
-    let place = workspace.directory()?;
-    let follow = vec![IGNORE_FILE.to_owned()];
-    let wanted = Wanted { directory: Directory::Context, follow, exclude: Vec::new(), place: place.clone() };
-    transfer(caller, wanted, "context", output).await?;
-    blocking(move || read(&open_root(&place)?, IGNORE_FILE, MAX_FILE)).await
-}
-
-/// The patterns of a `.dockerignore`, each looked at.
-fn patterns(text: &str) -> Result<Vec<String>> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let lines: Vec<String> = lines.map(str::to_owned).collect();
-    Ignore::parse(text).map_err(|why| Error::invalid(format!("error reading .dockerignore: {why}")))?;
-    Ok(lines)
-}
-
-/// Fetches files, and tells how far that is.
-async fn transfer(caller: &Arc<dyn Caller>, wanted: Wanted, what: &str, output: &Output) -> Result<()> {
-    let (sender, mut counts) = tokio::sync::watch::channel(0);
-    let told = |bytes: u64, is_done| What::Progress {
-        id: format!("transferring {what}:"),
-        name: format!("transferring {what}:"),
-        current: i64::try_from(bytes).unwrap_or(i64::MAX),
-        total: 0,
-        is_done,
-    };
-    let work = async {
-        let count = |bytes| {
-            sender.send_replace(bytes);
-        };
-        let result = caller.files(wanted, &count).await;
-        drop(sender);
-        result
-    };
-    let show = async {
-        while counts.changed().await.is_ok() {
-            let bytes = *counts.borrow_and_update();
-            output.tell(told(bytes, false)).await;
-        }
-        *counts.borrow()
-    };
-    let (result, bytes) = tokio::join!(work, show);
-    output.tell(told(bytes, true)).await;
-    result
 }
 
 /// The last component of a path.
@@ -333,7 +229,7 @@ fn leave_out(root: &RootDir, dockerfile: &str) -> Result<()> {
 }
 
 /// A file's text; `None` if there is none.
-fn read(root: &RootDir, name: &str, limit: u64) -> Result<Option<String>> {
+pub(crate) fn read(root: &RootDir, name: &str, limit: u64) -> Result<Option<String>> {
     let path = inside(name).ok_or_else(|| Error::internal(outside(name)))?;
     let file: OwnedFd = match root.open_at(&path, OFlags::RDONLY | OFlags::NONBLOCK) {
         Ok(file) => file,

@@ -12,18 +12,24 @@ use tare_reference::Digest;
 
 use crate::builder::Builder;
 use crate::context::{Workspace, open_root};
+use crate::git::Repository;
 use crate::owner;
+use crate::parts::Part;
 use crate::place::{self, Destination};
 use crate::sources::{self, Source, Words};
 use crate::stage::State;
 use crate::{blocking, stored};
 
-/// Flags that are followed; the rest is for another builder.
+/// Flags that are followed.
 const FLAGS: [&str; 5] = ["from", "chown", "chmod", "link", "checksum"];
+/// Flags that are followed for callers with BuildKit's protocol.
+const MORE_FLAGS: [&str; 4] = ["exclude", "parents", "keep-git-dir", "unpack"];
 
 impl Builder {
     pub(crate) async fn copy(&mut self, state: &mut State, name: &'static str, copy: &Copy) -> Result<()> {
-        if let Some(flag) = copy.flags.iter().find(|flag| !FLAGS.contains(flag)) {
+        let is_known =
+            |flag: &str| FLAGS.contains(&flag) || MORE_FLAGS.contains(&flag) && self.context.caller().is_some();
+        if let Some(flag) = copy.flags.iter().find(|flag| !is_known(flag)) {
             return Err(self.needs_buildkit(flag));
         }
         let expander = state.expander(self.escape);
@@ -49,25 +55,30 @@ impl Builder {
         if !copy.checksum.is_empty() && !matches!(paths.as_slice(), [only] if is_url(only)) {
             return Err(failed("checksum can't be specified for non-HTTP sources".to_owned()));
         }
-        let mut fetched = HashMap::new();
-        for url in paths.iter().filter(|path| name == "ADD" && is_url(path)) {
-            let checksum = word(&copy.checksum)?;
-            let file = self.fetch(url, &destination, &checksum).await.map_err(|error| failed(error.message))?;
-            fetched.insert(url.clone(), file);
-        }
+        let fetched = match name {
+            "ADD" => self.elsewhere(copy, &paths, &destination, &word(&copy.checksum)?).await,
+            _ => Ok(HashMap::new()),
+        };
+        let fetched = fetched.map_err(|error| failed(error.message))?;
+        let exclude = copy.exclude.iter().map(|pattern| word(pattern)).collect::<Result<Vec<_>>>()?;
+        let part = Part { parents: copy.parents, exclude };
         let from = self.source_root(&copy.from).await?;
-        let in_context = copy.from.is_empty();
+        let in_context = copy.from.is_empty() || self.named_directory(&copy.from).is_some();
         let workspace = Arc::clone(&self.context.workspace);
-        let found = blocking(move || gather(&from, words, &paths, &fetched, &contents, &workspace).map_err(failed));
+        let found = blocking(move || {
+            let wanted = Wanted { paths: &paths, fetched: &fetched, contents: &contents };
+            gather(&from, words, &wanted, &part, &workspace).map_err(failed)
+        });
         let found = found.await?;
-        if found.len() > 1 && !destination.ends_with('/') {
+        if found.len() > 1 && !destination.ends_with('/') && !copy.parents {
             return Err(Error::internal(format!(
                 "When using {name} with more than one source file, the destination must be a directory and end with a /"
             )));
         }
         let flag =
             |name: &str, value: &str| if value.is_empty() { String::new() } else { format!("--{name}={value} ") };
-        let flags = format!("{}{}", flag("chown", &chown), flag("chmod", &chmod));
+        let parents = if copy.parents { "--parents " } else { "" };
+        let flags = format!("{parents}{}{}", flag("chown", &chown), flag("chmod", &chmod));
         let said = state.note(&format!("{name} {flags}{} in {destination} ", sources::hash(&found)), true);
         let key = self.key(state, &said)?;
         if self.cached(state, &said, &key).await? {
@@ -79,9 +90,32 @@ impl Builder {
             mode,
             keep_owner: !in_context,
             extract: name == "ADD",
+            unpack: copy.unpack,
         };
         let layer = self.changed(state, move |root| write(root, &found, &target)).await?;
         self.commit(state, &said, key, Some(layer.upper())).await
+    }
+
+    /// Gets the sources that are elsewhere.
+    async fn elsewhere(
+        &self,
+        copy: &Copy,
+        paths: &[String],
+        destination: &str,
+        checksum: &str,
+    ) -> Result<HashMap<String, Source>> {
+        let mut fetched = HashMap::new();
+        for url in paths.iter().filter(|path| is_remote(path)) {
+            let got = match Repository::parse(url).filter(|_| self.words(true) == Words::BuildKit) {
+                Some(_) if !checksum.is_empty() => {
+                    return Err(Error::internal("checksum can't be specified for non-HTTP sources"));
+                }
+                Some(repository) => self.clone(&repository, copy.keep_git).await?,
+                None => self.fetch(url, destination, checksum).await?,
+            };
+            fetched.insert(url.clone(), got);
+        }
+        Ok(fetched)
     }
 
     pub(crate) async fn workdir(&mut self, state: &mut State, path: &str) -> Result<()> {
@@ -118,6 +152,9 @@ impl Builder {
         if from.is_empty() {
             return Ok(Arc::clone(&self.context.root));
         }
+        if let Some(here) = self.named_directory(from) {
+            return Ok(Arc::clone(&here.root));
+        }
         let invalid = |error: Error| error.context(format!("invalid from flag value {from}: "));
         let image = match self.stage(from).map_err(invalid)? {
             Some("") => {
@@ -125,7 +162,7 @@ impl Builder {
                 return Ok(Arc::new(open_root(&empty)?));
             }
             Some(id) => self.local(id, None).map_err(invalid)?,
-            None => self.image(from, self.options.platform.as_ref()).await.map_err(invalid)?,
+            None => self.image(self.named_image(from), self.options.platform.as_ref()).await.map_err(invalid)?,
         };
         let store = self.engine.image_store().clone();
         let layers = image.diff_ids().to_vec();
@@ -152,26 +189,34 @@ impl Builder {
     }
 }
 
+/// What an instruction names.
+struct Wanted<'a> {
+    paths: &'a [String],
+    /// What of it came from elsewhere.
+    fetched: &'a HashMap<String, Source>,
+    contents: &'a [(String, String)],
+}
+
 /// Finds what an instruction names; here-documents become files.
 fn gather(
     from: &Arc<RootDir>,
     words: Words,
-    paths: &[String],
-    fetched: &HashMap<String, Source>,
-    contents: &[(String, String)],
+    wanted: &Wanted<'_>,
+    part: &Part,
     workspace: &Workspace,
 ) -> Result<Vec<Source>, String> {
     let mut found = Vec::new();
-    for path in paths {
-        if let Some(file) = fetched.get(path) {
+    for path in wanted.paths {
+        if let Some(file) = wanted.fetched.get(path) {
             found.push(file.clone());
             continue;
         }
         if is_url(path) {
             return Err("source can't be a URL for COPY".to_owned());
         }
-        found.extend(sources::find(from, path, words)?);
+        found.extend(part.find(from, path, words)?);
     }
+    let contents = wanted.contents;
     if !contents.is_empty() {
         let directory = workspace.directory().map_err(|error| error.message)?;
         let root = Arc::new(open_root(&directory).map_err(|error| error.message)?);
@@ -184,7 +229,7 @@ fn gather(
             found.push(sources::one(&root, file, Words::Image)?);
         }
     }
-    if found.is_empty() {
+    if found.is_empty() && !part.may_be_nothing() {
         return Err("no source files were specified".to_owned());
     }
     Ok(found)
@@ -197,6 +242,8 @@ struct Target {
     mode: Option<u32>,
     keep_owner: bool,
     extract: bool,
+    /// Instead of the rule that archives from elsewhere stay as they are.
+    unpack: Option<bool>,
 }
 
 fn write(root: RootDir, found: &[Source], target: &Target) -> Result<()> {
@@ -209,7 +256,8 @@ fn write(root: RootDir, found: &[Source], target: &Target) -> Result<()> {
     };
     let destination = Destination::new(root, &target.path).map_err(Error::internal)?;
     for source in found {
-        let options = place::Options { owner, mode: target.mode, extract: target.extract && !source.is_remote };
+        let extract = target.unpack.unwrap_or(target.extract && !source.is_remote);
+        let options = place::Options { owner, mode: target.mode, extract };
         destination.write(source, options).map_err(|why| Error::internal(format!("failed to copy files: {why}")))?;
     }
     Ok(())
@@ -249,6 +297,11 @@ fn mode(text: &str) -> Result<Option<u32>> {
 
 pub(crate) fn is_url(text: &str) -> bool {
     text.starts_with("http://") || text.starts_with("https://")
+}
+
+/// Whether a source is somewhere else.
+pub(crate) fn is_remote(text: &str) -> bool {
+    is_url(text) || ["git://", "ssh://", "git@"].iter().any(|start| text.starts_with(start))
 }
 
 /// A path from the root, by the working directory. A trailing slash stays.

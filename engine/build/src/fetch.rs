@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::builder::Builder;
 use crate::context::open_root;
+use crate::git::Repository;
 use crate::{blocking, sources};
 
 /// Mode of files from elsewhere, as Docker has it.
@@ -44,6 +45,18 @@ impl Builder {
             std::fs::set_permissions(&path, Permissions::from_mode(MODE)).map_err(failed)?;
             let root = Arc::new(open_root(&directory)?);
             let mut source = sources::one(&root, &name, sources::Words::Image).map_err(Error::internal)?;
+            source.is_remote = true;
+            Ok(source)
+        })
+        .await
+    }
+
+    /// Gets the files of a repository into the workspace.
+    pub(crate) async fn clone(&self, repository: &Repository, keep_git: bool) -> Result<sources::Source> {
+        let place = repository.clone(&self.context.workspace.directory()?, keep_git).await?;
+        blocking(move || {
+            let root = Arc::new(open_root(&place)?);
+            let mut source = sources::one(&root, "", sources::Words::Image).map_err(Error::internal)?;
             source.is_remote = true;
             Ok(source)
         })

@@ -33,7 +33,7 @@ impl Repository {
     }
 
     /// Gets the files into a new directory below another; gives the directory that is the context.
-    pub(crate) async fn clone(&self, workspace: &Path) -> Result<PathBuf> {
+    pub(crate) async fn clone(&self, workspace: &Path, keep_git: bool) -> Result<PathBuf> {
         let reference = if self.reference.is_empty() { "HEAD" } else { &self.reference };
         let below = inside(&self.directory).ok_or_else(|| Error::invalid(outside(&self.directory)))?;
         if reference.starts_with('-') {
@@ -63,7 +63,9 @@ impl Repository {
         }
         run(here(&["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"])).await?;
         let failed = |step| move |error| Error::io(step, "repository", error);
-        tokio::fs::remove_dir_all(place.join(".git")).await.map_err(failed("remove .git of"))?;
+        if !keep_git {
+            tokio::fs::remove_dir_all(place.join(".git")).await.map_err(failed("remove .git of"))?;
+        }
         // A link in the repository must not make another directory the context.
         let root = crate::context::open_root(&place)?;
         let real = root.real_path(&below, true);

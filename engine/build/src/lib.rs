@@ -3,11 +3,11 @@
 //! In reading order:
 //! * [`options`]: what a caller says
 //! * `context`: the files that are built from, received and kept below one directory; `fetch`, `git`: from elsewhere;
-//!   [`caller`]: from whoever asked, when they are wanted
+//!   `asked`, [`caller`]: from whoever asked, when they are wanted; [`named`]: other files and images, by name
 //! * `arguments`: `ARG` and who may see it
 //! * [`frontend`]: who else could read a Dockerfile
 //! * `builder`: stages and steps; `needed`: which of them; `stage`: what a stage is at one moment; `cache`: steps that were made before
-//! * `metadata`, `run` with `mounts` and `grants`, `copy`: the instructions; `sources`, `place`, `owner`: files on their way into an image
+//! * `metadata`, `run` with `mounts` and `grants`, `copy`: the instructions; `sources`, `parts`, `place`, `owner`: files on their way into an image
 //! * `output`: what the caller reads; [`events`]: or follows step by step; [`result`]: what came of it
 //!
 //! Instructions that only say something make neither container nor layer; files are written into a layer without a
@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod asked;
 mod builder;
 mod cache;
 pub mod caller;
@@ -28,10 +29,12 @@ mod git;
 mod grants;
 mod metadata;
 mod mounts;
+pub mod named;
 mod needed;
 pub mod options;
 mod output;
 mod owner;
+mod parts;
 mod place;
 pub mod result;
 mod run;

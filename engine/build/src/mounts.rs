@@ -18,6 +18,8 @@ use tare_images::rootdir::RootDir;
 use crate::builder::Builder;
 use crate::context::{inside, open_root, outside};
 use crate::grants::Grants;
+use crate::place::{self, Destination};
+use crate::sources::Source;
 use crate::stage::State;
 use crate::{blocking, sources};
 
@@ -35,6 +37,8 @@ pub(crate) struct Mounts {
     pub(crate) words: Vec<String>,
     /// Caches, by directory, with what they are like when they are new.
     caches: BTreeMap<PathBuf, Mount>,
+    /// What the command may write, and nobody sees afterwards: what is copied to which empty directory.
+    copies: Vec<(Source, PathBuf)>,
     /// What the caller is to be asked for.
     asked: Vec<Mount>,
 }
@@ -58,7 +62,7 @@ impl Builder {
         for mount in wanted {
             let mount = expanded(mount, &expander, &state.config.working_dir).map_err(Error::invalid)?;
             let mounted = match mount.kind {
-                MountType::Bind => self.bind(&mount, &mut all.words).await?,
+                MountType::Bind => self.bind(&mount, &mut all).await?,
                 MountType::Cache if !mount.from.is_empty() => return Err(self.needs_buildkit("mount=type=cache,from")),
                 MountType::Cache => {
                     let path = self.cache_path(&mount);
@@ -93,32 +97,38 @@ impl Builder {
             make_cache(path, mount)?;
             caches.push(locked(path).await?);
         }
+        let copies = mounts.copies.clone();
+        blocking(move || copies.iter().try_for_each(|(source, place)| copy_to(source, place))).await?;
         let grants = self.grants(&mounts.asked).await?;
         let all: Vec<Mounted> = mounts.mounts.iter().chain(&grants.mounts).cloned().collect();
         Ok(Held { places: self.places(state, &all).await?, _caches: caches, grants })
     }
 
     /// Files of the context, of a stage, or of an image.
-    async fn bind(&self, mount: &Mount, words: &mut Vec<String>) -> Result<Mounted> {
+    async fn bind(&self, mount: &Mount, all: &mut Mounts) -> Result<Mounted> {
         let source = inside(&mount.source).ok_or_else(|| Error::invalid(outside(&mount.source)))?;
         let source = String::from_utf8_lossy(&source).into_owned();
-        if mount.from.is_empty() {
-            if !mount.read_only {
-                return Err(self.needs_buildkit("mount=type=bind,rw"));
-            }
-            let root = Arc::clone(&self.context.root);
+        let here = self.named_directory(&mount.from).map(|here| (&here.root, &here.place));
+        let here = here.or_else(|| mount.from.is_empty().then_some((&self.context.root, &self.context.place)));
+        if let Some((root, place)) = here {
+            let root = Arc::clone(root);
             let (name, words_of) = (source.clone(), self.words(true));
             let found = blocking(move || sources::one(&root, &name, words_of).map_err(Error::invalid)).await?;
-            words.push(sources::hash(std::slice::from_ref(&found)));
-            let path = self.context.place.join(String::from_utf8_lossy(&found.path).as_ref());
+            all.words.push(sources::hash(std::slice::from_ref(&found)));
+            if mount.read_only {
+                return Ok(bound(&place.join(String::from_utf8_lossy(&found.path).as_ref())));
+            }
+            let copy = self.context.workspace.directory()?;
+            let path = copy.join(String::from_utf8_lossy(if found.is_directory { b"" } else { &found.name }).as_ref());
+            all.copies.push((found, copy));
             return Ok(bound(&path));
         }
         let id = match self.stage(&mount.from)? {
             Some("") => return Ok(bound(&self.context.workspace.directory()?)),
             Some(id) => id.to_owned(),
-            None => self.image(&mount.from, self.options.platform.as_ref()).await?.id.to_string(),
+            None => self.image(self.named_image(&mount.from), self.options.platform.as_ref()).await?.id.to_string(),
         };
-        words.push(id.clone());
+        all.words.push(id.clone());
         let image_options = Some(ImageOptions { subpath: source }).filter(|options| !options.subpath.is_empty());
         Ok(Mounted { kind: "image".to_owned(), source: id, image_options, ..Mounted::default() })
     }
@@ -184,6 +194,11 @@ fn missing(root: &RootDir, targets: &[Vec<u8>]) -> Vec<Vec<u8>> {
     places.sort();
     places.dedup();
     places
+}
+
+fn copy_to(source: &Source, place: &Path) -> Result<()> {
+    let destination = Destination::new(open_root(place)?, "/").map_err(Error::internal)?;
+    destination.write(source, place::Options { owner: None, mode: None, extract: false }).map_err(Error::internal)
 }
 
 pub(crate) fn bound(path: &Path) -> Mounted {

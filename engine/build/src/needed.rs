@@ -14,7 +14,7 @@ pub(crate) enum Files {
 }
 
 /// Which stages the last one stands on, itself included.
-pub(crate) fn stages(stages: &[Stage]) -> Vec<bool> {
+pub(crate) fn stages(stages: &[Stage], is_named: &dyn Fn(&str) -> bool) -> Vec<bool> {
     let mut needed = vec![false; stages.len()];
     if let Some(last) = needed.last_mut() {
         *last = true;
@@ -23,7 +23,8 @@ pub(crate) fn stages(stages: &[Stage]) -> Vec<bool> {
         if needed.get(at) != Some(&true) {
             continue;
         }
-        for name in sources(stage) {
+        // What the caller has put something else for is no stage any more.
+        for name in sources(stage).into_iter().filter(|name| !is_named(name)) {
             // A variable may stand for any of them.
             let is_open = name.contains('$');
             for (before, flag) in needed.iter_mut().enumerate().take(at) {
@@ -48,20 +49,19 @@ fn sources(stage: &Stage) -> Vec<&str> {
     names
 }
 
-/// What the needed stages take from the context.
-pub(crate) fn files(stages: &[Stage], needed: &[bool]) -> Files {
+/// What the needed stages take from a context, by what instructions say it is from: nothing, for the one without a name.
+pub(crate) fn files(stages: &[Stage], needed: &[bool], is_from: &dyn Fn(&str) -> bool) -> Files {
     let mut paths = Vec::new();
     for (stage, _) in stages.iter().zip(needed).filter(|(_, needed)| **needed) {
         for instruction in &stage.instructions {
             match &instruction.kind {
-                Kind::Copy(copy) | Kind::Add(copy) if copy.from.is_empty() => {
+                Kind::Copy(copy) | Kind::Add(copy) if is_from(&copy.from) => {
                     let is_add = matches!(instruction.kind, Kind::Add(_));
-                    let local = copy.sources.iter().filter(|path| !is_add || !crate::copy::is_url(path));
+                    let local = copy.sources.iter().filter(|path| !is_add || !crate::copy::is_remote(path));
                     paths.extend(local.cloned());
                 }
                 Kind::Run(run) => {
-                    let binds =
-                        run.mounts.iter().filter(|mount| mount.kind == MountType::Bind && mount.from.is_empty());
+                    let binds = run.mounts.iter().filter(|mount| mount.kind == MountType::Bind && is_from(&mount.from));
                     paths.extend(binds.map(|mount| mount.source.clone()));
                 }
                 _ => {}
@@ -75,7 +75,7 @@ pub(crate) fn files(stages: &[Stage], needed: &[bool]) -> Files {
     for path in paths {
         // A trigger of an image below is not known yet, but it can only be seen to when it comes.
         match crate::context::inside(&path).map(|path| String::from_utf8_lossy(&path).into_owned()) {
-            Some(path) if !path.is_empty() && !path.contains('$') => clean.push(path),
+            Some(path) if !path.is_empty() && !path.contains('$') && !path.contains("**") => clean.push(path),
             _ => return Files::All,
         }
     }
@@ -90,8 +90,8 @@ mod tests {
 
     fn of(text: &str) -> (Vec<bool>, Files) {
         let file = tare_dockerfile::parse(text).unwrap();
-        let needed = stages(&file.stages);
-        let files = files(&file.stages, &needed);
+        let needed = stages(&file.stages, &|_| false);
+        let files = files(&file.stages, &needed, &str::is_empty);
         (needed, files)
     }
 

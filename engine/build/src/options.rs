@@ -10,6 +10,7 @@ use tare_reference::Reference;
 
 use crate::copy::is_url;
 use crate::git::Repository;
+use crate::named::Named;
 
 /// The Dockerfile's name where none is given.
 pub(crate) const DOCKERFILE: &str = "Dockerfile";
@@ -39,6 +40,12 @@ pub struct Options {
     pub cache_namespace: String,
     /// Whether commands may ask for the machine's own network.
     pub host_network: bool,
+    /// What stands for names of images and stages, by [`crate::named::short_name`].
+    pub contexts: BTreeMap<String, Named>,
+    /// The Dockerfile is with the caller, wherever the rest is.
+    pub dockerfile_of_caller: bool,
+    /// Repositories are kept with what git knows of them.
+    pub keep_git: bool,
     /// What the caller is to be told at the beginning.
     pub warnings: Vec<String>,
     /// Ask the registry for newer images.

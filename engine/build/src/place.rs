@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use tare_archive::path::{clean, split};
 use tare_archive::{Reader, Writer};
 use tare_images::compression::{buffered, decompress};
-use tare_images::export::{Naming, export};
+use tare_images::export::{Naming, export_part};
 use tare_images::rootdir::{DirCache, RootDir};
 use tare_images::unpack::{self, unpack};
 
@@ -111,7 +111,8 @@ impl Destination {
         std::thread::scope(|scope| {
             let packing = scope.spawn(move || {
                 let mut writer = Writer::new(BufWriter::with_capacity(BUFFER, writer));
-                export(&source.root, &source.path, naming, &mut writer).map_err(sentence)?;
+                let counts = |path: &[u8]| source.only.as_ref().is_none_or(|only| only.contains(path));
+                export_part(&source.root, &source.path, naming, &counts, &mut writer).map_err(sentence)?;
                 writer.finish().map(drop).map_err(|error| error.to_string())
             });
             let mut archive = Reader::new(BufReader::with_capacity(BUFFER, reader));

@@ -1,5 +1,6 @@
 //! The files that `COPY` and `ADD` name, and what stands for their content.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read as _;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub(crate) struct Source {
     pub(crate) is_directory: bool,
     /// Fetched from elsewhere: it stays as it is, even if it is an archive.
     pub(crate) is_remote: bool,
+    /// The paths below a directory that count, where not all do.
+    pub(crate) only: Option<Arc<HashSet<Vec<u8>>>>,
     hash: String,
 }
 
@@ -69,7 +72,7 @@ pub(crate) fn hash(sources: &[Source]) -> String {
     }
 }
 
-fn has_wildcards(name: &str) -> bool {
+pub(crate) fn has_wildcards(name: &str) -> bool {
     let mut chars = name.chars();
     while let Some(c) = chars.next() {
         match c {
@@ -108,12 +111,7 @@ pub(crate) fn one(root: &Arc<RootDir>, name: &str, words: Words) -> Result<Sourc
     let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     let name = split(&clean).1;
     let hash = if is_directory {
-        let mut all = Vec::new();
-        for entry in walk(root, &path)? {
-            all.push(hash_of(root, &entry)?);
-        }
-        all.sort();
-        format!("dir:{}", hex(&Sha256::digest(all.join(","))))
+        hash_of_all(root, walk(root, &path)?.iter())?
     } else {
         let hash = hash_of(root, &path)?;
         if name == split(&path).1 {
@@ -123,11 +121,27 @@ pub(crate) fn one(root: &Arc<RootDir>, name: &str, words: Words) -> Result<Sourc
             format!("file:{}", hex(&Sha256::digest([hash.as_bytes(), b"/", name].concat())))
         }
     };
-    Ok(Source { root: Arc::clone(root), name: name.to_vec(), path, is_directory, is_remote: false, hash })
+    Ok(Source { root: Arc::clone(root), name: name.to_vec(), path, is_directory, is_remote: false, only: None, hash })
+}
+
+impl Source {
+    /// A directory, or as much of it as counts.
+    pub(crate) fn narrowed(self, only: HashSet<Vec<u8>>) -> Result<Source, String> {
+        // The same paths from another directory come to other places.
+        let all = hash_of_all(&self.root, only.iter())?;
+        let hash = format!("dir:{}", hex(&Sha256::digest([all.as_bytes(), b"/", &self.path].concat())));
+        Ok(Source { hash, only: Some(Arc::new(only)), ..self })
+    }
+}
+
+fn hash_of_all<'p>(root: &RootDir, paths: impl Iterator<Item = &'p Vec<u8>>) -> Result<String, String> {
+    let mut all = paths.map(|path| hash_of(root, path)).collect::<Result<Vec<_>, _>>()?;
+    all.sort();
+    Ok(format!("dir:{}", hex(&Sha256::digest(all.join(",")))))
 }
 
 /// Everything below a directory, in the order of names; links are not followed.
-fn walk(root: &RootDir, base: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+pub(crate) fn walk(root: &RootDir, base: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     let mut found = Vec::new();
     let mut pending = vec![base.to_vec()];
     while let Some(path) = pending.pop() {

@@ -110,6 +110,12 @@ pub struct Copy {
     pub checksum: String,
     /// `--exclude`
     pub exclude: Vec<String>,
+    /// `--parents`
+    pub parents: bool,
+    /// `--keep-git-dir`
+    pub keep_git: bool,
+    /// `--unpack`, where it is said.
+    pub unpack: Option<bool>,
     /// Flags that were given, by name.
     pub flags: Vec<&'static str>,
 }

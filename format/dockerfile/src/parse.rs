@@ -246,6 +246,9 @@ fn copy(name: &str, line: &Line) -> Result<Kind, Problem> {
         chmod: flags.text("chmod"),
         checksum: flags.text("checksum"),
         exclude: flags.all("exclude").cloned().collect(),
+        parents: flags.is_set("parents"),
+        keep_git: flags.is_set("keep-git-dir"),
+        unpack: flags.has("unpack").then(|| flags.is_set("unpack")),
         flags: known.iter().map(|(name, _)| *name).filter(|name| flags.is_set(name)).collect(),
         ..Copy::default()
     };

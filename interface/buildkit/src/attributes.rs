@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use tare_build::Options;
 use tare_build::frontend::is_own_frontend;
+use tare_build::named::{Named, short_name};
 use tare_docker_api::container::{Resources, Ulimit};
+use tare_images::oci::Platform;
 use tonic::Status;
 
 use crate::caches;
+use crate::caller::UPLOADS;
 use crate::front::unsupported;
 
 /// Those that are followed, here or where files are asked for.
@@ -60,6 +63,16 @@ pub(crate) fn options(attributes: &HashMap<String, String>) -> Result<Options, S
     let no_cache = attributes.get("no-cache");
     let (cache_imports, unusable) = caches::imports(attributes)?;
     warnings.extend(unusable);
+    let platform = Some(get("platform")).filter(|text| !text.is_empty());
+    let platform = platform.unwrap_or_else(|| Platform::host().to_string());
+    let mut contexts = BTreeMap::new();
+    for (name, value) in starting("context:") {
+        // A name may be meant for one platform.
+        let (name, only) = name.split_once("::").map_or((name.as_str(), None), |(name, only)| (name, Some(only)));
+        if only.is_none_or(|only| only == platform) {
+            contexts.insert(short_name(name), named(name, &value)?);
+        }
+    }
     let hostname = Some(get("build-arg:BUILDKIT_SANDBOX_HOSTNAME")).filter(|name| !name.is_empty());
     Ok(Options {
         dockerfile: get("filename"),
@@ -77,6 +90,10 @@ pub(crate) fn options(attributes: &HashMap<String, String>) -> Result<Options, S
         network: network(&get("force-network-mode"))?,
         extra_hosts: hosts(&get("add-hosts"))?,
         hostname: hostname.unwrap_or_else(|| get("hostname")),
+        remote: Some(get("context")).filter(|context| is_remote(context)).unwrap_or_default(),
+        dockerfile_of_caller: attributes.contains_key("dockerfilekey"),
+        keep_git: truth("", &get("build-arg:BUILDKIT_CONTEXT_KEEP_GIT_DIR"))?,
+        contexts,
         cache_imports,
         cache_namespace: get("build-arg:BUILDKIT_CACHE_MOUNT_NS"),
         source_date: source_date(&get("build-arg:SOURCE_DATE_EPOCH"))?,
@@ -96,7 +113,7 @@ fn look_at(key: &str, value: &str) -> Result<Option<String>, Status> {
             }
         }
         "requestid" => return refused(format!("the request {value:?} to the Dockerfile frontend")),
-        "context" if !value.starts_with(crate::caller::UPLOADS) => {
+        "context" if !value.starts_with(UPLOADS) && !is_remote(value) => {
             return refused(format!("the build context {value:?}"));
         }
         "contextsubdir" => return refused(format!("the directory {value:?} of a build context")),
@@ -111,11 +128,7 @@ fn look_at(key: &str, value: &str) -> Result<Option<String>, Status> {
             }
         }
         "frontend.caps" => required(value)?,
-        "build-arg:BUILDKIT_CONTEXT_KEEP_GIT_DIR" => {
-            if truth(key, value)? {
-                return refused("keeping the .git of a build context".to_owned());
-            }
-        }
+        "build-arg:BUILDKIT_CONTEXT_KEEP_GIT_DIR" => drop(truth(key, value)?),
         "build-arg:BUILDKIT_DISABLE_FILEOP" | "override-copy-image" => {
             // Those are BuildKit's words about its own past.
             return Err(Status::invalid_argument(format!(
@@ -131,9 +144,7 @@ fn look_at(key: &str, value: &str) -> Result<Option<String>, Status> {
             let name = key.trim_start_matches("attest:").trim_start_matches("build-arg:BUILDKIT_ATTEST_");
             return refused(format!("the attestation {:?}", name.to_ascii_lowercase()));
         }
-        key if key.starts_with("context:") => {
-            return refused(format!("the named build context {:?}", key.trim_start_matches("context:")));
-        }
+        key if key.starts_with("context:") => drop(named(key, value)?),
         key if key.starts_with("input:") || key.starts_with("input-metadata:") => {
             return refused(format!("the input {key:?} of a build"));
         }
@@ -141,6 +152,26 @@ fn look_at(key: &str, value: &str) -> Result<Option<String>, Status> {
         _ => return Ok(Some(format!("the option {key:?} of the Dockerfile frontend is not known to this engine"))),
     }
     Ok(None)
+}
+
+/// What stands for a name.
+fn named(key: &str, value: &str) -> Result<Named, Status> {
+    if let Some(image) = value.strip_prefix("docker-image://") {
+        return Ok(Named::Image(image.to_owned()));
+    }
+    if let Some(directory) = value.strip_prefix("local:") {
+        return Ok(Named::Directory(directory.to_owned()));
+    }
+    if is_remote(value) {
+        return Ok(Named::Remote(value.to_owned()));
+    }
+    unsupported(&format!("{value:?} as the named build context {:?}", key.trim_start_matches("context:")))
+}
+
+/// Whether files are somewhere that the engine can get them from.
+fn is_remote(text: &str) -> bool {
+    let known = ["http://", "https://", "git://", "ssh://", "git@", "github.com/"];
+    known.iter().any(|start| text.starts_with(start)) && !text.starts_with(UPLOADS)
 }
 
 /// Looks at what a client requires: what it marks so may be asked of another frontend, and there is no other.
@@ -278,7 +309,7 @@ mod tests {
         for (key, value, said) in [
             ("platform", "linux/amd64,linux/arm64", "building for several platforms at once"),
             ("source", "other/frontend:1", "the Dockerfile frontend \"other/frontend:1\""),
-            ("context:base", "oci-layout://x", "the named build context \"base\""),
+            ("context:base", "oci-layout://x", "\"oci-layout://x\" as the named build context \"base\""),
             ("multi-platform", "1", "an image with an index of platforms"),
             ("attest:provenance", "mode=max", "the attestation \"provenance\""),
             ("build-arg:BUILDKIT_ATTEST_SBOM", "", "the attestation \"sbom\""),

@@ -41,12 +41,13 @@ impl Client {
     }
 
     /// A directory's name and the session that has it: clients that build several things share some.
-    fn directory(&self, directory: &Directory) -> (&str, &str) {
-        let (key, default) = match directory {
-            Directory::Context => ("contextkey", "context"),
-            Directory::Dockerfile => ("dockerfilekey", "dockerfile"),
+    fn directory<'a>(&'a self, directory: &'a Directory) -> (&'a str, &'a str) {
+        let by_key = |key: &str, default| self.attributes.get(key).map_or(default, String::as_str);
+        let name = match directory {
+            Directory::Context => by_key("contextkey", "context"),
+            Directory::Dockerfile => by_key("dockerfilekey", "dockerfile"),
+            Directory::Named(name) => name,
         };
-        let name = self.attributes.get(key).map_or(default, String::as_str);
         let session = self.attributes.get(&format!("local-sessionid:{name}"));
         (name, session.unwrap_or(&self.session))
     }

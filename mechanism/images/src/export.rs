@@ -33,10 +33,21 @@ pub struct Naming {
 /// Writes everything below `base` of a root to an archive, hard links, devices, capabilities and all; sockets are
 /// left out, as nothing could be behind them.
 pub fn export<W: Write>(root: &RootDir, base: &[u8], naming: &Naming, writer: &mut Writer<W>) -> Result<()> {
+    export_part(root, base, naming, &|_| true, writer)
+}
+
+/// The same of a part: the paths that count.
+pub fn export_part<W: Write>(
+    root: &RootDir,
+    base: &[u8],
+    naming: &Naming,
+    counts: &dyn Fn(&[u8]) -> bool,
+    writer: &mut Writer<W>,
+) -> Result<()> {
     let mut archiver = Archiver { writer, links: HashMap::new(), naming };
     let mut walk = Walk::new(root, base);
     while let Some(node) = walk.next().map_err(walking)? {
-        if node.path == base && node.kind() == FileType::Directory && !naming.with_base {
+        if node.path == base && node.kind() == FileType::Directory && !naming.with_base || !counts(&node.path) {
             continue;
         }
         let name = archiver.name(&node.path);

@@ -1,9 +1,8 @@
 //! `build` with what is not in the context: files, archives and repositories by HTTP, mounts of one command; and `import`.
 
+mod served;
+
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tare_testkit::{Client, Console, Output, eventually, with_both_clients};
@@ -19,39 +18,6 @@ with_both_clients!(
     compressed_archives,
     platforms,
 );
-
-/// Serves the files of a directory on loopback, as long as the process lives; gives the URL.
-fn serve(directory: PathBuf) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-    let url = format!("http://{}", listener.local_addr().expect("address"));
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            // Whoever hangs up early is no concern of the server.
-            let _ = answer(&stream, &directory);
-        }
-    });
-    url
-}
-
-fn answer(stream: &TcpStream, directory: &Path) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream).lines();
-    let first = lines.next().unwrap_or_else(|| Ok(String::new()))?;
-    while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-    let path = first.split(' ').nth(1).unwrap_or_default().split('?').next().unwrap_or_default();
-    let mut stream = stream;
-    match fs::read(directory.join(path.trim_start_matches('/'))) {
-        Ok(content) => {
-            let date = "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT";
-            write!(
-                stream,
-                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{date}\r\nConnection: close\r\n\r\n",
-                content.len()
-            )?;
-            stream.write_all(&content)
-        }
-        Err(_) => stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\nConnection: close\r\n\r\ngone"),
-    }
-}
 
 fn write(c: &Console, files: &[(&str, &str)]) {
     for (name, text) in files {
@@ -142,7 +108,7 @@ fn networks_of_commands(c: &Console) {
 fn files_by_http(c: &Console) {
     write(c, &[("served/some/file.txt", "by http\n"), ("context/local", "local\n")]);
     shell(c, "tar -cf served/archive.tar context");
-    let url = serve(c.path("served"));
+    let url = served::serve(c.path("served"));
     let sum = "sha256:fe39ad5ba3a5b25e7d7be5e1a5e71a1cd8ab5f0e5a1a5f8b2f40ab6b5d9e4a5c";
     let dockerfile = format!(
         "FROM busybox:1.29\nADD {url}/some/file.txt local /here/\nADD {url}/some/file.txt /there/name\n\
@@ -178,7 +144,7 @@ fn archives_by_http(c: &Console) {
     write(c, &[("made/Dockerfile", "FROM busybox:1.29\nCOPY file /file\n"), ("made/file", "in an archive\n")]);
     shell(c, "mkdir served; tar -czf served/context.tar.gz -C made .");
     write(c, &[("served/plain", "FROM busybox:1.29\nRUN echo alone >/file\n")]);
-    let url = serve(c.path("served"));
+    let url = served::serve(c.path("served"));
     for (name, content) in [("context.tar.gz", "in an archive"), ("plain", "alone")] {
         c.ok(&format!("build -t made {url}/{name}"));
         assert_eq!(c.ok("run --rm made cat /file"), content);
@@ -207,7 +173,7 @@ fn repositories(c: &Console) {
          git tag v1; echo second >sub/f; git commit -qam 2; cd ..; git clone --quiet --bare work served/a.git; \
          cd served/a.git; git update-server-info",
     );
-    let url = serve(c.path("served"));
+    let url = served::serve(c.path("served"));
     for (place, content) in [("#v1:sub", "first"), ("#:sub", "second")] {
         let place = format!("{url}/a.git{place}");
         let (status, said) = c.request(&format!("POST /build?t=made&remote={}", place.replace('#', "%23")), "", "");
@@ -240,7 +206,7 @@ fn compressed_archives(c: &Console) {
     c.ok("build -t made context");
     assert_eq!(c.ok("run --rm made cat /xz/file /bz2/file"), "packed\npacked");
     c.ok("import --change 'CMD [\"/none\"]' context/a.tar.xz imported:xz");
-    let url = serve(c.path("context"));
+    let url = served::serve(c.path("context"));
     let said = c.ok(&format!("import {url}/b.tar.bz2 imported:bz2"));
     assert!(said.contains(&format!("Downloading from {url}/b.tar.bz2")) && said.contains("sha256:"), "{said}");
     assert!(c.fails(&format!("import {url}/none imported:none"), 1).contains("with status 404 Not Found"));

@@ -237,7 +237,7 @@ fn what_there_is_not_is_named() {
             "# syntax=other/frontend:1\nFROM busybox:1.29\n",
             "the Dockerfile frontend \"other/frontend:1\"",
         ),
-        ("build --build-context base=. -f - .", plain, "the named build context \"base\""),
+        ("build --output type=other,dest=out -f - .", plain, "the exporter \"other\""),
     ] {
         let (status, said) = b.piped(line, dockerfile);
         assert!(status == 1 && said.contains(&format!("{why} is not supported by this engine")), "{line}: {said}");

@@ -1,0 +1,168 @@
+//! Files that are with a caller who is asked for them: the Dockerfile first, then what it leaves out, then the rest when it
+//! is known which.
+
+use std::io::BufReader;
+use std::path::Path;
+use std::sync::Arc;
+
+use tare_dockerfile::ignore::{Ignore, MAX_FILE};
+use tare_dockerfile::{Dockerfile, parse};
+use tare_engine::{Engine, Error, Result};
+use tokio_util::io::SyncIoBridge;
+
+use crate::caller::{Caller, Directory, Wanted};
+use crate::context::{
+    Context, IGNORE_FILE, MAX_DOCKERFILE, Workspace, extract, last, open_root, read, remote, remote_files,
+};
+use crate::events::What;
+use crate::needed::Files;
+use crate::options::{DOCKERFILE, Options};
+use crate::output::Output;
+use crate::{blocking, frontend};
+
+/// Asks a caller for the Dockerfile and for what it leaves out.
+pub(crate) async fn ask(
+    engine: &Engine,
+    caller: Arc<dyn Caller>,
+    options: &Options,
+    output: &Output,
+) -> Result<Context> {
+    let name = options.dockerfile.as_str();
+    if !options.remote.is_empty() && !options.dockerfile_of_caller {
+        let got = async {
+            output.warn_all(&options.warnings).await;
+            remote(engine, options).await
+        };
+        let context = output.step(format!("[internal] load {}", options.remote), got).await?;
+        return Ok(Context { caller: Some(caller), ..context });
+    }
+    let workspace = Workspace::make(engine)?;
+    if let Some(body) = caller.archive().await? {
+        let name = name.to_owned();
+        let extracted = blocking(move || extract(workspace, BufReader::new(SyncIoBridge::new(body)), &name));
+        let extracted = async {
+            output.warn_all(&options.warnings).await;
+            extracted.await
+        };
+        let context = output.step("[internal] load remote build context", extracted).await?;
+        return Ok(Context { caller: Some(caller), ..context });
+    }
+    let title = format!("[internal] load build definition from {}", last(name));
+    let definition = async {
+        output.warn_all(&options.warnings).await;
+        definition(&workspace, &caller, name, output).await
+    };
+    let (dockerfile, own) = output.step(title, definition).await?;
+    if !options.remote.is_empty() {
+        let got = remote_files(engine, &workspace, options);
+        let (place, _) = output.step(format!("[internal] load {}", options.remote), got).await?;
+        let (root, workspace) = (Arc::new(open_root(&place)?), Arc::new(workspace));
+        let (ignored, here) = (Vec::new(), Files::All);
+        return Ok(Context { workspace, place, root, dockerfile, caller: Some(caller), ignored, here });
+    }
+    let ignored = async {
+        match own {
+            Some(text) => Ok(Some(text)),
+            None => ignored(&workspace, &caller, output).await,
+        }
+    };
+    let ignored = output.step("[internal] load .dockerignore", ignored).await?;
+    let ignored = patterns(&ignored.unwrap_or_default())?;
+    let place = workspace.context();
+    let root = Arc::new(open_root(&place)?);
+    let (workspace, here) = (Arc::new(workspace), Files::None);
+    Ok(Context { workspace, place, root, dockerfile, caller: Some(caller), ignored, here })
+}
+
+/// The Dockerfile, and the text of the `.dockerignore` that is its own.
+async fn definition(
+    workspace: &Workspace,
+    caller: &Arc<dyn Caller>,
+    name: &str,
+    output: &Output,
+) -> Result<(Dockerfile, Option<String>)> {
+    let own = format!("{name}{IGNORE_FILE}");
+    let mut follow = vec![name.to_owned(), own.clone()];
+    // Some have it in lower case, which nobody needs to name.
+    let lower =
+        last(name).eq(DOCKERFILE).then(|| format!("{}{}", &name[..name.len() - DOCKERFILE.len()], "dockerfile"));
+    follow.extend(lower.clone());
+    let place = workspace.directory()?;
+    let wanted = Wanted { directory: Directory::Dockerfile, follow, exclude: Vec::new(), place: place.clone() };
+    transfer(caller, wanted, "dockerfile", output).await?;
+    let name = name.to_owned();
+    blocking(move || {
+        let root = open_root(&place)?;
+        let mut text = read(&root, &name, MAX_DOCKERFILE)?;
+        if let (None, Some(lower)) = (&text, lower) {
+            text = read(&root, &lower, MAX_DOCKERFILE)?;
+        }
+        let missing =
+            || Error::invalid(format!("failed to read dockerfile: open {}: no such file or directory", last(&name)));
+        let text = text.ok_or_else(missing)?;
+        if let Some(frontend) = frontend::asked(&text).filter(|frontend| !frontend::is_own_frontend(frontend)) {
+            return Err(Error::invalid(format!(
+                "the Dockerfile frontend {frontend:?} is not supported by this engine"
+            )));
+        }
+        let file = parse(&text).map_err(|error| Error::invalid(error.to_string()))?;
+        if file.stages.is_empty() {
+            return Err(Error::invalid("no build stage in current context"));
+        }
+        Ok((file, read(&root, &own, MAX_FILE)?))
+    })
+    .await
+}
+
+async fn ignored(workspace: &Workspace, caller: &Arc<dyn Caller>, output: &Output) -> Result<Option<String>> {
+    let place = workspace.directory()?;
+    let follow = vec![IGNORE_FILE.to_owned()];
+    let wanted = Wanted { directory: Directory::Context, follow, exclude: Vec::new(), place: place.clone() };
+    transfer(caller, wanted, "context", output).await?;
+    read_ignored(&place).await
+}
+
+/// The text of a `.dockerignore`, where there is one.
+pub(crate) async fn read_ignored(place: &Path) -> Result<Option<String>> {
+    let place = place.to_owned();
+    blocking(move || read(&open_root(&place)?, IGNORE_FILE, MAX_FILE)).await
+}
+
+/// The patterns of a `.dockerignore`, each looked at.
+pub(crate) fn patterns(text: &str) -> Result<Vec<String>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines: Vec<String> = lines.map(str::to_owned).collect();
+    Ignore::parse(text).map_err(|why| Error::invalid(format!("error reading .dockerignore: {why}")))?;
+    Ok(lines)
+}
+
+/// Fetches files, and tells how far that is.
+pub(crate) async fn transfer(caller: &Arc<dyn Caller>, wanted: Wanted, what: &str, output: &Output) -> Result<()> {
+    let (sender, mut counts) = tokio::sync::watch::channel(0);
+    let told = |bytes: u64, is_done| What::Progress {
+        id: format!("transferring {what}:"),
+        name: format!("transferring {what}:"),
+        current: i64::try_from(bytes).unwrap_or(i64::MAX),
+        total: 0,
+        is_done,
+    };
+    let work = async {
+        let count = |bytes| {
+            sender.send_replace(bytes);
+        };
+        let result = caller.files(wanted, &count).await;
+        drop(sender);
+        result
+    };
+    let show = async {
+        while counts.changed().await.is_ok() {
+            let bytes = *counts.borrow_and_update();
+            output.tell(told(bytes, false)).await;
+        }
+        *counts.borrow()
+    };
+    let (result, bytes) = tokio::join!(work, show);
+    output.tell(told(bytes, true)).await;
+    result
+}
