@@ -3,6 +3,9 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+/// In the place of a bridge's name: containers that ask for no network get none.
+pub const NO_BRIDGE: &str = "none";
+
 /// The engine's settings, all decided by the caller.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -12,7 +15,8 @@ pub struct EngineConfig {
     pub exec_root: PathBuf,
     /// The shim's executable.
     pub shim: PathBuf,
-    /// Name of the default bridge interface; `None` chooses `tare0` or a name that carries the instance.
+    /// Name of the default bridge interface; `None` chooses `tare0` or a name that carries the instance, [`NO_BRIDGE`]
+    /// is for no default bridge at all.
     pub bridge: Option<String>,
     /// Address and prefix of the default bridge (`--bip`); `None` takes the first free default pool.
     pub bridge_address: Option<(Ipv4Addr, u8)>,

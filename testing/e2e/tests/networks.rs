@@ -379,6 +379,22 @@ fn settings_for_networks() {
     assert!(hosts.contains("\n192.0.2.7\tup\n2001:db8::7\tup\n"), "{hosts}");
 }
 
+/// Without a default bridge, whoever asks for no network gets none.
+#[test]
+fn no_default_bridge() {
+    let c = Console::with_options(Client::Tare, &["--bridge", "none"]);
+    if c.engine().is_none() {
+        return;
+    }
+    assert!(c.fails("network inspect bridge", 1).contains("network bridge not found"));
+    assert_eq!(c.ok("network ls --format {{.Name}}"), "host\nnone");
+    for network in ["", "--network bridge", "-p 80"] {
+        assert_eq!(c.ok(&format!("run --rm {network} busybox:1.29 ls /sys/class/net")), "lo", "{network}");
+    }
+    c.ok("network create own");
+    assert_eq!(c.ok("run --rm --network own busybox:1.29 ls /sys/class/net"), "eth0\nlo");
+}
+
 /// How a stored sandbox tells the file that was written from one that the user has changed.
 fn fingerprint(sandbox: &std::path::Path) -> String {
     let text = std::fs::read_to_string(sandbox).expect("the sandbox");

@@ -59,7 +59,7 @@ pub(super) struct Flags {
     /// Attempts at a transfer that gets nowhere
     #[arg(long, value_name = "N")]
     pub(super) max_download_attempts: Option<i64>,
-    /// Interface of the default bridge
+    /// Interface of the default bridge; "none": no default bridge, and no network for containers that ask for none
     #[arg(short, long, value_name = "NAME")]
     pub(super) bridge: Option<String>,
     /// Address of the default bridge in CIDR notation

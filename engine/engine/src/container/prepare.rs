@@ -152,6 +152,9 @@ impl Engine {
     fn ordered_networks<'r>(&self, record: &'r Record) -> Result<Vec<(Arc<Net>, &'r EndpointSettings)>> {
         let mut networks = Vec::new();
         for (name, settings) in &record.networks {
+            if self.networks.is_absent_bridge(name) {
+                continue;
+            }
             let net = self.networks.find(name)?;
             // That one cannot be connected to says so itself.
             if net.has_interfaces() || net.read().record.config_only {

@@ -17,6 +17,7 @@ pub(crate) mod sandbox;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tare_docker_api::network::{EndpointSettings, Ipam as IpamRecord, IpamConfig, Network as Record};
@@ -27,7 +28,7 @@ use tare_state::{Change, Kind, Store};
 
 use self::options::{BridgeOptions, GatewayMode};
 use self::sandbox::Way;
-use crate::config::EngineConfig;
+use crate::config::{EngineConfig, NO_BRIDGE};
 use crate::error::{Error, Result};
 use crate::host::random;
 
@@ -103,6 +104,8 @@ pub(crate) struct Networks {
     pools: Pools,
     /// Options of new networks that do not say otherwise, by driver.
     default_options: BTreeMap<String, BTreeMap<String, String>>,
+    /// There is to be no default bridge.
+    without_bridge: bool,
     by_id: RwLock<BTreeMap<String, Arc<Net>>>,
     /// Serialises creation and removal.
     changing: tokio::sync::Mutex<()>,
@@ -130,6 +133,7 @@ impl Networks {
             ports: Ports::new(),
             pools: config.address_pools.clone().unwrap_or_else(Pools::docker).with_unique_local(&host_seed(instance)),
             default_options: config.network_options.clone(),
+            without_bridge: config.bridge.as_deref() == Some(NO_BRIDGE),
             by_id: RwLock::default(),
             changing: tokio::sync::Mutex::new(()),
             store,
@@ -138,6 +142,11 @@ impl Networks {
         for record in records {
             // Another engine may have taken the default bridge's name while this one was away: then a new one is made.
             let bridge = record.options.get(options::BRIDGE_NAME).cloned().unwrap_or_default();
+            if record.name == "bridge" && networks.without_bridge && !has_ports(&bridge) {
+                networks.mechanism.remove_bridge(&bridge).map_err(network_error)?;
+                networks.store.write_sync(vec![Change::Delete(Kind::Network, record.id)])?;
+                continue;
+            }
             if record.name == "bridge" && !networks.mechanism.bridge_is_free(&bridge).map_err(network_error)? {
                 networks.store.write_sync(vec![Change::Delete(Kind::Network, record.id)])?;
                 continue;
@@ -182,7 +191,7 @@ impl Networks {
                 self.insert(record)?;
             }
         }
-        if self.by_name("bridge").is_none() {
+        if !self.without_bridge && self.by_name("bridge").is_none() {
             self.predefine_bridge(config, instance, lock)?;
         }
         Ok(())
@@ -257,6 +266,11 @@ impl Networks {
         self.by_id.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
+    /// Whether this calls the default bridge, and the engine is set up to have none: containers are on it in name only.
+    pub(crate) fn is_absent_bridge(&self, name: &str) -> bool {
+        self.without_bridge && name == "bridge" && self.by_name(name).is_none()
+    }
+
     fn by_name(&self, name: &str) -> Option<Arc<Net>> {
         self.all().into_iter().find(|net| net.name == name)
     }
@@ -288,6 +302,12 @@ impl Networks {
             _ => Err(missing()),
         }
     }
+}
+
+/// Whether a bridge has interfaces, those of containers that run on since the last daemon.
+fn has_ports(bridge: &str) -> bool {
+    std::fs::read_dir(Path::new("/sys/class/net").join(bridge).join("brif"))
+        .is_ok_and(|mut ports| ports.next().is_some())
 }
 
 /// What stays the same on this machine and differs from others'.

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use rustix::mount::{UnmountFlags, unmount};
+use tare_sys::errno;
 
 use crate::Engine;
 use crate::error::{Error, Result};
@@ -129,6 +130,7 @@ impl Engine {
 }
 
 /// The error of a path that leads nowhere.
-pub(crate) fn not_accessible(path: &Path, error: impl std::fmt::Display) -> Error {
-    Error::internal(format!("cannot access path {}: {error}", path.display()))
+pub(crate) fn not_accessible(path: &Path, error: impl Into<std::io::Error>) -> Error {
+    // Clients look for the words of Go: a missing file is another exit status.
+    Error::internal(format!("cannot access path {}: {}", path.display(), errno::words(&error.into())))
 }
