@@ -23,6 +23,8 @@ mod control;
 mod exports;
 mod files;
 mod front;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gateway;
 mod nested;
 mod receive;
