@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tare_build::{Built, Event};
+use tare_engine::ByteSource;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tonic::Status;
@@ -34,6 +35,8 @@ pub(crate) struct Build {
     pub(crate) hub: Hub,
     /// What was built, by reference.
     pub(crate) built: Mutex<HashMap<String, Built>>,
+    /// The context with its Dockerfile, where it came with the request.
+    archive: Mutex<Option<ByteSource>>,
     /// What turns events into messages.
     telling: Mutex<Vec<JoinHandle<()>>>,
     /// Takes what the client gives back.
@@ -68,6 +71,16 @@ impl Build {
             // It does not fail.
             let _ = each.await;
         }
+    }
+
+    /// Hands in the context with its Dockerfile.
+    pub(crate) fn give(&self, archive: Option<ByteSource>) {
+        *self.archive.lock().unwrap_or_else(PoisonError::into_inner) = archive;
+    }
+
+    /// The context with its Dockerfile, once.
+    pub(crate) fn archive(&self) -> Option<ByteSource> {
+        self.archive.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Keeps what was built.
@@ -106,6 +119,7 @@ impl Builds {
             may,
             hub: Hub::new(name),
             built: Mutex::default(),
+            archive: Mutex::default(),
             telling: Mutex::default(),
             returned: Mutex::new(Some(sender)),
         });

@@ -1,6 +1,7 @@
 //! A client as the builder sees it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::GetSecretRequest;
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_client::SecretsClient;
@@ -14,6 +15,7 @@ use tokio::net::UnixStream;
 use tonic::{Code, Status};
 
 use crate::agent;
+use crate::builds::Build;
 use crate::connection::origin;
 use crate::files::{self, Which};
 use crate::front::Front;
@@ -27,17 +29,25 @@ const CREDENTIALS: &str = "/moby.filesync.v1.Auth/Credentials";
 /// A client in one build.
 pub(crate) struct Client {
     front: Front,
-    session: String,
+    build: Arc<Build>,
     attributes: HashMap<String, String>,
 }
 
 impl Client {
-    pub(crate) fn new(front: Front, session: &str, attributes: HashMap<String, String>) -> Client {
-        Client { front, session: session.to_owned(), attributes }
+    pub(crate) fn new(front: Front, build: Arc<Build>, attributes: HashMap<String, String>) -> Client {
+        Client { front, build, attributes }
     }
 
     async fn session(&self) -> Result<Session> {
-        self.front.0.sessions.get(&self.session).await.map_err(said)
+        self.front.0.sessions.get(&self.build.session).await.map_err(said)
+    }
+
+    /// The session, if it answers a method; not every request has one.
+    async fn answering(&self, method: &str) -> Result<Option<Session>> {
+        if self.build.session.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(self.session().await?).filter(|session| session.answers(method)))
     }
 
     /// A directory's name and the session that has it: clients that build several things share some.
@@ -49,13 +59,16 @@ impl Client {
             Directory::Named(name) => name,
         };
         let session = self.attributes.get(&format!("local-sessionid:{name}"));
-        (name, session.unwrap_or(&self.session))
+        (name, session.unwrap_or(&self.build.session))
     }
 }
 
 impl Caller for Client {
     fn archive(&self) -> BoxFuture<'_, Result<Option<ByteSource>>> {
         Box::pin(async move {
+            if let Some(archive) = self.build.archive() {
+                return Ok(Some(archive));
+            }
             let Some(path) = self.attributes.get("context").and_then(|url| url.strip_prefix(UPLOADS)) else {
                 return Ok(None);
             };
@@ -74,10 +87,7 @@ impl Caller for Client {
 
     fn login<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Option<Login>>> {
         Box::pin(async move {
-            let session = self.session().await?;
-            if !session.answers(CREDENTIALS) {
-                return Ok(None);
-            }
+            let Some(session) = self.answering(CREDENTIALS).await? else { return Ok(None) };
             let mut client = AuthClient::with_origin(session.channel, origin());
             let answer = client.credentials(CredentialsRequest { host: host.to_owned() }).await.map_err(said)?;
             let answer = answer.into_inner();
@@ -88,10 +98,7 @@ impl Caller for Client {
 
     fn secret<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>>> {
         Box::pin(async move {
-            let session = self.session().await?;
-            if !session.answers(SECRET) {
-                return Ok(None);
-            }
+            let Some(session) = self.answering(SECRET).await? else { return Ok(None) };
             let mut client = SecretsClient::with_origin(session.channel, origin());
             match client.get_secret(GetSecretRequest { id: id.to_owned(), ..GetSecretRequest::default() }).await {
                 Ok(answer) => Ok(Some(answer.into_inner().data)),
@@ -102,7 +109,12 @@ impl Caller for Client {
     }
 
     fn has_agent<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async move { agent::check(&self.session().await?, id).await.map_err(said) })
+        Box::pin(async move {
+            if self.build.session.is_empty() {
+                return Ok(false);
+            }
+            agent::check(&self.session().await?, id).await.map_err(said)
+        })
     }
 
     fn agent<'a>(&'a self, id: &'a str, connection: UnixStream) -> BoxFuture<'a, ()> {

@@ -52,7 +52,7 @@ pub(crate) async fn build(
     if build.may.is_judged_by_client {
         options.warnings.push("the client's policy for sources is not asked by this engine".to_owned());
     }
-    let caller = Arc::new(Client::new(front.clone(), &build.session, attributes));
+    let caller = Arc::new(Client::new(front.clone(), Arc::clone(build), attributes));
     let (sender, events) = mpsc::channel(EVENTS_MAX);
     build.tell(events);
     tare_build::solve(&front.0.engine, options, caller, sender).await.map_err(|failure| failed(&failure))

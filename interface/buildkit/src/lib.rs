@@ -9,6 +9,7 @@
 //! * `files`: the transfer of files; `receive`: writing what comes, which anybody may have made up; `send`: the other way
 //! * `control`, `gateway`: the services; `builds`: builds in progress; `attributes`: what a client says about one, `caches`
 //!   among it; `exports`: what it wants of the result
+//! * `posted`: builds asked for by clients that do not speak gRPC
 //! * `status`: what happens in a build, as the client is told
 #![forbid(unsafe_code)]
 
@@ -27,10 +28,12 @@ mod front;
 pub mod fuzzing;
 mod gateway;
 mod nested;
+mod posted;
 mod receive;
 mod send;
 mod session;
 mod status;
 
 pub use front::Front;
+pub use posted::{Posted, Wanted};
 pub use session::Greeting;

@@ -4,6 +4,7 @@
 
 pub mod alerts;
 pub mod build;
+mod build_steps;
 pub mod buildkit;
 pub mod containers;
 pub mod exec;

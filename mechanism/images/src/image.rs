@@ -79,9 +79,11 @@ impl Deref for Image {
 }
 
 impl Image {
-    /// `busybox:latest`, familiar, without names that have no tag.
+    /// `busybox:latest`, familiar, without names that have no tag, in the order of the full names.
     pub fn repo_tags(&self) -> Vec<String> {
-        self.names.iter().filter(|n| n.tag().is_some()).map(Reference::familiar).collect()
+        let mut names: Vec<_> = self.names.iter().filter(|name| name.tag().is_some()).collect();
+        names.sort_by_key(ToString::to_string);
+        names.into_iter().map(Reference::familiar).collect()
     }
 
     /// `busybox@sha256:…` for each repository it has a name in.

@@ -239,3 +239,13 @@ fn content_is_verified_and_resumed() {
     short.write(b"short").unwrap();
     assert!(matches!(short.finish(), Err(Error::SizeMismatch { .. })));
 }
+
+#[test]
+fn names_are_told_in_the_order_of_the_full_ones() {
+    let f = Fixture::new();
+    let id = f.image(Some("own/app:1"), &[layer("1")]);
+    for name in ["zebra:1", "app:2", "example.com/app:3"] {
+        f.store.tag(&id, &reference(name)).unwrap();
+    }
+    assert_eq!(f.store.image(&id).unwrap().repo_tags(), ["app:2", "zebra:1", "own/app:1", "example.com/app:3"]);
+}

@@ -434,7 +434,13 @@ fn hostile_contexts_stay_below_their_directory() {
 fn what_only_buildkit_does_is_said() {
     let c = Console::new(Client::Tare);
     for (line, status, why) in [
-        ("POST /build?version=2", 501, "BuildKit is not part of this engine: build with DOCKER_BUILDKIT=0"),
+        (
+            "POST /build?version=2&remote=upload-request",
+            501,
+            "build contexts in a request of their own are not supported",
+        ),
+        ("POST /build?version=2&outputs=[{\"Type\":\"x\"}]", 501, "is not supported by this engine"),
+        ("POST /build?outputs=[{\"Type\":\"tar\"}]", 501, "outputs of builds need BuildKit: ask for it with version=2"),
         ("POST /build?squash=1", 400, "squash is only supported with experimental mode"),
         ("POST /build?version=x", 400, "invalid version"),
         ("POST /build?t=UPPER", 400, "invalid reference format: repository name (library/UPPER) must be lowercase"),

@@ -1,11 +1,11 @@
-//! `/build`: the classic builder.
+//! `/build`: the builder, by default as the classic one.
 
 use serde::de::DeserializeOwned;
 use tare_build::Options;
 use tare_docker_api::auth::decode_header;
 use tare_docker_api::container::{Resources, Ulimit};
 
-use super::{Context, streams};
+use super::{Context, build_steps, streams};
 use crate::error::{Failure, Result};
 use crate::reply::Reply;
 use crate::request::{Query, Request};
@@ -14,6 +14,12 @@ use crate::upload;
 /// `POST /build`
 pub async fn build(context: Context, request: Request) -> Result<Reply> {
     let options = options(&request)?;
+    if request.query.get("version") == "2" {
+        return build_steps::build(&context, options, request).await;
+    }
+    if !matches!(request.query.get("outputs"), "" | "[]" | "null") {
+        return Err(Failure::not_implemented("outputs of builds need BuildKit: ask for it with version=2"));
+    }
     streams::progress(tare_build::build(&context.engine, options, upload::source(request.body))?).await
 }
 
@@ -24,13 +30,8 @@ pub async fn prune(context: Context, request: Request) -> Result<Reply> {
 
 fn options(request: &Request) -> Result<Options> {
     let query = &request.query;
-    match query.get("version") {
-        "" | "1" => {}
-        "2" => {
-            let message = "BuildKit is not part of this engine: build with DOCKER_BUILDKIT=0";
-            return Err(Failure::not_implemented(message));
-        }
-        other => return Err(Failure::bad_request(format!("invalid version {other:?}"))),
+    if !matches!(query.get("version"), "" | "1" | "2") {
+        return Err(Failure::bad_request(format!("invalid version {:?}", query.get("version"))));
     }
     if query.flag("squash") {
         return Err(Failure::bad_request("squash is only supported with experimental mode"));
@@ -40,9 +41,6 @@ fn options(request: &Request) -> Result<Options> {
     }
     if !matches!(query.get("isolation"), "" | "default") {
         return Err(Failure::bad_request(format!("unsupported isolation: {:?}", query.get("isolation"))));
-    }
-    if !matches!(query.get("outputs"), "" | "[]" | "null") {
-        return Err(Failure::not_implemented("outputs of builds need BuildKit, which is not part of this engine"));
     }
     let ulimits: Vec<Ulimit> = json(query, "ulimits", "error reading ulimit settings")?;
     let force_remove = query.flag("forcerm");
@@ -82,7 +80,7 @@ fn options(request: &Request) -> Result<Options> {
 }
 
 /// A parameter that is a document; the default without one.
-fn json<T: Default + DeserializeOwned>(query: &Query, name: &str, what: &str) -> Result<T> {
+pub(super) fn json<T: Default + DeserializeOwned>(query: &Query, name: &str, what: &str) -> Result<T> {
     let Some(text) = query.text(name) else { return Ok(T::default()) };
     let parsed: Option<T> =
         serde_json::from_str(text).map_err(|error| Failure::bad_request(format!("{what}: {error}")))?;
