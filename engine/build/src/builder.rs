@@ -353,9 +353,8 @@ impl Builder {
             created: self.options.created.clone(),
             ..Commit::default()
         };
-        let made = self.engine.distribution().commit_step(commit, key).await;
+        let made = self.engine.distribution().commit_step(commit, key, &self.hold).await;
         let id = made.map_err(|error| Error::internal(error.to_string()))?;
-        self.hold.hold(&id);
         self.engine.made_by_build(&id.to_string());
         self.advance(state, &id)
     }

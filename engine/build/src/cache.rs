@@ -69,7 +69,7 @@ impl Builder {
         if self.options.given.no_cache || state.cache_missed {
             return Ok(false);
         }
-        let known = self.engine.image_store().find_step(key).map(|target| target.digest);
+        let known = self.engine.distribution().find_step(key, &self.hold);
         let found = match known {
             Some(known) if self.leads_to_a_source(&known) => Some(known),
             _ => self.taken(state, words, key).await?,
@@ -78,7 +78,6 @@ impl Builder {
             state.cache_missed = true;
             return Ok(false);
         };
-        self.hold(&found);
         self.output.say(" ---> Using cache\n").await;
         self.output.tell(What::Cached).await;
         self.advance(state, &found)?;
@@ -119,7 +118,7 @@ impl Builder {
             parent: Digest::parse(&state.id).ok(),
             config: state.config.clone(),
         };
-        let made = self.engine.distribution().take_step(taken, key.to_owned()).await;
+        let made = self.engine.distribution().take_step(taken, key.to_owned(), &self.hold).await;
         // Two images that begin alike may go on differently: what follows is taken from this one alone.
         self.cache.images = vec![source];
         made.map(Some).map_err(|error| Error::internal(error.to_string()))

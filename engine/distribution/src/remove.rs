@@ -171,7 +171,7 @@ impl Distribution {
         }
         self.store.remove(id)?;
         if all.is_empty() {
-            self.store.forget_steps(|step| step.target.digest == *id)?;
+            self.forget(&|step| step.target.digest == *id)?;
         }
         let names = all.iter().filter_map(|r| r.name.as_ref());
         let mut items: Vec<DeleteItem> = names.map(|name| untagged(&name.familiar())).collect();

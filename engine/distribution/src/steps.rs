@@ -22,11 +22,19 @@ impl Building {
         let builds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         builds.1.values().flatten().cloned().collect()
     }
+
+    fn holds(&self, image: &Digest) -> bool {
+        let builds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        builds.1.values().any(|held| held.contains(image))
+    }
 }
 
-/// A build in progress: what it holds stays.
+/// A build in progress: what it holds stays until its last clone is dropped.
+#[derive(Debug, Clone)]
+pub struct BuildHold(Arc<Build>);
+
 #[derive(Debug)]
-pub struct BuildHold {
+struct Build {
     all: Arc<Building>,
     id: u64,
 }
@@ -34,12 +42,12 @@ pub struct BuildHold {
 impl BuildHold {
     /// Holds one more image.
     pub fn hold(&self, image: &Digest) {
-        let mut builds = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
-        builds.1.entry(self.id).or_default().insert(image.clone());
+        let mut builds = self.0.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        builds.1.entry(self.0.id).or_default().insert(image.clone());
     }
 }
 
-impl Drop for BuildHold {
+impl Drop for Build {
     fn drop(&mut self) {
         self.all.0.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&self.id);
     }
@@ -63,17 +71,27 @@ impl Distribution {
     pub fn hold_steps(&self) -> BuildHold {
         let mut builds = self.building.0.lock().unwrap_or_else(PoisonError::into_inner);
         builds.0 += 1;
-        BuildHold { all: Arc::clone(&self.building), id: builds.0 }
+        BuildHold(Arc::new(Build { all: Arc::clone(&self.building), id: builds.0 }))
+    }
+
+    /// The image that an earlier build made of the same, which is held from now on.
+    pub fn find_step(&self, key: &str, hold: &BuildHold) -> Option<Digest> {
+        let found = self.store.find_step(key)?;
+        hold.hold(&found.digest);
+        // It may have gone before it was held.
+        self.store.find_step(key).filter(|again| again.digest == found.digest).map(|found| found.digest)
     }
 
     /// Makes the image of a step, which no list shows; see [`tare_images::steps`]. Its name and changes are not looked at.
-    pub async fn commit_step(&self, commit: Commit, key: String) -> Result<Digest> {
-        let store = self.store.clone();
+    /// It is held.
+    pub async fn commit_step(&self, commit: Commit, key: String, hold: &BuildHold) -> Result<Digest> {
+        let (store, hold) = (self.store.clone(), hold.clone());
         blocking(move || {
             making(&store, || {
                 let parent = commit.parent.as_ref().map(|parent| parent.descriptor.digest.clone());
                 let (image, layers) = assemble(&store, commit)?;
                 let target = write_image(&store, &image, layers)?;
+                hold.hold(&target.digest);
                 store.keep_step(&key, &target, parent.as_ref())?;
                 Ok(target.digest)
             })
@@ -81,9 +99,10 @@ impl Distribution {
         .await
     }
 
-    /// Makes a step's image of the beginning of another's history and layers; of all of it, that is the other image.
-    pub async fn take_step(&self, taken: Taken, key: String) -> Result<Digest> {
-        let store = self.store.clone();
+    /// Makes a step's image of the beginning of another's history and layers; of all of it, that is the other image. It is
+    /// held.
+    pub async fn take_step(&self, taken: Taken, key: String, hold: &BuildHold) -> Result<Digest> {
+        let (store, hold) = (self.store.clone(), hold.clone());
         blocking(move || {
             making(&store, || {
                 let Taken { from, below, parent, config } = taken;
@@ -99,6 +118,7 @@ impl Distribution {
                     }
                     _ => from.descriptor.clone(),
                 };
+                hold.hold(&target.digest);
                 store.keep_step(&key, &target, parent.as_ref())?;
                 Ok(target.digest)
             })
@@ -108,11 +128,10 @@ impl Distribution {
 
     /// Drops what `wanted` picks of the cache of builds, but for what a container or a running build uses.
     pub async fn prune_steps(&self, wanted: &(dyn Fn(&Step) -> bool + Send + Sync), uses: &dyn Uses) -> Result<Pruned> {
-        let held = self.building.all();
         let visible: HashSet<Digest> = self.store.records().into_iter().map(|record| record.target.digest).collect();
-        let gone = self.store.forget_steps(|step| {
+        let gone = self.forget(&|step| {
             let id = &step.target.digest;
-            wanted(step) && !held.contains(id) && (visible.contains(id) || uses(id).is_empty())
+            wanted(step) && (visible.contains(id) || uses(id).is_empty())
         })?;
         let items = gone.iter().filter(|id| !visible.contains(*id)).map(deleted).collect();
         let store = self.store.clone();
@@ -129,7 +148,8 @@ impl Distribution {
         let loose = self.store.loose_steps(&self.building.all());
         let goes = |id: &Digest| uses(id).is_empty() && self.store.image(id).is_ok_and(|image| wanted(&image));
         let loose: HashSet<Digest> = loose.into_iter().filter(goes).collect();
-        self.forget(&loose)
+        let gone = self.forget(&|step| loose.contains(&step.target.digest))?;
+        Ok(gone.iter().map(deleted).collect())
     }
 
     /// Forgets a removed image's step, and those it was made of as far as no other image is.
@@ -143,7 +163,7 @@ impl Distribution {
             next = parent_of(&parent);
             line.push(parent);
         }
-        self.store.forget_steps(|step| step.target.digest == *id)?;
+        self.forget(&|step| step.target.digest == *id)?;
         let loose = self.store.loose_steps(&self.building.all());
         let mut gone = Vec::new();
         for ancestor in line.iter().skip(1) {
@@ -151,17 +171,14 @@ impl Distribution {
             if has_children || !loose.contains(ancestor) || !uses(ancestor).is_empty() {
                 break;
             }
-            gone.extend(self.forget(&HashSet::from([ancestor.clone()]))?);
+            gone.extend(self.forget(&|step| step.target.digest == *ancestor)?.iter().map(deleted));
         }
         Ok(gone)
     }
 
-    fn forget(&self, ids: &HashSet<Digest>) -> Result<Vec<DeleteItem>> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let gone = self.store.forget_steps(|step| ids.contains(&step.target.digest))?;
-        Ok(gone.iter().map(deleted).collect())
+    /// Forgets steps, but for those that a running build holds by now.
+    pub(crate) fn forget(&self, gone: &dyn Fn(&Step) -> bool) -> Result<Vec<Digest>> {
+        Ok(self.store.forget_steps(|step| gone(step) && !self.building.holds(&step.target.digest))?)
     }
 }
 
