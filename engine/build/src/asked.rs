@@ -52,17 +52,17 @@ pub(crate) async fn ask(
         output.warn_all(&options.warnings).await;
         definition(&workspace, &caller, name, output).await
     };
-    let (dockerfile, own) = output.step(title, definition).await?;
+    let (dockerfile, text, own) = output.step(title, definition).await?;
     if !options.remote.is_empty() {
         let got = remote_files(engine, &workspace, options);
         let (place, _) = output.step(format!("[internal] load {}", options.remote), got).await?;
         let (root, workspace) = (Arc::new(open_root(&place)?), Arc::new(workspace));
         let (ignored, here) = (Vec::new(), Files::All);
-        return Ok(Context { workspace, place, root, dockerfile, caller: Some(caller), ignored, here });
+        return Ok(Context { workspace, place, root, dockerfile, text, caller: Some(caller), ignored, here });
     }
     let ignored = async {
         match own {
-            Some(text) => Ok(Some(text)),
+            Some(own) => Ok(Some(own)),
             None => ignored(&workspace, &caller, output).await,
         }
     };
@@ -71,16 +71,16 @@ pub(crate) async fn ask(
     let place = workspace.context();
     let root = Arc::new(open_root(&place)?);
     let (workspace, here) = (Arc::new(workspace), Files::None);
-    Ok(Context { workspace, place, root, dockerfile, caller: Some(caller), ignored, here })
+    Ok(Context { workspace, place, root, dockerfile, text, caller: Some(caller), ignored, here })
 }
 
-/// The Dockerfile, and the text of the `.dockerignore` that is its own.
+/// The Dockerfile, its text, and that of the `.dockerignore` that is its own.
 async fn definition(
     workspace: &Workspace,
     caller: &Arc<dyn Caller>,
     name: &str,
     output: &Output,
-) -> Result<(Dockerfile, Option<String>)> {
+) -> Result<(Dockerfile, String, Option<String>)> {
     let own = format!("{name}{IGNORE_FILE}");
     let mut follow = vec![name.to_owned(), own.clone()];
     // Some have it in lower case, which nobody needs to name.
@@ -100,16 +100,15 @@ async fn definition(
         let missing =
             || Error::invalid(format!("failed to read dockerfile: open {}: no such file or directory", last(&name)));
         let text = text.ok_or_else(missing)?;
-        if let Some(frontend) = frontend::asked(&text).filter(|frontend| !frontend::is_own_frontend(frontend)) {
-            return Err(Error::invalid(format!(
-                "the Dockerfile frontend {frontend:?} is not supported by this engine"
-            )));
+        // Another may read another language: it is refused before this one is looked for.
+        if let Some(image) = frontend::directive(&text, "syntax").filter(|image| !frontend::is_own_frontend(image)) {
+            return Err(Error::invalid(frontend::refused(image)));
         }
         let file = parse(&text).map_err(|error| Error::invalid(error.to_string()))?;
         if file.stages.is_empty() {
             return Err(Error::invalid("no build stage in current context"));
         }
-        Ok((file, read(&root, &own, MAX_FILE)?))
+        Ok((file, text, read(&root, &own, MAX_FILE)?))
     })
     .await
 }

@@ -17,6 +17,7 @@ use crate::Source;
 use crate::arguments::Arguments;
 use crate::cache::Cache;
 use crate::caller::credentials;
+use crate::checks;
 use crate::context::{Context, receive};
 use crate::named::AllHere;
 use crate::needed::{self, Files};
@@ -60,6 +61,9 @@ pub(crate) async fn build(
     let follows_steps = matches!(output, Output::Events { .. });
     let mut context = receive(&engine, source, &options.given, &output).await?;
     let file = std::mem::replace(&mut context.dockerfile, Dockerfile::empty());
+    if follows_steps {
+        checks::warn(&context, &file, &options.given, &output).await?;
+    }
     let hold = engine.distribution().hold_steps();
     let escape = file.escape;
     let cache = Cache::of(&engine, &options);
@@ -79,13 +83,7 @@ pub(crate) async fn build(
 impl Builder {
     /// The stages up to the wanted one, with the caller's labels.
     fn stages(&self, file: &Dockerfile) -> Result<Vec<Stage>> {
-        let mut stages = file.stages.clone();
-        let target = &self.options.given.target;
-        if !target.is_empty() {
-            let at = stages.iter().position(|stage| stage.name.eq_ignore_ascii_case(target));
-            let at = at.ok_or_else(|| Error::invalid(format!("target stage {target:?} could not be found")))?;
-            stages.truncate(at + 1);
-        }
+        let mut stages = needed::up_to(file, &self.options.given.target)?;
         if let Some(last) = stages.last_mut() {
             for (key, value) in &self.options.given.labels {
                 let pair = Pair { key: key.clone(), value: value.clone() };

@@ -23,7 +23,7 @@ use crate::git::Repository;
 use crate::needed::Files;
 use crate::options::{DOCKERFILE, Options};
 use crate::output::Output;
-use crate::{Source, blocking, fetch, stored};
+use crate::{Source, blocking, fetch, frontend, stored};
 
 /// Largest Dockerfile, bytes.
 pub(crate) const MAX_DOCKERFILE: u64 = 16 << 20;
@@ -76,6 +76,8 @@ pub(crate) struct Context {
     pub(crate) place: PathBuf,
     pub(crate) root: Arc<RootDir>,
     pub(crate) dockerfile: Dockerfile,
+    /// The same as it is written.
+    pub(crate) text: String,
     /// Has the files, where they are fetched when it is known which are wanted.
     pub(crate) caller: Option<Arc<dyn Caller>>,
     /// Patterns of files that stay with the caller.
@@ -98,7 +100,13 @@ pub(crate) async fn receive(
             blocking(move || extract(workspace, BufReader::new(SyncIoBridge::new(body)), &name)).await
         }
         Source::Archive(_) => remote(engine, options).await,
-        Source::Caller(caller) => ask(engine, caller, options, output).await,
+        Source::Caller(caller) => {
+            let context = ask(engine, caller, options, output).await?;
+            match frontend::directive(&context.text, "syntax").filter(|image| !frontend::is_own_frontend(image)) {
+                Some(image) => Err(Error::invalid(frontend::refused(image))),
+                None => Ok(context),
+            }
+        }
     }
 }
 
@@ -154,9 +162,10 @@ fn unpack_into(archive: impl BufRead + Send + 'static, path: &Path) -> Result<()
 impl Context {
     fn of(workspace: Workspace, path: &Path, name: &str) -> Result<Context> {
         let root = Arc::new(open_root(path)?);
-        let dockerfile = dockerfile(&root, name)?;
+        let (dockerfile, text) = dockerfile(&root, name)?;
         let (caller, ignored, here) = (None, Vec::new(), Files::All);
-        Ok(Context { workspace: Arc::new(workspace), place: path.to_owned(), root, dockerfile, caller, ignored, here })
+        let (workspace, place) = (Arc::new(workspace), path.to_owned());
+        Ok(Context { workspace, place, root, dockerfile, text, caller, ignored, here })
     }
 
     /// Who is asked for files and more.
@@ -192,7 +201,7 @@ pub(crate) fn open_root(path: &Path) -> Result<RootDir> {
     RootDir::open(path).map_err(|error| Error::io("open", path.display(), error))
 }
 
-fn dockerfile(root: &RootDir, name: &str) -> Result<Dockerfile> {
+fn dockerfile(root: &RootDir, name: &str) -> Result<(Dockerfile, String)> {
     let mut name = name.to_owned();
     let mut found = read(root, &name, MAX_DOCKERFILE)?;
     if found.is_none() && name == DOCKERFILE {
@@ -211,7 +220,7 @@ fn dockerfile(root: &RootDir, name: &str) -> Result<Dockerfile> {
         other => Error::invalid(other.to_string()),
     })?;
     leave_out(root, &name)?;
-    Ok(file)
+    Ok((file, text))
 }
 
 /// The client sends Dockerfile and ignore file in any case; instructions do not see them where patterns leave them out.

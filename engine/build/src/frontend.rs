@@ -15,13 +15,18 @@ pub fn is_own_frontend(image: &str) -> bool {
     OWN.contains(&name)
 }
 
-/// The frontend that a Dockerfile asks for at its beginning (`# syntax=`).
-pub(crate) fn asked(text: &str) -> Option<&str> {
+/// How it is said that there is no other.
+pub(crate) fn refused(image: &str) -> String {
+    format!("the Dockerfile frontend {image:?} is not supported by this engine")
+}
+
+/// What a Dockerfile says at its beginning (`# name=value`).
+pub(crate) fn directive<'t>(text: &'t str, wanted: &str) -> Option<&'t str> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for line in text.lines() {
         // Directives stand before everything else.
         let (name, value) = line.trim().strip_prefix('#')?.split_once('=')?;
-        if name.trim().eq_ignore_ascii_case("syntax") {
+        if name.trim().eq_ignore_ascii_case(wanted) {
             return Some(value.trim());
         }
     }
@@ -41,7 +46,7 @@ mod tests {
             ("FROM x\n# syntax=x\n", None),
             ("\n# syntax=x\n", None),
         ] {
-            assert_eq!(asked(text), found, "{text}");
+            assert_eq!(directive(text, "syntax"), found, "{text}");
         }
         assert!(
             is_own_frontend("docker.io/docker/dockerfile:1.7-labs@sha256:00") && is_own_frontend("docker/dockerfile")

@@ -5,7 +5,7 @@
 //! * `context`: the files that are built from, received and kept below one directory; `fetch`, `git`: from elsewhere;
 //!   `asked`, [`caller`]: from whoever asked, when they are wanted; [`named`]: other files and images, by name
 //! * `arguments`: `ARG` and who may see it
-//! * [`frontend`]: who else could read a Dockerfile
+//! * [`frontend`]: who else could read a Dockerfile; [`checks`]: what it says that is rarely meant
 //! * `builder`: stages and steps; `needed`: which of them; `stage`: what a stage is at one moment; `cache`: steps that were made before
 //! * `metadata`, `run` with `mounts` and `grants`, `copy`: the instructions; `sources`, `parts`, `place`, `owner`: files on their way into an image
 //! * `output`: what the caller reads; [`events`]: or follows step by step; [`result`]: what came of it
@@ -20,6 +20,7 @@ mod asked;
 mod builder;
 mod cache;
 pub mod caller;
+pub mod checks;
 mod context;
 mod copy;
 pub mod events;
@@ -49,6 +50,7 @@ use tokio::sync::mpsc;
 
 pub use caller::Caller;
 pub use events::Event;
+pub use needed::needed_stages;
 pub use options::Options;
 pub use output::Failure;
 pub use result::Built;
@@ -93,6 +95,18 @@ pub async fn solve(
 ) -> Result<Built, Failure> {
     let options = options.checked()?;
     builder::build(Arc::clone(engine), options, Source::Caller(caller), Output::events(events)).await
+}
+
+/// Reads a caller's Dockerfile, and does not follow it.
+pub async fn read(
+    engine: &Arc<Engine>,
+    options: Options,
+    caller: Arc<dyn Caller>,
+    events: mpsc::Sender<Event>,
+) -> Result<checks::Read> {
+    let options = options.checked()?;
+    let context = context::receive(engine, Source::Caller(caller), &options.given, &Output::events(events)).await?;
+    checks::Read::of(context, &options.given)
 }
 
 /// Runs work that blocks on a thread of its own.

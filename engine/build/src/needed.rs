@@ -1,6 +1,7 @@
 //! What of a Dockerfile a target needs: BuildKit's users expect that the rest is left alone.
 
-use tare_dockerfile::{Kind, MountType, Stage};
+use tare_dockerfile::{Dockerfile, Kind, MountType, Stage};
+use tare_engine::{Error, Result};
 
 /// The files of the context that instructions name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +12,24 @@ pub(crate) enum Files {
     Some(Vec<String>),
     /// Nobody can tell before they are followed.
     All,
+}
+
+/// The stages up to a target; all of them where none is named.
+pub(crate) fn up_to(file: &Dockerfile, target: &str) -> Result<Vec<Stage>> {
+    let mut stages = file.stages.clone();
+    if !target.is_empty() {
+        let at = stages.iter().position(|stage| stage.name.eq_ignore_ascii_case(target));
+        let at = at.ok_or_else(|| Error::invalid(format!("target stage {target:?} could not be found")))?;
+        stages.truncate(at + 1);
+    }
+    Ok(stages)
+}
+
+/// The stages that a target stands on, itself the last.
+pub fn needed_stages(file: &Dockerfile, target: &str) -> Result<Vec<Stage>> {
+    let all = up_to(file, target)?;
+    let needed = stages(&all, &|_| false);
+    Ok(all.into_iter().zip(needed).filter_map(|(stage, needed)| needed.then_some(stage)).collect())
 }
 
 /// Which stages the last one stands on, itself included.

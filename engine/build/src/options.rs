@@ -46,6 +46,8 @@ pub struct Options {
     pub dockerfile_of_caller: bool,
     /// Repositories are kept with what git knows of them.
     pub keep_git: bool,
+    /// Which build checks are made (`skip=A,B;error=true`); empty for what the Dockerfile says.
+    pub checks: String,
     /// What the caller is to be told at the beginning.
     pub warnings: Vec<String>,
     /// Ask the registry for newer images.

@@ -4,11 +4,13 @@
 //! * [`lines`]: a text becomes lines, with continuations joined and here-documents attached
 //! * [`words`]: a line becomes words and flags
 //! * [`instruction`]: what the words say, as [`Instruction`]s of [`Stage`]s
+//! * [`checks`]: what works, and is rarely meant
 //! * [`expand`]: `$NAME` and `${NAME:-word}`, which the builder replaces when it comes to an instruction
 //!
 //! The sentences of errors are Docker's.
 #![forbid(unsafe_code)]
 
+pub mod checks;
 pub mod expand;
 mod flags;
 pub mod ignore;

@@ -15,7 +15,7 @@ use crate::caller::UPLOADS;
 use crate::front::unsupported;
 
 /// Those that are followed, here or where files are asked for.
-const FOLLOWED: [&str; 24] = [
+const FOLLOWED: [&str; 25] = [
     "add-hosts",
     "cache-from",
     "cache-imports",
@@ -37,6 +37,7 @@ const FOLLOWED: [&str; 24] = [
     "memswap",
     "no-cache",
     "platform",
+    "requestid",
     "shm-size",
     "target",
     "ulimit",
@@ -93,6 +94,7 @@ pub(crate) fn options(attributes: &HashMap<String, String>) -> Result<Options, S
         remote: Some(get("context")).filter(|context| is_remote(context)).unwrap_or_default(),
         dockerfile_of_caller: attributes.contains_key("dockerfilekey"),
         keep_git: truth("", &get("build-arg:BUILDKIT_CONTEXT_KEEP_GIT_DIR"))?,
+        checks: get("build-arg:BUILDKIT_DOCKERFILE_CHECK"),
         contexts,
         cache_imports,
         cache_namespace: get("build-arg:BUILDKIT_CACHE_MOUNT_NS"),
@@ -112,7 +114,6 @@ fn look_at(key: &str, value: &str) -> Result<Option<String>, Status> {
                 return refused("an image with an index of platforms".to_owned());
             }
         }
-        "requestid" => return refused(format!("the request {value:?} to the Dockerfile frontend")),
         "context" if !value.starts_with(UPLOADS) && !is_remote(value) => {
             return refused(format!("the build context {value:?}"));
         }
@@ -136,7 +137,6 @@ fn look_at(key: &str, value: &str) -> Result<Option<String>, Status> {
                 key.trim_start_matches("build-arg:")
             )));
         }
-        "build-arg:BUILDKIT_DOCKERFILE_CHECK" => return checks(value),
         // Images are described by what made them nowhere else than in their history. Clients ask for this unasked, with
         // the leave to have it only where it goes with the image.
         "attest:provenance" if value.split(',').any(|part| part == "inline-only=true") => {}
@@ -183,14 +183,6 @@ fn required(capabilities: &str) -> Result<(), Status> {
         }
     }
     Ok(())
-}
-
-/// Checks of Dockerfiles, which are not made here: only a build that is to fail because of them is not the same without.
-fn checks(value: &str) -> Result<Option<String>, Status> {
-    if value.split(';').any(|part| part.trim().eq_ignore_ascii_case("error=true")) {
-        return unsupported("a build that fails where Docker's build checks warn");
-    }
-    Ok(None)
 }
 
 /// Go's way of writing yes and no.

@@ -10,7 +10,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_server::Llb
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::result::Result as Outcome;
 use futures_util::Stream;
 use prost::Message as _;
-use tare_build::{Built, Failure};
+use tare_build::{Built, Event, Failure, Options};
 use tare_engine::Engine;
 use tokio::sync::mpsc;
 use tonic::metadata::MetadataMap;
@@ -19,7 +19,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use crate::builds::Build;
 use crate::caller::Client;
 use crate::front::{Front, unsupported};
-use crate::{attributes, caches};
+use crate::{attributes, caches, requests};
 
 /// Says which build a call is part of.
 const BUILD: &str = "buildkit-controlapi-buildid";
@@ -37,13 +37,13 @@ const CAPABILITIES: [&str; 8] = [
     "gateway.warnings",
 ];
 
-/// Follows a Dockerfile of the client's.
-pub(crate) async fn build(
+/// Looks at what a client wants of a Dockerfile.
+fn prepare(
     front: &Front,
     build: &Arc<Build>,
     frontend: &str,
     attributes: HashMap<String, String>,
-) -> Result<Built, Status> {
+) -> Result<(Options, Arc<Client>, mpsc::Sender<Event>), Status> {
     if !matches!(frontend, "dockerfile.v0" | "gateway.v0") {
         return unsupported(&format!("the frontend {frontend:?}"));
     }
@@ -55,7 +55,37 @@ pub(crate) async fn build(
     let caller = Arc::new(Client::new(front.clone(), Arc::clone(build), attributes));
     let (sender, events) = mpsc::channel(EVENTS_MAX);
     build.tell(events);
-    tare_build::solve(&front.0.engine, options, caller, sender).await.map_err(|failure| failed(&failure))
+    Ok((options, caller, sender))
+}
+
+/// Follows a Dockerfile of the client's.
+pub(crate) async fn build(
+    front: &Front,
+    build: &Arc<Build>,
+    frontend: &str,
+    attributes: HashMap<String, String>,
+) -> Result<Built, Status> {
+    if let Some(request) = attributes.get(requests::KEY) {
+        return unsupported(&format!("the request {request:?} without a gateway"));
+    }
+    let (options, caller, events) = prepare(front, build, frontend, attributes)?;
+    tare_build::solve(&front.0.engine, options, caller, events).await.map_err(|failure| failed(&failure))
+}
+
+/// Answers a request about a Dockerfile of the client's.
+async fn answer(
+    front: &Front,
+    build: &Arc<Build>,
+    frontend: &str,
+    attributes: HashMap<String, String>,
+    request: &str,
+) -> Result<api::Result, Status> {
+    let request = requests::Request::parse(request)?;
+    let (options, caller, events) = prepare(front, build, frontend, attributes)?;
+    let (given, target) = (options.arguments.clone(), options.target.clone());
+    let read = tare_build::read(&front.0.engine, options, caller, events).await;
+    let read = read.map_err(|error| Status::unknown(error.message))?;
+    Ok(api::Result { metadata: request.answer(&read, &given, &target)?, ..api::Result::default() })
 }
 
 /// A failure as gRPC says it: with the code that clients leave out.
@@ -97,6 +127,10 @@ impl LlbBridge for Front {
         }
         let mut attributes = request.frontend_opt;
         attributes.extend(caches::of_gateway(&request.cache_imports).map(|all| ("cache-imports".to_owned(), all)));
+        if let Some(asked) = attributes.get(requests::KEY).cloned() {
+            let result = answer(self, &of, &request.frontend, attributes, &asked).await?;
+            return Ok(Response::new(api::SolveResponse { result: Some(result), ..api::SolveResponse::default() }));
+        }
         let built = build(self, &of, &request.frontend, attributes).await?;
         let reference = Engine::random_id();
         of.keep(reference.clone(), built);
