@@ -66,12 +66,13 @@ docker_client() {
     export DOCKER
 }
 
-# trixie PACKAGE: a package of Debian 13, unpacked in images/out/package/PACKAGE without the `docker-` of its name.
-trixie() {
-    local at=images/out/package/${1#docker-} apt=images/out/apt/trixie
-    echo "Unpacking $1 of Debian 13 below images/out"
+# of_debian SUITE PACKAGE: its package, unpacked in images/out/package/PACKAGE without the `docker-` of its name.
+of_debian() {
+    local suite=$1 at=images/out/package/${2#docker-} apt=images/out/apt/$1
+    shift
+    echo "Unpacking $1 of Debian $suite below images/out"
     mkdir -p "$apt/lists/partial" images/out/package
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main" >"$apt/sources"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian $suite main" >"$apt/sources"
     local options=(-qq -o APT::Sandbox::User=root -o "Dir::State::Lists=$PWD/$apt/lists" -o "Dir::Etc::SourceList=$PWD/$apt/sources"
         -o Dir::Etc::SourceParts=/dev/null -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=)
     apt-get "${options[@]}" update
@@ -90,7 +91,7 @@ compose_client() {
             *) export COMPOSE && return ;;
         esac
     done
-    trixie docker-compose
+    of_debian trixie docker-compose
     export COMPOSE
     "$COMPOSE" version
 }
@@ -109,13 +110,16 @@ ssh_server() {
     export SSH_SERVER
 }
 
-# buildx_client: the docker client's plugin for BuildKit, in $BUILDX; Debian has had it since 13.
+# buildx_client: the docker client's plugin for BuildKit, in $BUILDX, with all that is tested. Debian's stable releases have
+# older ones: where this machine has none, that of the next release is unpacked.
 buildx_client() {
     local plugin=usr/libexec/docker/cli-plugins/docker-buildx
     for BUILDX in "${BUILDX:-}" "/$plugin" "/${plugin/libexec/lib}" "$PWD/images/out/package/buildx/$plugin"; do
-        [ ! -x "$BUILDX" ] || { export BUILDX && return; }
+        case $([ ! -x "$BUILDX" ] || "$BUILDX" build --help 2>/dev/null) in
+            *--check*) export BUILDX && return ;;
+        esac
     done
-    trixie docker-buildx
+    of_debian testing docker-buildx
     export BUILDX
     "$BUILDX" version
 }

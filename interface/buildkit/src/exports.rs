@@ -57,7 +57,7 @@ impl Export {
 }
 
 /// Values with which an exporter's option asks for nothing else than there is anyway. No value stands for any.
-const NEUTRAL: [(&str, &[&str]); 19] = [
+const NEUTRAL: [(&str, &[&str]); 20] = [
     ("attestation-prefix", &[]),
     ("buildinfo", &[]),
     ("buildinfo-attrs", &[]),
@@ -65,6 +65,7 @@ const NEUTRAL: [(&str, &[&str]); 19] = [
     ("dangling-name-prefix", &[""]),
     ("dest", &[]),
     ("force-compression", &["", "false", "0"]),
+    ("load", &[]),
     ("mode", &["", "copy"]),
     ("name-canonical", &[]),
     ("oci-artifact", &[]),
