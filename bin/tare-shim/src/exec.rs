@@ -27,7 +27,7 @@ pub(crate) fn exec(
     session.stdin_once = true;
     let input = exec.attach.as_ref().is_some_and(|attach| attach.stdin);
     let made = if process.terminal {
-        Ok((Stdio::Terminal { size: exec.size }, Ends::default()))
+        Ok((Stdio::Terminal { size: exec.size, raw_newlines: false }, Ends::default()))
     } else if exec.attach.is_some() {
         ends::pipes(input)
     } else {

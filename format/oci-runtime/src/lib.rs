@@ -34,7 +34,8 @@ pub mod seccomp;
 pub mod state;
 
 pub use linux::{
-    CompiledSeccomp, Device, IdMapping, IntelRdt, Linux, Namespace, NamespaceKind, NetDevice, Personality, TimeOffset,
+    CompiledSeccomp, Device, IdMapping, IntelRdt, Linux, MemoryPolicy, Namespace, NamespaceKind, NetDevice,
+    Personality, TimeOffset,
 };
 pub use resources::{
     BlockIo, Cpu, DeviceRule, HugepageLimit, InterfacePriority, Memory, Network, Pids, Rdma, Resources, ThrottleDevice,
@@ -99,7 +100,7 @@ objects! {
         pub io_priority: Option<IoPriority>,
         /// `sched_setattr(2)`.
         pub scheduler: Option<Scheduler>,
-        /// CPUs the process may run on.
+        /// CPUs that a process run in a container by `exec` may run on; a container's init takes no notice of it.
         #[serde(rename = "execCPUAffinity")]
         pub exec_cpu_affinity: Option<CpuAffinity>,
     }
@@ -182,9 +183,9 @@ objects! {
 
     /// CPU lists (`0-3,7`).
     pub struct CpuAffinity {
-        /// While the runtime prepares the process.
+        /// Until the process is in the container's cgroup.
         pub initial: String,
-        /// When it is executed.
+        /// From then on.
         #[serde(rename = "final")]
         pub last: String,
     }

@@ -45,6 +45,18 @@ objects! {
         pub personality: Option<Personality>,
         /// Cache and memory bandwidth allocation.
         pub intel_rdt: Option<IntelRdt>,
+        /// NUMA policy of the processes (`set_mempolicy(2)`).
+        pub memory_policy: Option<MemoryPolicy>,
+    }
+
+    /// NUMA memory policy.
+    pub struct MemoryPolicy {
+        /// `MPOL_BIND`, …
+        pub mode: String,
+        /// Nodes that it is about (`0-3,7`).
+        pub nodes: String,
+        /// `MPOL_F_STATIC_NODES`, …
+        pub flags: Vec<String>,
     }
 
     /// A compiled system call filter.

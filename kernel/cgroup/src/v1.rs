@@ -9,7 +9,7 @@ use crate::plan::{Plan, Step, Write};
 pub(crate) fn plan(resources: &Resources) -> Result<Plan, Error> {
     let mut plan = Plan::default();
     if !resources.unified.is_empty() {
-        return Err(Error::Invalid("unified resources need cgroup v2".to_owned()));
+        return Err(Error::Invalid("invalid configuration: unified resources need cgroup v2".to_owned()));
     }
     if let Some(cpu) = &resources.cpu {
         plan_cpu(cpu, &mut plan);

@@ -217,7 +217,7 @@ fn only_one_version_has_them() {
     insta::assert_snapshot!(update(&network, Version::V2), @"network classes and priorities need cgroup v1");
     let unified =
         |file: &str| Resources { unified: BTreeMap::from([(file.to_owned(), "1".to_owned())]), ..Resources::default() };
-    insta::assert_snapshot!(update(&unified("memory.high"), Version::V1), @"unified resources need cgroup v2");
+    insta::assert_snapshot!(update(&unified("memory.high"), Version::V1), @"invalid configuration: unified resources need cgroup v2");
     insta::assert_snapshot!(update(&unified("memory.high"), Version::V2), @"memory.high = 1");
     insta::assert_snapshot!(update(&unified("../memory.high"), Version::V2), @"unified resource `../memory.high` is not the name of a cgroup file");
     insta::assert_snapshot!(update(&unified("memory"), Version::V2), @"unified resource `memory` is not the name of a cgroup file");

@@ -35,6 +35,8 @@ const _: () = assert!(size_of::<CloneArgs>() == 88);
 const CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 /// `CLONE_INTO_CGROUP`
 const INTO_CGROUP: u64 = 0x2_0000_0000;
+/// `CLONE_PARENT`
+const PARENT: u64 = 0x8000;
 /// `CLONE_PIDFD`
 const PIDFD: u64 = 0x1000;
 
@@ -83,14 +85,24 @@ pub fn clone(
     cgroup: Option<BorrowedFd<'_>>,
     function: impl FnOnce(&Child) -> i32,
 ) -> Result<Cloned, Errno> {
+    clone_with(namespaces, 0, u64::from(libc::SIGCHLD.cast_unsigned()), cgroup, function)
+}
+
+fn clone_with(
+    namespaces: u32,
+    more: u64,
+    exit_signal: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+    function: impl FnOnce(&Child) -> i32,
+) -> Result<Cloned, Errno> {
     if namespaces & !namespace::ALL != 0 {
         return Err(Errno::INVAL);
     }
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
-        flags: u64::from(namespaces) | CLEAR_SIGHAND | PIDFD,
+        flags: u64::from(namespaces) | CLEAR_SIGHAND | PIDFD | more,
         pidfd: ptr::from_mut(&mut pidfd).expose_provenance() as u64,
-        exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()),
+        exit_signal,
         ..CloneArgs::default()
     };
     if let Some(cgroup) = cgroup {
@@ -102,7 +114,7 @@ pub fn clone(
     // SAFETY: the structure is valid for reads of the size given and `pidfd` for a write. Without CLONE_VM the child
     // has its own copy of all memory, without CLONE_FILES its own descriptors, so nothing it does is seen here.
     let mut result = unsafe { libc::syscall(libc::SYS_clone3, ptr::from_ref(&args), size_of::<CloneArgs>()) };
-    if result < 0 && crate::last() == Errno::NOSYS && namespaces == 0 && cgroup.is_none() {
+    if result < 0 && crate::last() == Errno::NOSYS && namespaces == 0 && more == 0 && cgroup.is_none() {
         result = older_clone(&mut pidfd);
     }
     if result == 0 {
@@ -134,6 +146,10 @@ impl Drop for ExitOnUnwind {
     fn drop(&mut self) {
         exit_now(255);
     }
+}
+
+extern "C" fn end_by_signal(signal: i32) {
+    exit_now(128 + signal)
 }
 
 fn exit_now(status: i32) -> ! {
@@ -213,6 +229,34 @@ impl Child {
         crate::last()
     }
 
+    /// As [`clone`], but the new process is a child of this one's parent: for namespaces that only a process can make
+    /// that has entered another one first. Allocates nothing. Errors: `clone(2)`.
+    pub fn clone_sibling(
+        &self,
+        namespaces: u32,
+        cgroup: Option<BorrowedFd<'_>>,
+        function: impl FnOnce(&Self) -> i32,
+    ) -> Result<Cloned, Errno> {
+        // Its end is told as this process's own is.
+        clone_with(namespaces, PARENT, 0, cgroup, function)
+    }
+
+    /// Lets these signals end this process until it executes a program, the first process of a namespace as well, which
+    /// the kernel otherwise shields from them. Allocates nothing. Errors: `sigaction(2)`.
+    pub fn end_on(&self, signals: &[i32]) -> Result<(), Errno> {
+        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+        for signal in signals {
+            // SAFETY: all zeros is a valid `struct sigaction` (no flags, an empty mask). The handler only calls _exit,
+            // which is safe in one.
+            let result = unsafe {
+                (*action.as_mut_ptr()).sa_sigaction = end_by_signal as *const () as libc::sighandler_t;
+                libc::sigaction(*signal, action.as_ptr(), ptr::null_mut())
+            };
+            crate::check(result.into())?;
+        }
+        Ok(())
+    }
+
     /// Ends this process at once.
     pub fn exit(&self, status: i32) -> ! {
         exit_now(status)
@@ -280,6 +324,43 @@ mod tests {
         // SAFETY: a new descriptor that nothing else owns.
         let child = Cloned { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } };
         assert_eq!(status(&child), Some(43));
+    }
+
+    #[test]
+    fn the_first_process_of_a_namespace_can_be_ended() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let child = clone(namespace::PID, None, |child| {
+            if child.end_on(&[libc::SIGTERM]).is_err() || rustix::io::write(&writer, b"!").is_err() {
+                return 1;
+            }
+            loop {
+                let _ = rustix::thread::nanosleep(&rustix::thread::Timespec { tv_sec: 1000, tv_nsec: 0 });
+            }
+        })
+        .unwrap();
+        reader.read_exact(&mut [0]).unwrap();
+        rustix::process::pidfd_send_signal(&child.pidfd, rustix::process::Signal::TERM).unwrap();
+        assert_eq!(status(&child), Some(128 + libc::SIGTERM));
+    }
+
+    #[test]
+    fn a_sibling_is_the_parents_child() {
+        let (mut reader, mut writer) = std::io::pipe().unwrap();
+        let parent = rustix::process::getpid();
+        let child = clone(0, None, |child| {
+            let sibling = child.clone_sibling(namespace::UTS, None, |_| {
+                if rustix::process::getppid() == Some(parent) { 44 } else { 45 }
+            });
+            let Ok(sibling) = sibling else { return 1 };
+            i32::from(writer.write_all(&sibling.pid.to_ne_bytes()).is_err())
+        })
+        .unwrap();
+        assert_eq!(status(&child), Some(0));
+        let mut pid = [0; 4];
+        reader.read_exact(&mut pid).unwrap();
+        let pid = rustix::process::Pid::from_raw(i32::from_ne_bytes(pid)).unwrap();
+        let ended = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED).unwrap().unwrap();
+        assert_eq!(ended.exit_status(), Some(44));
     }
 
     #[test]

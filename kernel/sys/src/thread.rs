@@ -33,6 +33,17 @@ pub fn set_personality(persona: u32) -> Result<(), Errno> {
     crate::check(result).map(drop)
 }
 
+/// Sets the NUMA memory policy of the calling thread: mode with its flags, and a mask of nodes. Errors:
+/// `set_mempolicy(2)`.
+pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> Result<(), Errno> {
+    // The kernel takes one bit less than it is told.
+    let bits = if nodes.is_empty() { 0 } else { nodes.len() * 64 + 1 };
+    let mask = if nodes.is_empty() { std::ptr::null() } else { nodes.as_ptr() };
+    // SAFETY: the kernel only reads the mask, and `bits` less one are as many bits as it has.
+    let result = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask, bits) };
+    crate::check(result).map(drop)
+}
+
 /// Sets the I/O priority: class (1 realtime, 2 best effort, 3 idle) and level (0 to 7). Errors: `ioprio_set(2)`.
 pub fn set_io_priority(class: u32, level: u32) -> Result<(), Errno> {
     /// `IOPRIO_WHO_PROCESS`
@@ -119,6 +130,8 @@ mod tests {
             set_io_priority(3, 0).unwrap();
             set_scheduling(&Scheduling { policy: 3, nice: 5, ..Scheduling::default() }).unwrap();
             set_personality(0).unwrap();
+            // MPOL_DEFAULT; without NUMA the kernel has no such call.
+            assert!(matches!(set_memory_policy(0, &[]), Ok(()) | Err(Errno::NOSYS)));
         })
         .join()
         .unwrap();
@@ -130,6 +143,8 @@ mod tests {
         const CLONE_FILES: u32 = 0x400;
         assert_eq!(unshare(CLONE_FILES), Err(Errno::INVAL));
         assert_eq!(set_io_priority(7, 0), Err(Errno::INVAL));
+        // MPOL_BIND to no node.
+        assert!(matches!(set_memory_policy(2, &[0]), Err(Errno::INVAL | Errno::NOSYS)));
         assert_eq!(set_scheduling(&Scheduling { policy: 99, ..Scheduling::default() }), Err(Errno::INVAL));
     }
 }

@@ -13,7 +13,7 @@ use crate::launch::{CgroupPlace, Init, Stdio, child_stdio, floor, identity, limi
 use crate::plan::ProcessPlan;
 use crate::prepare::{cgroup_files, host_proc, is_alive, root_of};
 use crate::step::Context;
-use crate::talk::{Excursion, Talk, Undumpable, basic_keep, keep_list, oom_score_adj, sockets};
+use crate::talk::{Affinity, Excursion, Talk, Undumpable, basic_keep, keep_list, oom_score_adj, sockets};
 
 /// The container that a process is to run in.
 #[derive(Debug, Clone, Copy)]
@@ -53,8 +53,7 @@ pub fn exec(target: &ExecTarget<'_>, process: &Process, stdio: Stdio) -> Result<
         Err(error) => return Err(error),
     };
     let user_namespace = namespaces & namespace::USER != 0;
-    let plan =
-        ProcessPlan::new(target.id, process, &user, target.spec.linux.as_ref(), &limits(user_namespace, false)?)?;
+    let plan = ProcessPlan::new(target.id, process, &user, target.spec.linux.as_ref(), &limits(user_namespace)?)?;
 
     let floor = floor_of(target)?;
     let preserve = target.preserve_fds.iter().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, floor));
@@ -109,8 +108,9 @@ fn start_child(target: &ExecTarget<'_>, task: &ExecTask<'_>, socket: std::os::fd
     let undumpable = Undumpable::new();
     excursion.enter_of_process(target.pid)?;
     let into = if let CgroupPlace::Into(fd) = target.cgroup { Some(fd) } else { None };
+    let affinity = task.common.process.first_affinity.as_ref().map(Affinity::new).transpose()?;
     let cloned = clone(0, into, |child| child::exec(child, task));
-    drop(undumpable);
+    drop((undumpable, affinity));
     let talk = Talk::new(cloned.map_err(|errno| Error::os("clone3", "the process", errno))?, socket);
     excursion.end()?;
     Ok(talk)

@@ -91,6 +91,8 @@ pub enum Stdio {
     Terminal {
         /// Rows and columns.
         size: Option<(u16, u16)>,
+        /// Lines of its output end with a newline alone, which is for the terminal behind it to make two characters of.
+        raw_newlines: bool,
     },
 }
 
@@ -153,7 +155,8 @@ pub fn create(launch: Launch<'_>) -> Result<Created> {
     let plan = Plan::new(spec, bundle, launch.netns.is_some())?;
     let root = prepare::root(launch.root, spec, bundle)?;
     let user = user(process, || Ok(root.0.as_fd()))?;
-    let limits = limits(plan.namespaces.create & namespace::USER != 0, launch.keep_keyring)?;
+    let user_namespace = plan.namespaces.has(namespace::USER);
+    let limits = Limits { keep_keyring: launch.keep_keyring, init: true, ..limits(user_namespace)? };
     let process = ProcessPlan::new(launch.id, process, &user, spec.linux.as_ref(), &limits)?;
     let prepared = Prepared::new(&plan, root, launch.trees, launch.netns, launch.cgroup_mounts, spec)?;
 
@@ -166,7 +169,6 @@ pub fn create(launch: Launch<'_>) -> Result<Created> {
     let cgroup = prepare::cgroup_files(&launch.cgroup)?;
     let extra = fifo.iter().chain(&cgroup).chain([&host_proc]).map(AsRawFd::as_raw_fd);
     let keep = keep_list(basic_keep(&socket, streams(&stdio), &preserve).chain(prepared.descriptors()).chain(extra));
-    let user_namespace = plan.namespaces.create & namespace::USER != 0;
     let task = InitTask {
         common: Task {
             socket: socket.as_fd(),
@@ -188,7 +190,9 @@ pub fn create(launch: Launch<'_>) -> Result<Created> {
 
     let linux = spec.linux.as_ref();
     if let Some(linux) = linux.filter(|_| user_namespace) {
-        userns::write_maps(pid, &linux.uid_mappings, &linux.gid_mappings)?;
+        if !plan.namespaces.joins_user() {
+            userns::write_maps(pid, &linux.uid_mappings, &linux.gid_mappings)?;
+        }
         talk.go()?;
     }
     oom_score_adj(pid, process.oom_score_adj)?;
@@ -227,6 +231,12 @@ impl Created {
 }
 
 fn start_child(task: &InitTask<'_>, cgroup: &CgroupPlace<'_>, socket: OwnedFd) -> Result<Talk> {
+    let into = if let CgroupPlace::Into(fd) = cgroup { Some(*fd) } else { None };
+    if task.plan.namespaces.joins_user() {
+        let cloned = clone(0, None, |child| child::init_in_user_namespace(child, task, into));
+        let talk = Talk::new(cloned.map_err(|errno| Error::os("clone3", "the container's init", errno))?, socket);
+        return talk.with_sibling(Context { plan: Some(task.plan), process: task.common.process });
+    }
     let mut excursion = Excursion::new();
     for (join, fd) in task.plan.namespaces.join.iter().zip(&task.prepared.joins) {
         if join.before {
@@ -234,7 +244,6 @@ fn start_child(task: &InitTask<'_>, cgroup: &CgroupPlace<'_>, socket: OwnedFd) -
         }
     }
     let undumpable = task.plan.namespaces.join.iter().any(|join| join.flag == namespace::PID).then(Undumpable::new);
-    let into = if let CgroupPlace::Into(fd) = cgroup { Some(*fd) } else { None };
     let cloned = clone(task.plan.namespaces.create, into, |child| child::init(child, task));
     drop(undumpable);
     let talk = Talk::new(cloned.map_err(|errno| Error::os("clone3", "the container's init", errno))?, socket);
@@ -265,7 +274,7 @@ pub(crate) fn user<'a>(process: &Process, root: impl FnOnce() -> Result<Borrowed
     Ok(user)
 }
 
-pub(crate) fn limits(user_namespace: bool, keep_keyring: bool) -> Result<Limits> {
+pub(crate) fn limits(user_namespace: bool) -> Result<Limits> {
     use rustix::thread::CapabilitySet;
     let held = if user_namespace {
         // All of them, in there.
@@ -273,7 +282,7 @@ pub(crate) fn limits(user_namespace: bool, keep_keyring: bool) -> Result<Limits>
     } else {
         capabilities(None).map_err(|errno| Error::os("capget", "own capabilities", errno))?.permitted
     };
-    Ok(Limits { held_capabilities: held, keep_keyring })
+    Ok(Limits { held_capabilities: held, keep_keyring: false, init: false })
 }
 
 /// The first number that is free in the child's final table.
@@ -291,19 +300,17 @@ pub(crate) fn child_stdio(stdio: Stdio, floor: RawFd) -> Result<ChildStdio> {
         Stdio::Fds { stdin, stdout, stderr } => {
             ChildStdio::Fds([above(stdin, floor)?, above(stdout, floor)?, above(stderr, floor)?])
         }
-        Stdio::Terminal { size } => ChildStdio::Terminal(size.map(|(rows, columns)| Winsize {
-            ws_row: rows,
-            ws_col: columns,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        })),
+        Stdio::Terminal { size, raw_newlines } => {
+            let winsize = |(rows, columns)| Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+            ChildStdio::Terminal { size: size.map(winsize), raw_newlines }
+        }
     })
 }
 
 pub(crate) fn streams(stdio: &ChildStdio) -> &[OwnedFd] {
     match stdio {
         ChildStdio::Fds(fds) => fds,
-        ChildStdio::Inherit | ChildStdio::Terminal(_) => &[],
+        ChildStdio::Inherit | ChildStdio::Terminal { .. } => &[],
     }
 }
 

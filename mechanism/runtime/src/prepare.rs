@@ -148,9 +148,10 @@ fn given(mount: &MountPlan, tree: OwnedFd) -> Result<PreparedMount> {
 }
 
 /// The child makes its mounts itself, in their order, as they are then listed. In a user namespace it may not reach all
-/// that the host shows it, so these are made here.
+/// that the host shows it, and in an existing mount namespace it does not see it, so these are made here.
 fn prepare(plan: &Plan, mount: &MountPlan, cgroups: Option<&MountSources>, spec: &Spec) -> Result<PreparedMount> {
-    let early = plan.namespaces.create & namespace::USER != 0;
+    let foreign = plan.namespaces.join.iter().any(|join| join.flag == namespace::MOUNT);
+    let early = plan.namespaces.has(namespace::USER) || foreign;
     let mut prepared = PreparedMount { made: OnceCell::new(), cgroups: Cgroups::None };
     match &mount.kind {
         MountKind::Bind { source, recursive } if early || mount.idmap.is_some() => {

@@ -25,6 +25,7 @@ steps! {
     JoinCgroup "join cgroup",
     MapRoot "setresuid to root of the user namespace",
     Join "setns",
+    Sibling "clone3 in the user namespace",
     Enter "setns of the container's namespaces",
     Unshare "unshare cgroup and time namespaces",
     TimeOffsets "write timens_offsets",
@@ -73,6 +74,7 @@ steps! {
     IoPriority "ioprio_set",
     Scheduling "sched_setattr",
     Affinity "sched_setaffinity",
+    MemoryPolicy "set_mempolicy",
     Personality "personality",
     Label "write security label",
     Stdio "dup2",
@@ -119,6 +121,9 @@ pub(crate) enum Report {
     Terminal,
     /// The mounts are there; go on after the hooks.
     Hooks,
+    /// The process that joined a user namespace has cloned the container's init there: its process ID; its pidfd comes
+    /// with it.
+    Sibling(i32),
     /// Ready for execve. When the socket ends without a failure after this, the process was executed.
     Ready,
 }
@@ -134,6 +139,10 @@ impl Report {
                 let [a, b] = failure.index.to_le_bytes();
                 let [c, d, e, f] = failure.errno.raw_os_error().to_le_bytes();
                 return [0, failure.step as u8, a, b, c, d, e, f];
+            }
+            Self::Sibling(pid) => {
+                let [a, b, c, d] = pid.to_le_bytes();
+                return [4, 0, 0, 0, a, b, c, d];
             }
             Self::Terminal => 1,
             Self::Hooks => 2,
@@ -154,6 +163,7 @@ impl Report {
             1 => Self::Terminal,
             2 => Self::Hooks,
             3 => Self::Ready,
+            4 => Self::Sibling(i32::from_le_bytes([c, d, e, f])),
             _ => return None,
         })
     }
@@ -321,7 +331,8 @@ mod tests {
     #[test]
     fn reports_survive_the_socket() {
         let failure = Failure { step: Step::Wait, index: 513, errno: Errno::NOENT };
-        for report in [Report::Failed(failure), Report::Terminal, Report::Hooks, Report::Ready] {
+        let all = [Report::Failed(failure), Report::Terminal, Report::Hooks, Report::Ready, Report::Sibling(123_456)];
+        for report in all {
             assert_eq!(Report::decode(&report.encode()), Some(report));
         }
         assert_eq!(Report::decode(&[9; REPORT_BYTES]), None);

@@ -10,7 +10,7 @@ use rustix::process::{
     DumpableBehavior, Signal, WaitId, WaitIdOptions, dumpable_behavior, pidfd_send_signal, set_dumpable_behavior,
     waitid,
 };
-use rustix::thread::move_into_link_name_space;
+use rustix::thread::{CpuSet, move_into_link_name_space, sched_getaffinity, sched_setaffinity};
 use tare_sys::process::{Cloned, namespace};
 
 use crate::child::link_type;
@@ -58,6 +58,17 @@ impl Talk {
         }
     }
 
+    /// Waits for the process that the child clones in a user namespace: the talk goes on with that.
+    pub(crate) fn with_sibling(mut self, context: Context<'_>) -> Result<Self> {
+        let next = self.next(context)?;
+        let Some((Report::Sibling(pid), Some(pidfd))) = next else { return Err(self.ended()) };
+        if let Some(child) = self.cloned.replace(Cloned { pid, pidfd }) {
+            // It has nothing more to do than to end.
+            let _ = waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED);
+        }
+        Ok(self)
+    }
+
     /// Waits until the child has said that it is ready; returns its terminal.
     pub(crate) fn until_ready(
         &self,
@@ -73,7 +84,7 @@ impl Talk {
                     hooks()?;
                     self.go()?;
                 }
-                Some((Report::Failed(_), _)) => {}
+                Some((Report::Failed(_) | Report::Sibling(_), _)) => {}
                 None => return Err(self.ended()),
             }
         }
@@ -204,6 +215,24 @@ impl Drop for Undumpable {
         if self.0 {
             let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
         }
+    }
+}
+
+/// CPUs that the calling thread has for the moment of a clone: the child inherits them. Dropping it goes back.
+pub(crate) struct Affinity(CpuSet);
+
+impl Affinity {
+    pub(crate) fn new(cpus: &CpuSet) -> Result<Self> {
+        let fail = |errno| Error::os("set", "execCPUAffinity", errno);
+        let own = sched_getaffinity(None).map_err(fail)?;
+        sched_setaffinity(None, cpus).map_err(fail)?;
+        Ok(Self(own))
+    }
+}
+
+impl Drop for Affinity {
+    fn drop(&mut self) {
+        let _ = sched_setaffinity(None, &self.0);
     }
 }
 

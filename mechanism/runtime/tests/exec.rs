@@ -107,7 +107,7 @@ fn a_terminal_of_the_containers_own() {
     let bundle = Bundle::new();
     let container = Running::new(&bundle, spec(&[]));
     let process = container.process(&["sh", "-c", "tty; stty size; readlink /proc/self/fd/2; echo x > /dev/tty"]);
-    let stdio = Stdio::Terminal { size: Some((5, 7)) };
+    let stdio = Stdio::Terminal { size: Some((5, 7)), raw_newlines: false };
     let mut init = exec(&container.target(&bundle), &process, stdio).unwrap();
     let mut bytes = Vec::new();
     let _ = File::from(init.console.take().unwrap()).read_to_end(&mut bytes);

@@ -220,7 +220,7 @@ fn a_terminal() {
     let text = "tty; stty size; stat -c '%u %a' /dev/pts/0; echo console > /dev/console; stat -c %t:%T /dev/console; \
                 ls -1 /dev/pts; cut -d' ' -f6,7 /proc/self/stat; ls -1 /proc/self/fd";
     let spec = with(script(text), json!({"process": {"user": {"uid": 33}}}));
-    let stdio = Stdio::Terminal { size: Some((24, 100)) };
+    let stdio = Stdio::Terminal { size: Some((24, 100)), raw_newlines: false };
     let mut init = create(Launch { stdio, ..Launch::new("test", bundle.path(), &spec) }).unwrap().start().unwrap();
     let output = read_all(init.console.take().unwrap());
     assert_eq!(wait(&init.pidfd), 0);
@@ -247,7 +247,7 @@ fn the_terminal_multiplexer_must_be_one() {
     spec.mounts.retain(|mount| mount.kind != "devpts" && mount.destination.to_str() != Some("/dev"));
     fs::create_dir_all(bundle.root().join("dev/pts")).unwrap();
     fs::write(bundle.root().join("dev/pts/ptmx"), "").unwrap();
-    let stdio = Stdio::Terminal { size: None };
+    let stdio = Stdio::Terminal { size: None, raw_newlines: false };
     let error = create(Launch { stdio, ..Launch::new("test", bundle.path(), &spec) }).err().unwrap();
     assert_eq!(error.to_string(), "open terminal multiplexer `/dev/pts/ptmx`: ENODEV");
 }

@@ -129,6 +129,9 @@ pub(super) struct Create {
     /// Unix socket that gets the master of the terminal
     #[arg(long)]
     pub(super) console_socket: Option<PathBuf>,
+    /// Unix socket that gets a pidfd of the process
+    #[arg(long)]
+    pub(super) pidfd_socket: Option<PathBuf>,
     /// File that gets the process ID
     #[arg(long)]
     pub(super) pid_file: Option<PathBuf>,
@@ -214,6 +217,9 @@ pub(super) struct Exec {
     /// Unix socket that gets the master of the terminal
     #[arg(long)]
     pub(super) console_socket: Option<PathBuf>,
+    /// Unix socket that gets a pidfd of the process
+    #[arg(long)]
+    pub(super) pidfd_socket: Option<PathBuf>,
     /// Pass on this many descriptors from 3 up
     #[arg(long, default_value_t = 0)]
     pub(super) preserve_fds: u16,
@@ -327,7 +333,7 @@ mod tests {
     #[test]
     fn what_other_programs_pass() {
         for line in [
-            "--root /r --log /l --log-format json create --bundle /b --pid-file /p --console-socket /c x",
+            "--root /r --log /l --log-format json create --bundle /b --pid-file /p --console-socket /c --pidfd-socket /d x",
             "--systemd-cgroup=false state x",
             "--rootless=true --debug start x",
             "run -d -b /b --preserve-fds 2 --no-pivot --no-new-keyring x",

@@ -159,8 +159,10 @@ impl New {
             warn_unknown(process);
         }
         let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
+        // One that is carried here goes through our own, if that is one.
+        let raw_newlines = options.console_socket.is_none();
         let launch = Launch {
-            stdio: if terminal { Stdio::Terminal { size: size(&spec) } } else { Stdio::Inherit },
+            stdio: if terminal { Stdio::Terminal { size: size(&spec), raw_newlines } } else { Stdio::Inherit },
             cgroup,
             cgroup_mounts: Some(&mounts),
             preserve_fds: preserved.fds,
@@ -184,6 +186,9 @@ impl New {
     fn hand_out(&self, init: &Init, options: &Create) -> anyhow::Result<()> {
         if let (Some(socket), Some(console)) = (&options.console_socket, &init.console) {
             terminal::send(socket, console.as_fd())?;
+        }
+        if let Some(socket) = &options.pidfd_socket {
+            terminal::send_pidfd(socket, init.pidfd.as_fd())?;
         }
         let record = Record {
             id: self.id.clone(),

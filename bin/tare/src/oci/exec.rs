@@ -47,13 +47,18 @@ pub(super) fn exec(store: &Store, options: &Exec) -> anyhow::Result<i32> {
         preserve_fds: &preserve,
     };
     let size = process.console_size.as_ref().map(|size| (size.height, size.width));
-    let stdio = if process.terminal { Stdio::Terminal { size } } else { Stdio::Inherit };
+    let raw_newlines = options.console_socket.is_none();
+    let stdio = if process.terminal { Stdio::Terminal { size, raw_newlines } } else { Stdio::Inherit };
     let signals = if options.detach { None } else { Some(terminal::signals()?) };
     let mut init = tare_runtime::exec(&target, &process, stdio)?;
     let handed = match (&options.console_socket, &init.console) {
         (Some(socket), Some(console)) => terminal::send(socket, console.as_fd()),
         _ => Ok(()),
     };
+    let handed = handed.and_then(|()| match &options.pidfd_socket {
+        Some(socket) => terminal::send_pidfd(socket, init.pidfd.as_fd()),
+        None => Ok(()),
+    });
     let handed = handed.and_then(|()| write_pid(options.pid_file.as_deref(), init.pid));
     if let Err(error) = handed {
         control::end(init.pidfd.as_fd());

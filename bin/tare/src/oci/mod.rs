@@ -26,6 +26,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use arguments::{Arguments, Command, LogFormat};
 use store::Store;
@@ -67,6 +68,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<i32> {
     }
     if arguments.command.enters_containers() {
         sealed::execute()?;
+        all_cpus();
     }
     let store = Store::new(arguments.root.as_deref().unwrap_or(Path::new(DEFAULT_ROOT)));
     match &arguments.command {
@@ -94,6 +96,14 @@ fn run(arguments: &Arguments) -> anyhow::Result<i32> {
         Command::Checkpoint { .. } => anyhow::bail!("checkpoint: not supported"),
         Command::Restore { .. } => anyhow::bail!("restore: not supported"),
     }
+}
+
+/// What a container may run on is its cgroup's to say, not the caller's affinity.
+fn all_cpus() {
+    let mut all = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|cpu| all.set(cpu));
+    // The kernel takes those that there are; a filter of system calls may forbid it, and then it stays as it is.
+    let _ = sched_setaffinity(None, &all);
 }
 
 /// An error goes to standard error, and to the log that the caller reads.

@@ -11,18 +11,29 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::Signal;
 use rustix::stdio::stdin;
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::termios::{
+    OptionalActions, OutputModes, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+};
 use tare_sys::signalfd::SignalFd;
 
 use super::create::wait;
 
 /// Sends the master of a terminal to the Unix socket of a caller (`--console-socket`).
 pub(super) fn send(path: &Path, master: BorrowedFd<'_>) -> anyhow::Result<()> {
-    let what = || format!("send the terminal to `{}`", path.display());
+    send_named(path, "the terminal", b"/dev/ptmx", master)
+}
+
+/// Sends the pidfd of a process to the Unix socket of a caller (`--pidfd-socket`).
+pub(super) fn send_pidfd(path: &Path, pidfd: BorrowedFd<'_>) -> anyhow::Result<()> {
+    send_named(path, "the pidfd", b"pidfd", pidfd)
+}
+
+fn send_named(path: &Path, object: &str, name: &[u8], fd: BorrowedFd<'_>) -> anyhow::Result<()> {
+    let what = || format!("send {object} to `{}`", path.display());
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).with_context(what)?;
     let address = SocketAddrUnix::new(path).with_context(what)?;
     connect(&socket, &address).with_context(what)?;
-    tare_sys::socket::send_with_fds(&socket, b"/dev/ptmx", &[master]).with_context(what)
+    tare_sys::socket::send_with_fds(&socket, name, &[fd]).with_context(what)
 }
 
 /// Signals that are passed on to the container's process, and SIGWINCH.
@@ -88,6 +99,8 @@ impl Raw {
         let before = tcgetattr(stdin()).ok()?;
         let mut raw = before.clone();
         raw.make_raw();
+        // The container's writes bare newlines.
+        raw.output_modes.insert(OutputModes::OPOST);
         tcsetattr(stdin(), OptionalActions::Flush, &raw).ok()?;
         Some(Self(before))
     }

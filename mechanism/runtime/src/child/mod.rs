@@ -48,7 +48,7 @@ pub(crate) struct Task<'a> {
 pub(crate) enum ChildStdio {
     Inherit,
     Fds([OwnedFd; 3]),
-    Terminal(Option<Winsize>),
+    Terminal { size: Option<Winsize>, raw_newlines: bool },
 }
 
 /// What a child waits for before execve.
@@ -96,6 +96,28 @@ pub(crate) fn init(child: &Child, task: &InitTask<'_>) -> i32 {
     give_up(&task.common, failure)
 }
 
+/// Joins an existing user namespace, clones the init of a container there and tells the parent of it.
+pub(crate) fn init_in_user_namespace(child: &Child, task: &InitTask<'_>, cgroup: Option<BorrowedFd<'_>>) -> i32 {
+    match clone_in_user_namespace(child, task, cgroup) {
+        Ok(()) => 0,
+        Err(failure) => give_up(&task.common, failure),
+    }
+}
+
+fn clone_in_user_namespace(child: &Child, task: &InitTask<'_>, cgroup: Option<BorrowedFd<'_>>) -> Outcome {
+    undumpable()?;
+    let namespaces = &task.plan.namespaces;
+    for (index, (join, fd)) in namespaces.join.iter().zip(&task.prepared.joins).enumerate() {
+        move_into_link_name_space(fd.as_fd(), link_type(join.flag)).map_err(nth(Step::Join, index))?;
+    }
+    // It took new credentials, and with these its memory is open to the others in there.
+    undumpable()?;
+    let sibling = child.clone_sibling(namespaces.create, cgroup, |child| init(child, task));
+    let sibling = sibling.map_err(at(Step::Sibling))?;
+    let report = Report::Sibling(sibling.pid).encode();
+    tare_sys::socket::send_with_fds(task.common.socket, &report, &[sibling.pidfd.as_fd()]).map_err(at(Step::Sibling))
+}
+
 /// Runs another process in a container.
 pub(crate) fn exec(child: &Child, task: &ExecTask<'_>) -> i32 {
     let Err(failure) = become_exec(child, task);
@@ -122,7 +144,7 @@ pub(crate) fn receive(fd: BorrowedFd<'_>) -> Result<(), Errno> {
 
 fn become_init(child: &Child, task: &InitTask<'_>) -> Outcome<Infallible> {
     let common = &task.common;
-    let user_namespace = task.plan.namespaces.create & namespace::USER != 0;
+    let user_namespace = task.plan.namespaces.has(namespace::USER);
     if !user_namespace {
         undumpable()?;
     }
@@ -170,10 +192,10 @@ fn become_exec(child: &Child, task: &ExecTask<'_>) -> Outcome<Infallible> {
     rustix::process::setsid().map_err(at(Step::Session))?;
     keyring(common.process)?;
     let terminal = match common.stdio {
-        ChildStdio::Terminal(size) => {
+        ChildStdio::Terminal { size, raw_newlines } => {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let root = rustix::fs::open(c"/", flags, Mode::empty()).map_err(at(Step::OpenTerminal))?;
-            Some(terminal::open(common, root.as_fd(), *size)?)
+            Some(terminal::open(common, root.as_fd(), *size, *raw_newlines)?)
         }
         ChildStdio::Inherit | ChildStdio::Fds(_) => None,
     };
@@ -213,7 +235,7 @@ fn enter_namespaces(task: &InitTask<'_>) -> Outcome {
     if !namespaces.time_offsets.is_empty() {
         // The file belongs to root of the host while this process is undumpable, which in a user namespace is somebody
         // else. Nobody is in there yet who could look.
-        let user_namespace = namespaces.create & namespace::USER != 0;
+        let user_namespace = namespaces.has(namespace::USER);
         if user_namespace {
             set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(at(Step::Dumpable))?;
         }

@@ -31,8 +31,10 @@ pub(crate) fn set_up(task: &InitTask<'_>) -> Outcome<Option<Terminal>> {
     for (index, (mount, prepared)) in task.plan.mounts.iter().zip(&task.prepared.mounts).enumerate() {
         make(task, index, mount, prepared)?;
     }
-    let private = MountAttr { propagation: propagation::PRIVATE, ..MountAttr::default() };
-    mount_setattr(CWD, c"/", true, &private).map_err(at(Step::PrivateMounts))?;
+    if task.plan.namespaces.has(namespace::MOUNT) {
+        let private = MountAttr { propagation: propagation::PRIVATE, ..MountAttr::default() };
+        mount_setattr(CWD, c"/", true, &private).map_err(at(Step::PrivateMounts))?;
+    }
     let root = task.prepared.root.as_fd();
     let place = task.prepared.root_place.as_c_str();
     // The bundle may have a link to its root.
@@ -49,8 +51,8 @@ pub(crate) fn set_up(task: &InitTask<'_>) -> Outcome<Option<Terminal>> {
         dev::populate(task.plan, root, task.common.host_proc)?;
     }
     let terminal = match task.common.stdio {
-        ChildStdio::Terminal(size) => {
-            let terminal = terminal::open(&task.common, root, *size)?;
+        ChildStdio::Terminal { size, raw_newlines } => {
+            let terminal = terminal::open(&task.common, root, *size, *raw_newlines)?;
             terminal::mount_console(root, &terminal)?;
             Some(terminal)
         }
@@ -368,6 +370,10 @@ pub(crate) fn enter_root(task: &InitTask<'_>) -> Outcome {
 
 fn move_in(task: &InitTask<'_>) -> Outcome {
     rustix::process::fchdir(&task.prepared.root).map_err(at(Step::EnterRoot))?;
+    if !task.plan.namespaces.has(namespace::MOUNT) {
+        // The host's root stays what it is.
+        return rustix::process::chroot(c".").map_err(at(Step::Chroot));
+    }
     if !task.pivot {
         let root = task.prepared.root.as_fd();
         if task.prepared.root_place.as_c_str() != c"/" {

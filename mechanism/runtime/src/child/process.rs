@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, Uid, accessat, fchown, fstat, makedev, statat};
 use rustix::io::Errno;
-use rustix::process::{Gid, chdir, ioctl_tiocsctty, setrlimit, umask};
+use rustix::process::{Gid, Signal, chdir, ioctl_tiocsctty, setrlimit, umask};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, clear_ambient_capability_set, configure_capability_in_ambient_set,
     remove_capability_from_bounding_set, sched_setaffinity, set_capabilities, set_keep_capabilities, set_no_new_privs,
@@ -27,6 +27,11 @@ const CWD_BYTES: usize = 4096;
 /// The last part of both kinds of children.
 pub(crate) fn finish(child: &Child, task: &Task<'_>, terminal: Option<Terminal>) -> Outcome<Infallible> {
     let process = task.process;
+    if matches!(task.wait, Wait::Fifo(_)) {
+        // Whoever created it may think better of it and say so politely. The filter may forbid this, so it comes first.
+        let polite = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM].map(Signal::as_raw);
+        child.end_on(&polite).map_err(at(Step::Wait))?;
+    }
     standard_streams(child, task, terminal)?;
     close_rest(child, task)?;
     resources(process)?;
@@ -46,11 +51,17 @@ pub(crate) fn finish(child: &Child, task: &Task<'_>, terminal: Option<Terminal>)
     }
     let command = find_command(process)?;
     umask(Mode::from_raw_mode(process.umask));
-    send(task.socket, Report::Ready).map_err(at(Step::Ready))?;
+    let ready = || send(task.socket, Report::Ready).map_err(at(Step::Ready));
     match task.wait {
-        Wait::Nothing => {}
-        Wait::Parent => receive(task.socket).map_err(at(Step::Wait))?,
-        Wait::Fifo(fifo) => receive(fifo).map_err(at(Step::Wait))?,
+        Wait::Nothing => ready()?,
+        Wait::Parent => {
+            ready()?;
+            receive(task.socket).map_err(at(Step::Wait))?;
+        }
+        Wait::Fifo(fifo) => {
+            ready()?;
+            receive(fifo).map_err(at(Step::Wait))?;
+        }
     }
     if process.no_new_privileges {
         seccomp(process)?;
@@ -118,6 +129,9 @@ fn resources(process: &ProcessPlan) -> Outcome {
     }
     if let Some(cpus) = &process.affinity {
         sched_setaffinity(None, cpus).map_err(at(Step::Affinity))?;
+    }
+    if let Some(policy) = &process.memory_policy {
+        tare_sys::thread::set_memory_policy(policy.mode, &policy.nodes).map_err(at(Step::MemoryPolicy))?;
     }
     if let Some(personality) = process.personality {
         tare_sys::thread::set_personality(personality).map_err(at(Step::Personality))?;

@@ -7,7 +7,7 @@ use rustix::fs::{FileType, OFlags, ResolveFlags, Uid, fchown, fstat, makedev};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{OptionalActions, OutputModes, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 use super::mounts::{attach, clone_tree};
 use super::paths::{self, Make};
@@ -20,7 +20,12 @@ pub(crate) struct Terminal {
 }
 
 /// Makes a terminal and sends its master to the parent.
-pub(crate) fn open(task: &Task<'_>, root: BorrowedFd<'_>, size: Option<Winsize>) -> Outcome<Terminal> {
+pub(crate) fn open(
+    task: &Task<'_>,
+    root: BorrowedFd<'_>,
+    size: Option<Winsize>,
+    raw_newlines: bool,
+) -> Outcome<Terminal> {
     let master = open_multiplexer(root, c"dev/pts/ptmx")
         .or_else(|_| open_multiplexer(root, c"dev/ptmx"))
         .map_err(at(Step::OpenTerminal))?;
@@ -30,6 +35,11 @@ pub(crate) fn open(task: &Task<'_>, root: BorrowedFd<'_>, size: Option<Winsize>)
     let slave = ioctl_tiocgptpeer(&master, flags).map_err(at(Step::NewTerminal))?;
     if let Some(size) = size {
         tcsetwinsize(&master, size).map_err(at(Step::TerminalSize))?;
+    }
+    if raw_newlines {
+        let mut modes = tcgetattr(&master).map_err(at(Step::NewTerminal))?;
+        modes.output_modes.remove(OutputModes::ONLCR);
+        tcsetattr(&master, OptionalActions::Now, &modes).map_err(at(Step::NewTerminal))?;
     }
     if task.process.uid != 0 {
         fchown(&slave, Some(Uid::from_raw(task.process.uid)), None).map_err(at(Step::TerminalOwner))?;

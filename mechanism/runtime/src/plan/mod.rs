@@ -30,6 +30,8 @@ pub(crate) struct Limits {
     pub(crate) held_capabilities: CapabilitySet,
     /// Do not make a session keyring.
     pub(crate) keep_keyring: bool,
+    /// The process is a container's init.
+    pub(crate) init: bool,
 }
 
 /// The world that a container's process is put in.

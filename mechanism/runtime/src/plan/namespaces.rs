@@ -71,24 +71,24 @@ impl Namespaces {
         if network_by_fd {
             all.join.push(Join { flag: namespace::NETWORK, path: None, before: false });
         }
-        if all.create & namespace::MOUNT == 0 {
-            return Err(Error::invalid("mount namespace: a container needs a new one"));
+        if all.has(namespace::USER) && !all.has(namespace::MOUNT) {
+            return Err(Error::invalid("mount namespace: needed with a user namespace"));
         }
         all.order(linux)?;
         all.time_offsets = time_offsets(&linux.time_offsets, all.unshare)?;
         Ok(all)
     }
 
-    /// A process namespace is entered by cloning. With a new user namespace the child has no right over what is not
-    /// owned by that, so the others are joined before as well.
+    /// A process namespace is entered by cloning. With a user namespace the child has no right over what is not owned
+    /// by that, so the others are joined before as well. An existing user namespace is joined last, by a process of its
+    /// own (see [`joins_user`](Self::joins_user)).
     fn order(&mut self, linux: &Linux) -> Result<()> {
         let user = self.create & namespace::USER != 0;
+        let joined = self.joins_user();
         for join in &mut self.join {
-            if join.flag == namespace::USER {
-                return Err(Error::invalid("user namespace: joining an existing one is not supported"));
-            }
-            join.before = join.flag == namespace::PID || user && join.flag != namespace::TIME;
+            join.before = join.flag == namespace::PID || joined || user && join.flag != namespace::TIME;
         }
+        self.join.sort_by_key(|join| join.flag == namespace::USER);
         if user && linux.uid_mappings.is_empty() | linux.gid_mappings.is_empty() {
             return Err(Error::invalid("user namespace: uidMappings and gidMappings are needed"));
         }
@@ -97,6 +97,12 @@ impl Namespaces {
             return Err(Error::invalid("uidMappings and gidMappings: only with a new user namespace"));
         }
         Ok(())
+    }
+
+    /// Whether the container is in an existing user namespace. Nobody comes back from one, so a process in between joins
+    /// it and clones the child.
+    pub(crate) fn joins_user(&self) -> bool {
+        self.join.iter().any(|join| join.flag == namespace::USER)
     }
 
     /// Whether the container has a namespace of this kind that is not the runtime's.
@@ -156,9 +162,25 @@ mod tests {
     }
 
     #[test]
+    fn a_user_namespace_is_joined_last() {
+        let mut linux = linux(&[NamespaceKind::Mount]);
+        for kind in [NamespaceKind::User, NamespaceKind::Time, NamespaceKind::Network] {
+            linux.namespaces.push(Namespace::join(kind, "/x"));
+        }
+        let plan = Namespaces::new(&linux, false).unwrap();
+        assert_eq!(
+            plan.join.iter().map(|join| join.flag).collect::<Vec<_>>(),
+            [namespace::TIME, namespace::NETWORK, namespace::USER]
+        );
+        assert!(plan.joins_user() && plan.join.iter().all(|join| join.before));
+        linux.uid_mappings = vec![IdMapping { container_id: 0, host_id: 1000, size: 1 }];
+        assert!(Namespaces::new(&linux, false).is_err());
+    }
+
+    #[test]
     fn nonsense_is_refused() {
         for (kinds, message) in [
-            (&[NamespaceKind::Pid][..], "mount namespace: a container needs a new one"),
+            (&[NamespaceKind::User][..], "mount namespace: needed with a user namespace"),
             (&[NamespaceKind::Mount, NamespaceKind::Mount], "mnt namespace: given twice"),
             (&[NamespaceKind::None], "linux.namespaces: no type"),
         ] {

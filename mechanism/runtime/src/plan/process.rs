@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use rustix::process::{Resource, Rlimit};
+use rustix::thread::CpuSet;
 use tare_oci_runtime::{Capabilities, CompiledSeccomp, Linux, Process};
 use tare_sys::process::Strings;
 use tare_sys::seccomp::SockFilter;
@@ -14,7 +15,7 @@ use tare_sys::thread::Scheduling;
 use super::Limits;
 use super::capabilities::Sets;
 use super::mounts::c_string;
-use super::scheduling::{affinity, scheduling};
+use super::scheduling::{MemoryPolicy, affinity, memory_policy, scheduling};
 use crate::error::{Error, Result};
 use crate::user::User;
 
@@ -37,7 +38,11 @@ pub(crate) struct ProcessPlan {
     pub(crate) label: Option<Label>,
     pub(crate) io_priority: Option<(u32, u32)>,
     pub(crate) scheduling: Option<Scheduling>,
-    pub(crate) affinity: Option<rustix::thread::CpuSet>,
+    /// CPUs until it is in its cgroup.
+    pub(crate) first_affinity: Option<CpuSet>,
+    /// CPUs from then on.
+    pub(crate) affinity: Option<CpuSet>,
+    pub(crate) memory_policy: Option<MemoryPolicy>,
     pub(crate) personality: Option<u32>,
     /// `None` keeps the caller's.
     pub(crate) keyring: Option<CString>,
@@ -85,6 +90,7 @@ impl ProcessPlan {
             return Err(Error::invalid(format!("process.cwd `{}`: not an absolute path", cwd.display())));
         }
         let strings = |all: &[&str]| all.iter().map(|text| c_string(*text)).collect::<Result<Vec<_>>>();
+        let (first_affinity, affinity) = if limits.init { (None, None) } else { affinity(process)? };
         let keyring = (!limits.keep_keyring && !id.is_empty()).then(|| c_string(format!("_ses.{id}"))).transpose()?;
         Ok(Self {
             argv: Strings::new(strings(&process.args.iter().map(String::as_str).collect::<Vec<_>>())?),
@@ -102,7 +108,9 @@ impl ProcessPlan {
             label: label(process),
             io_priority: io_priority(process)?,
             scheduling: scheduling(process)?,
-            affinity: affinity(process)?,
+            first_affinity,
+            affinity,
+            memory_policy: memory_policy(linux)?,
             personality: personality(linux)?,
             keyring,
             oom_score_adj: process.oom_score_adj,
