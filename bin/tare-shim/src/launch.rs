@@ -212,10 +212,8 @@ impl Plan {
         let Self { config, name, .. } = self;
         let (stdio, ends) = if terminal {
             let size = spec.process.as_ref().and_then(|process| process.console_size.as_ref());
-            {
-                let size = size.map(|size| (size.height, size.width));
-                (Stdio::Terminal { size, raw_newlines: false }, Ends::default())
-            }
+            let size = size.map(|size| (size.height, size.width));
+            (Stdio::Terminal { size, raw_newlines: false }, Ends::default())
         } else {
             ends::pipes(config.open_stdin).map_err(|error| failure::setup("pipe", &config.id, &error))?
         };

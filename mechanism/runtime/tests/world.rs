@@ -299,15 +299,13 @@ fn limits_and_parameters() {
             "user": {"umask": 0o027},
             "ioPriority": {"class": "IOPRIO_CLASS_IDLE", "priority": 0},
             "scheduler": {"policy": "SCHED_BATCH", "nice": 4},
-            "execCPUAffinity": {"final": "0"},
         },
         "domainname": "example",
         "linux": {"sysctl": {"net.ipv4.ip_forward": "1", "kernel.shmmax": "4096", "kernel.domainname": "sysctl"}},
     });
     let text = "ulimit -Sn; ulimit -Hn; ulimit -c; cat /proc/self/oom_score_adj; umask; \
                 cat /proc/sys/net/ipv4/ip_forward \
-                /proc/sys/kernel/shmmax /proc/sys/kernel/domainname; cut -d' ' -f19,41 /proc/self/stat; \
-                grep Cpus_allowed_list /proc/self/status";
+                /proc/sys/kernel/shmmax /proc/sys/kernel/domainname; cut -d' ' -f19,41 /proc/self/stat";
     insta::assert_snapshot!(run(&bundle, &with(script(text), extra)), @"
     64
     128
@@ -318,9 +316,16 @@ fn limits_and_parameters() {
     4096
     sysctl
     4 3
-    Cpus_allowed_list:	0
     ");
     assert_eq!(fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap().len(), 2);
+}
+
+/// It is for processes run in a container, says the specification (config.md, `execCPUAffinity`).
+#[test]
+fn an_affinity_is_not_for_the_init() {
+    let extra = json!({"process": {"execCPUAffinity": {"initial": "0", "final": "0"}}});
+    let allowed = run(&Bundle::new(), &with(script("grep Cpus_allowed_list /proc/self/status | cut -f2"), extra));
+    assert_eq!(allowed, fs::read_to_string("/sys/devices/system/cpu/online").unwrap());
 }
 
 #[test]
