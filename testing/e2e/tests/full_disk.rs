@@ -160,7 +160,8 @@ fn what_runs_goes_on_and_everything_can_be_removed() {
     // Its log has taken what room was left in the file's last block.
     let lines = eventually("a log that stands still", || {
         let before = c.logs("counter").lines().count();
-        let beats = c.ok("exec counter cat /dev/shm/beat").parse::<usize>().expect("a number");
+        // Empty for the moment in which the next number is written.
+        let beats = c.ok("exec counter cat /dev/shm/beat").parse::<usize>().ok()?;
         let after = c.logs("counter").lines().count();
         (before == after && beats > after).then_some(after)
     });

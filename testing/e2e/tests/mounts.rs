@@ -135,7 +135,7 @@ fn images(c: &Console) {
         c.fails(&format!("run --rm {mount},image-subpath={path} busybox:1.29 ls /web"), status)
     };
     holds(&below("../..", 125), "subpath must be a relative path");
-    holds(&below("no/such", 125), "cannot access path");
+    holds(&below("no/such", 127), "cannot access path");
     holds(&c.fails("rmi nginx:latest", 1), "is using its referenced image");
     c.ok("restart -t 0 viewer");
     holds(&c.ok("exec viewer ls /web/etc"), "nginx");
@@ -158,7 +158,7 @@ fn paths_below_volumes(c: &Console) {
     holds(&c.fails(&below("top"), 125), "path concatenation escapes the base directory");
     holds(&c.fails(&below("up"), 125), "path concatenation escapes the base directory");
     holds(&c.fails(&below("../other"), 125), "subpath must be a relative path within the volume");
-    holds(&c.fails(&below("missing"), 125), "cannot access path");
+    holds(&c.fails(&below("missing"), 127), "cannot access path");
     c.ok("run -d --name user --mount type=volume,src=data,dst=/x,volume-subpath=a/b busybox:1.29 sleep 1000");
     c.ok("cp user:/x/file copy");
     assert_eq!(fs::read_to_string(c.path("copy")).expect("a file"), "deep\n");
