@@ -29,30 +29,20 @@ pub(crate) async fn ask(
 ) -> Result<Context> {
     let name = options.dockerfile.as_str();
     if !options.remote.is_empty() && !options.dockerfile_of_caller {
-        let got = async {
-            output.warn_all(&options.warnings).await;
-            remote(engine, options).await
-        };
-        let context = output.step(format!("[internal] load {}", options.remote), got).await?;
+        let title = format!("[internal] load {}", options.remote);
+        let context = first(output, options, title, remote(engine, options)).await?;
         return Ok(Context { caller: Some(caller), ..context });
     }
     let workspace = Workspace::make(engine)?;
     if let Some(body) = caller.archive().await? {
         let name = name.to_owned();
         let extracted = blocking(move || extract(workspace, BufReader::new(SyncIoBridge::new(body)), &name));
-        let extracted = async {
-            output.warn_all(&options.warnings).await;
-            extracted.await
-        };
-        let context = output.step("[internal] load remote build context", extracted).await?;
+        let context = first(output, options, "[internal] load remote build context".to_owned(), extracted).await?;
         return Ok(Context { caller: Some(caller), ..context });
     }
     let title = format!("[internal] load build definition from {}", last(name));
-    let definition = async {
-        output.warn_all(&options.warnings).await;
-        definition(&workspace, &caller, name, output).await
-    };
-    let (dockerfile, text, own) = output.step(title, definition).await?;
+    let definition = definition(&workspace, &caller, name, output);
+    let (dockerfile, text, own) = first(output, options, title, definition).await?;
     if !options.remote.is_empty() {
         let got = remote_files(engine, &workspace, options);
         let (place, _) = output.step(format!("[internal] load {}", options.remote), got).await?;
@@ -72,6 +62,22 @@ pub(crate) async fn ask(
     let root = Arc::new(open_root(&place)?);
     let (workspace, here) = (Arc::new(workspace), Files::None);
     Ok(Context { workspace, place, root, dockerfile, text, caller: Some(caller), ignored, here })
+}
+
+/// The first step, in which it is also said what of the options is not followed.
+async fn first<T>(
+    output: &Output,
+    options: &Options,
+    title: String,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let warned = async {
+        for text in &options.warnings {
+            output.warn(text).await;
+        }
+        work.await
+    };
+    output.step(title, warned).await
 }
 
 /// The Dockerfile, its text, and that of the `.dockerignore` that is its own.
@@ -101,9 +107,7 @@ async fn definition(
             || Error::invalid(format!("failed to read dockerfile: open {}: no such file or directory", last(&name)));
         let text = text.ok_or_else(missing)?;
         // Another may read another language: it is refused before this one is looked for.
-        if let Some(image) = frontend::directive(&text, "syntax").filter(|image| !frontend::is_own_frontend(image)) {
-            return Err(Error::invalid(frontend::refused(image)));
-        }
+        frontend::check(&text)?;
         let file = parse(&text).map_err(|error| Error::invalid(error.to_string()))?;
         if file.stages.is_empty() {
             return Err(Error::invalid("no build stage in current context"));

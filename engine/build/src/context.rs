@@ -102,10 +102,8 @@ pub(crate) async fn receive(
         Source::Archive(_) => remote(engine, options).await,
         Source::Caller(caller) => {
             let context = ask(engine, caller, options, output).await?;
-            match frontend::directive(&context.text, "syntax").filter(|image| !frontend::is_own_frontend(image)) {
-                Some(image) => Err(Error::invalid(frontend::refused(image))),
-                None => Ok(context),
-            }
+            frontend::check(&context.text)?;
+            Ok(context)
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Frontends: images with a program that reads Dockerfiles. This engine reads them itself, and runs none.
 
+use tare_engine::{Error, Result};
+
 /// Those whose language is the one that is read here.
 const OWN: [&str; 4] = [
     "docker/dockerfile",
@@ -15,9 +17,14 @@ pub fn is_own_frontend(image: &str) -> bool {
     OWN.contains(&name)
 }
 
-/// How it is said that there is no other.
-pub(crate) fn refused(image: &str) -> String {
-    format!("the Dockerfile frontend {image:?} is not supported by this engine")
+/// Refuses a Dockerfile that asks for another (`# syntax=image`).
+pub(crate) fn check(text: &str) -> Result<()> {
+    match directive(text, "syntax").filter(|image| !is_own_frontend(image)) {
+        Some(image) => {
+            Err(Error::invalid(format!("the Dockerfile frontend {image:?} is not supported by this engine")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// What a Dockerfile says at its beginning (`# name=value`).

@@ -20,8 +20,6 @@ use crate::mounts::bound;
 const SECRET_MAX: usize = 500 * 1024;
 /// Where secrets are that do not say.
 const SECRETS: &str = "/run/secrets";
-/// The agent's name where there is one.
-const AGENT: &str = "default";
 
 /// What a command was granted; gone when this is dropped.
 #[derive(Debug, Default)]
@@ -72,7 +70,7 @@ impl Builder {
     }
 
     async fn secret(&self, grants: &mut Grants, caller: &Arc<dyn Caller>, mount: &Mount) -> Result<()> {
-        let id = secret_id(mount);
+        let id = mount.key();
         let Some(secret) = caller.secret(id).await? else {
             return if mount.required { Err(missing(mount)) } else { Ok(()) };
         };
@@ -98,7 +96,7 @@ impl Builder {
     }
 
     async fn agent(&self, grants: &mut Grants, caller: &Arc<dyn Caller>, mount: &Mount) -> Result<()> {
-        let id = if mount.id.is_empty() { AGENT } else { &mount.id };
+        let id = mount.key();
         if !caller.has_agent(id).await? {
             return if mount.required { Err(missing(mount)) } else { Ok(()) };
         }
@@ -138,19 +136,10 @@ impl Grants {
     }
 }
 
-/// Which secret: the one that is named, or that of the file's name.
-fn secret_id(mount: &Mount) -> &str {
-    match (mount.source.as_str(), mount.id.as_str()) {
-        ("", "") => last(&mount.target),
-        ("", id) => id,
-        (source, _) => source,
-    }
-}
-
 fn missing(mount: &Mount) -> Error {
     match mount.kind {
         MountType::Ssh => Error::invalid(format!("ssh {}: not found", mount.id)),
-        _ => Error::invalid(format!("secret {}: not found", secret_id(mount))),
+        _ => Error::invalid(format!("secret {}: not found", mount.key())),
     }
 }
 

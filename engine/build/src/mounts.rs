@@ -135,9 +135,9 @@ impl Builder {
 
     /// The directory of a cache.
     fn cache_path(&self, mount: &Mount) -> PathBuf {
-        let id = if mount.id.is_empty() { &mount.target } else { &mount.id };
+        let id = mount.key();
         let name = match self.options.given.cache_namespace.as_str() {
-            "" => id.clone(),
+            "" => id.to_owned(),
             namespace => format!("{namespace}/{id}"),
         };
         self.engine.build_cache_directory().join(sources::hex(&Sha256::digest(name)))

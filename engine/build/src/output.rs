@@ -127,13 +127,6 @@ impl Output {
         }
     }
 
-    /// Says several such things.
-    pub(crate) async fn warn_all(&self, texts: &[String]) {
-        for text in texts {
-            self.warn(text).await;
-        }
-    }
-
     /// A step begins, for those who follow steps.
     pub(crate) async fn begin(&self, name: impl Into<String>) {
         if let Output::Events { step, steps, .. } = self {

@@ -180,6 +180,25 @@ pub struct Mount {
     pub env: String,
 }
 
+/// The agent that is meant where none is named.
+const AGENT: &str = "default";
+
+impl Mount {
+    /// Which secret, agent or cache is meant: the one that is named; else the secret of the file's name, the default agent,
+    /// the target's cache. Empty for other kinds.
+    pub fn key(&self) -> &str {
+        let (id, target) = (self.id.as_str(), self.target.as_str());
+        match self.kind {
+            MountType::Secret if !self.source.is_empty() => &self.source,
+            MountType::Secret if id.is_empty() => target.rsplit('/').next().unwrap_or(target),
+            MountType::Ssh if id.is_empty() => AGENT,
+            MountType::Cache if id.is_empty() => target,
+            MountType::Secret | MountType::Ssh | MountType::Cache => id,
+            MountType::Bind | MountType::Tmpfs => "",
+        }
+    }
+}
+
 /// Kinds of mounts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum MountType {
@@ -223,5 +242,27 @@ impl Dockerfile {
 impl std::fmt::Display for Pair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}={}", self.key, self.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_mount_means() {
+        for (kind, source, id, target, key) in [
+            (MountType::Secret, "s", "i", "/a/t", "s"),
+            (MountType::Secret, "", "i", "/a/t", "i"),
+            (MountType::Secret, "", "", "/a/t", "t"),
+            (MountType::Ssh, "", "i", "/a/t", "i"),
+            (MountType::Ssh, "", "", "/a/t", "default"),
+            (MountType::Cache, "s", "", "/a/t", "/a/t"),
+            (MountType::Bind, "s", "i", "/a/t", ""),
+        ] {
+            let (source, id, target) = (source.to_owned(), id.to_owned(), target.to_owned());
+            let mount = Mount { kind, source, id, target, ..Mount::default() };
+            assert_eq!(mount.key(), key, "{mount:?}");
+        }
     }
 }

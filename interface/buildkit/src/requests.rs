@@ -134,16 +134,12 @@ fn outline(read: &Read, given: &BTreeMap<String, Option<String>>, target: &str) 
             }
             Kind::Run(run) => {
                 for mount in &run.mounts {
-                    let name = if mount.id.is_empty() { last_part(&mount.target) } else { &mount.id };
-                    let name = if name.is_empty() { "default" } else { name };
-                    let asked = json!({ "name": name, "required": mount.required, "location": location(*line) });
+                    let key = mount.key();
+                    let asked = json!({ "name": key, "required": mount.required, "location": location(*line) });
                     match mount.kind {
                         MountType::Secret => secrets.push(asked),
                         MountType::Ssh => agents.push(asked),
-                        MountType::Cache => {
-                            let id = if mount.id.is_empty() { &mount.target } else { &mount.id };
-                            caches.push(json!({ "ID": id, "location": location(*line) }));
-                        }
+                        MountType::Cache => caches.push(json!({ "ID": key, "location": location(*line) })),
                         MountType::Bind | MountType::Tmpfs => {}
                     }
                 }
@@ -160,8 +156,4 @@ fn outline(read: &Read, given: &BTreeMap<String, Option<String>>, target: &str) 
         "cache": caches,
         "sources": [BASE64_STANDARD.encode(&read.text)],
     }))
-}
-
-fn last_part(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
 }
