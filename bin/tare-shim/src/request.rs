@@ -10,6 +10,7 @@ use tare_shim_protocol::{
 
 use crate::bundle::Bundle;
 use crate::client::Client;
+use crate::container::Container;
 use crate::control::Incoming;
 use crate::launch::{Given, Started, launch};
 use crate::names::{Names, Sockets};
@@ -104,6 +105,11 @@ impl Shim {
                 self.relays.retarget(&self.poller, from, to);
                 Ok(DONE)
             }
+            Op::Publish => {
+                self.running()?;
+                self.take_sockets(fds.held)?;
+                Ok(DONE)
+            }
         }
     }
 
@@ -150,14 +156,10 @@ impl Shim {
 
     /// Serves names from new sockets. Clients connected to the old ones, if there are any, ask again.
     fn serve_names(&mut self, request: &ServeNames, fds: Fds) -> Result<Outcome, Failure> {
-        let Phase::Running(container) = &self.phase else { return Err(failure::state("no container is running")) };
-        if container.announced {
-            return Err(failure::state("the container has ended"));
-        }
+        let id = self.running()?.id.clone();
         let Some(sockets) = names_sockets(fds.dns_udp, fds.dns_tcp, fds.netns.as_ref())? else {
             return Err(failure::state("serve names: descriptors are missing"));
         };
-        let id = container.id.clone();
         if let Some(old) = self.names.take() {
             old.stop(&self.poller);
         }
@@ -165,6 +167,15 @@ impl Shim {
             .map_err(|error| failure::setup("serve names of", &id, &error))?;
         self.names = Some(Box::new(names));
         Ok(DONE)
+    }
+
+    /// The container, while it runs.
+    fn running(&self) -> Result<&Container, Failure> {
+        match &self.phase {
+            Phase::Running(container) if container.announced => Err(failure::state("the container has ended")),
+            Phase::Running(container) => Ok(container),
+            _ => Err(failure::state("no container is running")),
+        }
     }
 
     /// Opens the bundle and listens there.

@@ -1,11 +1,14 @@
 //! Instructions that only say something about the image.
 
+use std::path::Path;
+
 use tare_dockerfile::{CommandLine, Expander, Kind, Pair, Probe};
 use tare_engine::{Engine, Error, Result};
 use tare_images::oci::{Config, Healthcheck};
 
 use crate::builder::Builder;
 use crate::stage::State;
+use crate::{blocking, stored};
 
 /// Most ports that one range may name: all there are.
 const PORTS: usize = 65536;
@@ -14,12 +17,32 @@ impl Builder {
     /// Follows an instruction that makes no layer.
     pub(crate) async fn metadata(&mut self, state: &mut State, kind: &Kind) -> Result<()> {
         let note = self.apply(state, kind).await?;
+        if let Kind::Volume(_) = kind {
+            self.check_volumes(state).await?;
+        }
         let words = state.note(&note, false);
         let key = self.key(state, &words)?;
         if self.cached(state, &words, &key).await? {
             return Ok(());
         }
         self.commit(state, &words, key, None).await
+    }
+
+    /// A volume has no place where a file is. BuildKit lets its users find out when they run the image.
+    async fn check_volumes(&self, state: &State) -> Result<()> {
+        let Some(image) = state.image.clone().filter(|_| self.context.caller().is_none()) else { return Ok(()) };
+        let paths: Vec<String> = state.config.volumes.keys().cloned().collect();
+        let store = self.engine.image_store().clone();
+        blocking(move || {
+            for path in paths {
+                if store.has_file(&image.config.rootfs.diff_ids, Path::new(&path)).map_err(stored)? {
+                    let text = format!("cannot mount volume over existing file, file exists {path}");
+                    return Err(Error::internal(text));
+                }
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Changes the configuration; says what the history says.

@@ -99,8 +99,9 @@ impl Builder {
     ) -> Result<StepContainer> {
         let config = Config {
             image: state.id.clone(),
+            // `RUN []` runs what the image runs by itself.
+            entrypoint: (!command.is_empty()).then(|| vec![String::new()]),
             cmd: Some(command),
-            entrypoint: Some(vec![String::new()]),
             env: state.config.env.iter().cloned().chain(environment).collect(),
             user: state.config.user.clone(),
             working_dir: state.config.working_dir.clone(),

@@ -16,7 +16,7 @@ use tare_images::blobs::MAX_DOCUMENT;
 use tare_images::compression::{buffered, decompress};
 use tare_images::names::{NAME_ANNOTATION, REF_ANNOTATION};
 use tare_images::oci::{Descriptor, Manifest, Platform, media, parse_config, parse_index};
-use tare_images::{ImageContent, ImageStore};
+use tare_images::{ImageContent, ImageStore, PlatformManifest};
 use tare_reference::{Digest, Reference};
 
 use crate::create::to_json;
@@ -66,22 +66,29 @@ struct Blob {
 }
 
 impl Distribution {
-    /// Loads all images of an archive, compressed or not. Messages are those of `docker load`.
+    /// Loads all images of an archive, compressed or not, and unpacks them for some platforms, or for the machine's if none
+    /// are named. Messages are those of `docker load`.
     pub async fn load<R: Read + Send + 'static>(
         &self,
         archive: R,
-        platform: Option<Platform>,
+        platforms: Vec<Platform>,
         progress: Arc<dyn Progress>,
     ) -> Result<Vec<Loaded>> {
         let store = self.store.clone();
-        blocking(move || making(&store, || load(&store, archive, platform.as_ref(), &*progress))).await
+        blocking(move || making(&store, || load(&store, archive, &platforms, &*progress))).await
+    }
+
+    /// Unpacks an image's layers where they are not: an image of several platforms comes unpacked for one.
+    pub async fn unpack(&self, content: Arc<ImageContent>) -> Result<()> {
+        let store = self.store.clone();
+        blocking(move || making(&store, || unpack_layers(&store, &content))).await
     }
 }
 
 fn load<R: Read + Send + 'static>(
     store: &ImageStore,
     archive: R,
-    platform: Option<&Platform>,
+    platforms: &[Platform],
     progress: &dyn Progress,
 ) -> Result<Vec<Loaded>> {
     let contents = read(store, archive)?;
@@ -92,7 +99,7 @@ fn load<R: Read + Send + 'static>(
     };
     let mut loaded = Vec::new();
     for (target, name) in images {
-        unpack(store, &target, platform, name.as_ref())?;
+        unpack(store, &target, platforms, name.as_ref())?;
         let names: Vec<Reference> = name.clone().into_iter().collect();
         store.publish(&target, &names)?;
         progress(JsonMessage::stream(match &name {
@@ -282,34 +289,34 @@ fn docker_images(store: &ImageStore, contents: &Contents) -> Result<Vec<(Descrip
     Ok(images)
 }
 
-/// Unpacks the layers of the image that runs here, some at the same time.
-fn unpack(
-    store: &ImageStore,
-    target: &Descriptor,
-    platform: Option<&Platform>,
-    name: Option<&Reference>,
-) -> Result<()> {
+/// Unpacks the layers of the image that runs here, or those of the platforms that are asked for.
+fn unpack(store: &ImageStore, target: &Descriptor, platforms: &[Platform], name: Option<&Reference>) -> Result<()> {
     let manifests = store.manifests(target)?;
-    let contents: Vec<&Arc<ImageContent>> = manifests.iter().filter_map(|m| m.content.as_ref()).collect();
-    let wanted = platform.cloned().unwrap_or_else(Platform::host);
-    let fitting = contents.iter().find(|c| wanted.accepts(&c.config.platform()));
-    let content = match (fitting, platform) {
-        (Some(content), _) => content,
-        (None, Some(platform)) => {
-            let shown = name.map_or_else(|| target.digest.to_string(), Reference::familiar);
-            return Err(Error::NotFound(format!(
-                "image {shown} was loaded, but doesn't provide the requested platform ({platform})"
-            )));
-        }
+    let complete = |manifest: &&PlatformManifest| platforms.is_empty() || store.is_complete(manifest);
+    let contents = manifests.iter().filter(|manifest| !manifest.descriptor.is_attestation()).filter(complete);
+    let contents: Vec<&Arc<ImageContent>> = contents.filter_map(|manifest| manifest.content.as_ref()).collect();
+    if platforms.is_empty() {
+        let host = Platform::host();
+        let fitting = contents.iter().find(|content| host.accepts(&content.config.platform()));
         // something of another platform may be kept all the same
-        (None, None) => match contents.first() {
-            Some(content) => content,
-            None => return Err(Error::Invalid(format!("archive lacks the content of {}", target.digest))),
-        },
-    };
-    unpack_layers(store, content)
+        let content = fitting.or(contents.first());
+        let lacks = || Error::Invalid(format!("archive lacks the content of {}", target.digest));
+        return unpack_layers(store, content.ok_or_else(lacks)?);
+    }
+    let asked = |content: &&&Arc<ImageContent>| platforms.iter().any(|p| p.accepts(&content.config.platform()));
+    let mut fitting = contents.iter().filter(asked).peekable();
+    if fitting.peek().is_none() {
+        let shown = name.map_or_else(|| target.digest.to_string(), Reference::familiar);
+        let platforms: Vec<String> = platforms.iter().map(ToString::to_string).collect();
+        return Err(Error::NotFound(format!(
+            "image {shown} was loaded, but doesn't provide the requested platform ({})",
+            platforms.join(" ")
+        )));
+    }
+    fitting.try_for_each(|content| unpack_layers(store, content))
 }
 
+/// Some at the same time.
 fn unpack_layers(store: &ImageStore, content: &ImageContent) -> Result<()> {
     let diff_ids = &content.config.rootfs.diff_ids;
     if diff_ids.len() != content.manifest.layers.len() {

@@ -19,11 +19,15 @@ use crate::{Distribution, Error, Result, blocking};
 const CHUNK: usize = 256 << 10;
 /// Chunks made ahead of whoever takes the archive.
 const AHEAD: usize = 4;
+/// Names the manifest that a manifest attests.
+const ATTESTED: &str = "vnd.docker.reference.digest";
 const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// What goes into an archive.
 #[derive(Debug, Default)]
 struct Plan {
+    /// What is left of indexes; all of it if this is empty.
+    platforms: Vec<Platform>,
     index: Vec<Descriptor>,
     manifest: Vec<DockerManifest>,
     repositories: BTreeMap<String, BTreeMap<String, String>>,
@@ -40,16 +44,13 @@ struct DockerManifest {
 }
 
 impl Distribution {
-    /// Starts an archive of images by name or ID; a name without tag stands for all tags of the repository. Names
-    /// are checked before the first byte; an error later on is the last item of the channel.
-    pub async fn save(
-        &self,
-        names: &[String],
-        platform: Option<&Platform>,
-    ) -> Result<mpsc::Receiver<io::Result<Bytes>>> {
+    /// Starts an archive of images by name or ID; a name without tag stands for all tags of the repository. Of some
+    /// platforms, if any are named: one is there by its manifest, several below the image's index. Names are checked
+    /// before the first byte; an error later on is the last item of the channel.
+    pub async fn save(&self, names: &[String], platforms: &[Platform]) -> Result<mpsc::Receiver<io::Result<Bytes>>> {
         let store = self.store.clone();
-        let (names, platform) = (names.to_vec(), platform.cloned());
-        Ok(self.stream(blocking(move || plan(&store, &names, platform.as_ref())).await?))
+        let (names, platforms) = (names.to_vec(), platforms.to_vec());
+        Ok(self.stream(blocking(move || plan(&store, &names, platforms)).await?))
     }
 
     /// Starts an archive of one image by its ID, with names that it has in the archive alone.
@@ -60,10 +61,10 @@ impl Distribution {
             let image = store.resolve_platform(&id, None)?;
             let mut plan = Plan::default();
             for name in &names {
-                plan.add(&store, &image, Some(name), false)?;
+                plan.add(&store, &image, Some(name))?;
             }
             if names.is_empty() {
-                plan.add(&store, &image, None, false)?;
+                plan.add(&store, &image, None)?;
             }
             Ok(plan)
         });
@@ -84,10 +85,10 @@ impl Distribution {
     }
 }
 
-fn plan(store: &ImageStore, names: &[String], platform: Option<&Platform>) -> Result<Plan> {
-    let mut plan = Plan::default();
+fn plan(store: &ImageStore, names: &[String], platforms: Vec<Platform>) -> Result<Plan> {
+    let mut plan = Plan { platforms, ..Plan::default() };
     for name in names {
-        let resolved = store.resolve_platform(name, platform);
+        let resolved = plan.resolve(store, name);
         let by_id = resolved.as_ref().is_ok_and(|image| {
             let hex = name.strip_prefix("sha256:").unwrap_or(name);
             image.id.hex().starts_with(hex)
@@ -102,22 +103,36 @@ fn plan(store: &ImageStore, names: &[String], platform: Option<&Platform>) -> Re
                 return Err(tare_images::Error::NotFound(repository.clone().with_default_tag().familiar()).into());
             }
             for tagged in all {
-                let image = store.resolve_platform(&tagged.to_string(), platform)?;
-                plan.add(store, &image, Some(tagged), platform.is_some())?;
+                let image = plan.resolve(store, &tagged.to_string())?;
+                plan.add(store, &image, Some(tagged))?;
             }
             continue;
         }
         let image = resolved?;
         // an image asked for by its identity has no name in the archive
         let tagged = reference.filter(|r| !by_id && r.digest().is_none());
-        plan.add(store, &image, tagged.as_ref(), platform.is_some())?;
+        plan.add(store, &image, tagged.as_ref())?;
     }
     Ok(plan)
 }
 
 impl Plan {
-    fn add(&mut self, store: &ImageStore, image: &Image, name: Option<&Reference>, one_platform: bool) -> Result<()> {
-        let mut target = if one_platform { image.descriptor.clone() } else { image.target.clone() };
+    /// Finds an image for one of the platforms, this machine's if that is one of them.
+    fn resolve(&self, store: &ImageStore, name: &str) -> tare_images::Result<Image> {
+        let Some((first, others)) = self.platforms.split_first() else { return store.resolve_platform(name, None) };
+        let host = Platform::host();
+        let own = self.platforms.iter().find(|platform| host.accepts(platform)).unwrap_or(first);
+        let mut found = store.resolve_platform(name, Some(own));
+        for platform in std::iter::once(first).chain(others) {
+            if found.is_err() {
+                found = store.resolve_platform(name, Some(platform));
+            }
+        }
+        found
+    }
+
+    fn add(&mut self, store: &ImageStore, image: &Image, name: Option<&Reference>) -> Result<()> {
+        let mut target = if self.platforms.len() == 1 { image.descriptor.clone() } else { image.target.clone() };
         target.annotations.remove(NAME_ANNOTATION);
         target.annotations.remove(REF_ANNOTATION);
         self.reach(store, &target)?;
@@ -153,8 +168,13 @@ impl Plan {
     fn reach(&mut self, store: &ImageStore, target: &Descriptor) -> Result<()> {
         self.blobs.insert(target.digest.clone());
         if media::is_index(&target.media_type) {
-            for child in parse_index(&store.read_blob(&target.digest)?)?.manifests {
-                if store.has_blob(&child.digest) {
+            let children = parse_index(&store.read_blob(&target.digest)?)?.manifests;
+            let left_out: Vec<_> = children.iter().filter(|child| self.leaves_out(child)).cloned().collect();
+            for child in children {
+                // What attests an image goes with it.
+                let subject = child.annotations.get(ATTESTED);
+                let goes = left_out.iter().any(|out| *out == child || subject == Some(&out.digest.to_string()));
+                if !goes && store.has_blob(&child.digest) {
                     self.reach(store, &child)?;
                 }
             }
@@ -166,6 +186,14 @@ impl Plan {
             self.blobs.extend(blobs.filter(|b| store.has_blob(&b.digest)).map(|b| b.digest.clone()));
         }
         Ok(())
+    }
+}
+
+impl Plan {
+    /// Whether a manifest of an index is of a platform that was not asked for.
+    fn leaves_out(&self, child: &Descriptor) -> bool {
+        let wanted = |own: &Platform| self.platforms.iter().any(|platform| platform.accepts(own));
+        !self.platforms.is_empty() && !child.is_attestation() && child.platform.as_ref().is_some_and(|own| !wanted(own))
     }
 }
 

@@ -44,13 +44,13 @@ fn docker_archive(tags: &str) -> Vec<u8> {
 
 async fn load(d: &Distribution, archive: Vec<u8>) -> (Vec<String>, Option<String>) {
     let messages = Messages::default();
-    let result = d.load(Cursor::new(archive), None, Arc::new(messages.sink())).await;
+    let result = d.load(Cursor::new(archive), Vec::new(), Arc::new(messages.sink())).await;
     (messages.lines(), result.err().map(|e| e.to_string()))
 }
 
 async fn save(d: &Distribution, names: &[&str]) -> Vec<u8> {
     let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
-    let mut chunks = d.save(&names, None).await.unwrap();
+    let mut chunks = d.save(&names, &[]).await.unwrap();
     let mut archive = Vec::new();
     while let Some(chunk) = chunks.recv().await {
         archive.extend_from_slice(&chunk.unwrap());
@@ -104,7 +104,7 @@ async fn what_is_saved_is_loaded() {
     f.store.tag(&id, &reference("app:2")).unwrap();
     let both = load(&h.distribution, save(&f.distribution, &["app"]).await).await.0;
     assert_eq!(both, ["Loaded image: app:1", "Loaded image: app:2"]);
-    let error = f.distribution.save(&["nope".to_owned()], None).await.err().unwrap();
+    let error = f.distribution.save(&["nope".to_owned()], &[]).await.err().unwrap();
     assert_eq!(error.to_string(), "No such image: nope:latest");
 }
 

@@ -20,6 +20,8 @@ pub struct EngineConfig {
     pub bridge: Option<String>,
     /// Address and prefix of the default bridge (`--bip`); `None` takes the first free default pool.
     pub bridge_address: Option<(Ipv4Addr, u8)>,
+    /// What else the default bridge is like.
+    pub default_bridge: DefaultBridge,
     /// Interface MTU; `None` follows the host's default route.
     pub mtu: Option<u32>,
     /// Name servers for containers on the default bridge in place of the host's.
@@ -42,6 +44,8 @@ pub struct EngineConfig {
     pub default_ulimits: Vec<tare_docker_api::container::Ulimit>,
     /// Address published ports bind to when none is given.
     pub default_bind_address: Option<std::net::IpAddr>,
+    /// Containers that do not say otherwise get an init (`--init`).
+    pub init: bool,
     /// Set no_new_privs for every container that does not say otherwise.
     pub no_new_privileges: bool,
     /// What networks' subnets are chosen from; `None` is Docker's pools.
@@ -60,6 +64,21 @@ pub struct EngineConfig {
     pub version: String,
     /// Commit the engine was built from.
     pub commit: String,
+}
+
+/// How the default bridge is set up.
+#[derive(Debug, Clone)]
+pub struct DefaultBridge {
+    /// Containers get IPv6 addresses, too.
+    pub ipv6: bool,
+    /// What containers' addresses are chosen from (`--fixed-cidr`), and without [`EngineConfig::bridge_address`] the subnet.
+    pub range: Option<tare_network::Cidr>,
+    /// The same for IPv6; `None` takes a unique local subnet.
+    pub range_v6: Option<tare_network::Cidr>,
+    /// Containers may talk to each other.
+    pub icc: bool,
+    /// What goes out carries the host's address.
+    pub masquerade: bool,
 }
 
 /// Settings that can change while the engine runs, with [`Engine::reload`](crate::Engine::reload). What has begun goes on with

@@ -21,9 +21,11 @@ pub use event::{Event, Failure, FailureKind, Message, Outcome, Reply};
 pub use request::{Attach, Exec, FdRole, HeldSocket, Launch, Op, Protocol, Request, ServeNames};
 
 /// Version this crate speaks. A shim reports its own in [`ShimState::version`]; it hangs up on operations it does not know.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// The first version with [`Op::ServeNames`] and [`Op::Retarget`].
 pub const VERSION_NETWORKS: u32 = 2;
+/// The first version with [`Op::Publish`].
+pub const VERSION_PUBLISH: u32 = 3;
 
 /// Largest packet in bytes, either way. Larger data (the runtime specification, an exec's process) goes through files in
 /// the bundle directory. Below the smallest default socket buffer (212,992 bytes) with room for the kernel's overhead.

@@ -118,6 +118,9 @@ pub enum Op {
         /// Its address from now on.
         to: IpAddr,
     },
+    /// Hold, and relay where they say so, ports that are published while the container runs. Descriptors: any number of
+    /// `Held`. Since version 3.
+    Publish,
 }
 
 /// [`Op::ServeNames`].

@@ -145,8 +145,8 @@ pub enum Expression<'a> {
         family: Family,
         /// Where the address is.
         address: Register,
-        /// Where the port is.
-        port: Register,
+        /// Where the port is; `None` leaves it, if it can be had.
+        port: Option<Register>,
     },
     /// Changes the connection's source to the address of the interface it leaves by.
     Masquerade,
@@ -251,7 +251,9 @@ impl Expression<'_> {
                 data.be32(1, VERDICT);
                 data.nest(2, |nested| encode_verdict(nested, *verdict));
             }
-            Self::DestinationNat { family, address, port } => encode_nat(data, DESTINATION, *family, *address, *port),
+            Self::DestinationNat { family, address, port } => {
+                encode_nat(data, DESTINATION, *family, *address, Some(*port));
+            }
             Self::SourceNat { family, address, port } => encode_nat(data, SOURCE, *family, *address, *port),
             Self::Masquerade | Self::Counter => {}
         }
@@ -273,11 +275,13 @@ fn encode_map(data: &mut Message, map: &str, from: Register, to: u32) {
     data.be32(3, to);
 }
 
-fn encode_nat(data: &mut Message, kind: u32, family: Family, address: Register, port: Register) {
+fn encode_nat(data: &mut Message, kind: u32, family: Family, address: Register, port: Option<Register>) {
     data.be32(1, kind);
     data.be32(2, family.number().into());
     data.be32(3, address.number());
-    data.be32(5, port.number());
+    if let Some(port) = port {
+        data.be32(5, port.number());
+    }
 }
 
 /// Writes `NFTA_DATA_VERDICT`.
@@ -309,7 +313,10 @@ impl fmt::Display for Expression<'_> {
             Self::Load(to, value) => write!(f, "r{} = {}", to.0, hex(value)),
             Self::Verdict(verdict) => write!(f, "{verdict}"),
             Self::DestinationNat { family, address, port } => write!(f, "dnat {family:?} r{}:r{}", address.0, port.0),
-            Self::SourceNat { family, address, port } => write!(f, "snat {family:?} r{}:r{}", address.0, port.0),
+            Self::SourceNat { family, address, port: None } => write!(f, "snat {family:?} r{}", address.0),
+            Self::SourceNat { family, address, port: Some(port) } => {
+                write!(f, "snat {family:?} r{}:r{}", address.0, port.0)
+            }
             Self::Masquerade => f.write_str("masquerade"),
             Self::Counter => f.write_str("counter"),
         }

@@ -168,7 +168,7 @@ fn nft_reads_everything_back() {
             Expression::Compare(r0, Comparison::Equal, vec![17]),
             Expression::Load(r0, vec![10, 0, 0, 1]),
             Expression::Load(r1, vec![0, 53]),
-            Expression::SourceNat { family: Family::Ipv4, address: r0, port: r1 },
+            Expression::SourceNat { family: Family::Ipv4, address: r0, port: Some(r1) },
         ];
         all.add_rule("post", &nat, "");
         all.add_rule("post", &[Expression::Masquerade], "");

@@ -21,18 +21,27 @@ const DEPTH_MAX: usize = 256;
 const XATTR_BYTES_MAX: usize = 64 * 1024;
 
 impl ImageStore {
+    /// Whether an image has something at `path` that is no directory: no volume can be mounted there.
+    pub fn has_file(&self, diff_ids: &[Digest], path: &Path) -> Result<bool> {
+        let root = RootDir::from_fd(self.mount_image(diff_ids)?);
+        let opened = root.open_at(path.as_os_str().as_bytes(), OFlags::PATH | OFlags::DIRECTORY);
+        Ok(matches!(opened, Err(Errno::NOTDIR)))
+    }
+
     /// Copies the content of the directory `path` of an image into `target`, with owners, modes and times; the
-    /// directory's own go to `target`. Nothing happens when the image has no such directory.
-    pub fn copy_up(&self, diff_ids: &[Digest], path: &Path, target: &Path) -> Result<()> {
+    /// directory's own go to `target`. Nothing happens when the image has no such directory; returns false when it has
+    /// something else there.
+    pub fn copy_up(&self, diff_ids: &[Digest], path: &Path, target: &Path) -> Result<bool> {
         let root = RootDir::from_fd(self.mount_image(diff_ids)?);
         let source = match root.open_at(path.as_os_str().as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY) {
             Ok(source) => source,
-            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+            Err(Errno::NOENT) => return Ok(true),
+            Err(Errno::NOTDIR) => return Ok(false),
             Err(errno) => return Err(failed("open", path, errno)),
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let to = openat(rustix::fs::CWD, target, flags, Mode::empty()).map_err(|e| failed("open", target, e))?;
-        copy_directory(&source, &to, 0).map_err(|errno| failed("copy", path, errno))
+        copy_directory(&source, &to, 0).map(|()| true).map_err(|errno| failed("copy", path, errno))
     }
 }
 

@@ -34,6 +34,9 @@ pub enum Error {
     /// A path with a trailing slash that is no directory, see [`crate::copy`].
     #[error("lstat {0}: not a directory")]
     NoDirectory(String),
+    /// A container's working directory is something else.
+    #[error("Cannot mkdir: {0} is not a directory")]
+    NoWorkingDirectory(String),
     /// An archive cannot be extracted onto the path.
     #[error("extraction point is not a directory")]
     NotADirectory,

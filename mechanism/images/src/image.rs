@@ -102,6 +102,13 @@ impl Image {
         &self.config.rootfs.diff_ids
     }
 
+    /// Whether it was made from another image: its layers and its history begin with that one's.
+    pub fn descends_from(&self, other: &ImageContent) -> bool {
+        let (layers, history) = (&other.config.rootfs.diff_ids, &other.config.history);
+        let is_empty = layers.is_empty() && history.is_empty();
+        !is_empty && self.config.rootfs.diff_ids.starts_with(layers) && self.config.history.starts_with(history)
+    }
+
     /// Manifest and configuration, to keep after the image is gone.
     pub fn content(&self) -> &Arc<ImageContent> {
         &self.content

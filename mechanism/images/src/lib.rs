@@ -50,6 +50,7 @@ pub mod store;
 pub mod unpack;
 pub mod view;
 mod walk;
+mod working_directory;
 
 pub use blobs::BlobWriter;
 pub use changes::{Change, ChangeKind};

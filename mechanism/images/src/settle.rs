@@ -173,7 +173,8 @@ fn merged(roots: &[(&Arc<Layer>, RootDir)], path: &[u8]) -> Option<(Stat, bool)>
     None
 }
 
-enum Look {
+/// What a layer has at a path.
+pub(crate) enum Look {
     /// Not in this layer; the ones below count.
     Absent,
     /// Deleted here, or no directory.
@@ -187,7 +188,7 @@ enum Look {
 }
 
 /// Looks for a directory in one layer, component by component, without following links.
-fn look(root: &RootDir, path: &[u8]) -> Look {
+pub(crate) fn look(root: &RootDir, path: &[u8]) -> Look {
     let mut at: Vec<u8> = Vec::new();
     let mut opaque = false;
     for component in path.split(|&b| b == b'/') {

@@ -1,6 +1,6 @@
 //! Bridges: one per network.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rustix::rand::GetRandomFlags;
 use tare_netlink::{Batch, Socket};
@@ -27,6 +27,10 @@ pub struct BridgeSpec {
     pub internal: bool,
     /// What goes out carries the host's address.
     pub masquerade: bool,
+    /// Which address of the host; `None`: that of the interface it goes out by.
+    pub source_v4: Option<Ipv4Addr>,
+    /// Which IPv6 address.
+    pub source_v6: Option<Ipv6Addr>,
     /// What knows a container's IPv4 address may talk to it, on whichever port.
     pub open_v4: bool,
     /// The same for IPv6.

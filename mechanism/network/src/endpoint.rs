@@ -28,6 +28,8 @@ pub struct Interface {
     pub ipv4: Option<Cidr>,
     /// IPv6 address with the subnet's prefix length. Without one the interface has no IPv6 at all.
     pub ipv6: Option<Cidr>,
+    /// More addresses.
+    pub further: Vec<Cidr>,
     /// Default route; `None`: not through this interface.
     pub gateway_v4: Option<Ipv4Addr>,
     /// Default route; `None`: not through this interface.
@@ -171,7 +173,7 @@ impl Network {
 pub(crate) fn bring_up(inside: &mut Inside, interface: &Interface) -> Result<link::Link> {
     let own = link::find(&mut inside.route, &interface.name)?.ok_or_else(|| vanished(&interface.name))?;
     let mut batch = Batch::new();
-    for cidr in interface.ipv4.into_iter().chain(interface.ipv6) {
+    for cidr in interface.ipv4.iter().chain(&interface.ipv6).chain(&interface.further) {
         let own = Address { index: own.index, address: cidr.address(), prefix: cidr.prefix() };
         address::add(&mut batch, &own);
     }

@@ -48,6 +48,10 @@ pub const OWN_6: &str = "own6";
 pub const MASQUERADED_4: &str = "masquerade4";
 /// Subnets that leave the host under the host's address.
 pub const MASQUERADED_6: &str = "masquerade6";
+/// Subnets that leave the host under an address of their own.
+pub const SOURCES_4: &str = "source4";
+/// Subnets that leave the host under an address of their own.
+pub const SOURCES_6: &str = "source6";
 /// Ports published on one address.
 pub const PUBLISHED_4: &str = "publish4";
 /// Ports published on one address.
@@ -72,6 +76,8 @@ pub const SETS: &[Set<'static>] = &[
     set(OWN_6, &[DataType::InterfaceName, DataType::Ipv6], Value::Nothing, true),
     set(MASQUERADED_4, &[DataType::Ipv4], Value::Nothing, true),
     set(MASQUERADED_6, &[DataType::Ipv6], Value::Nothing, true),
+    set(SOURCES_4, &[DataType::Ipv4], Value::Data(&[DataType::Ipv4]), true),
+    set(SOURCES_6, &[DataType::Ipv6], Value::Data(&[DataType::Ipv6]), true),
     set(PUBLISHED_4, &[DataType::Ipv4, DataType::Protocol, DataType::Port], Value::Data(ADDRESS_PORT_4), false),
     set(PUBLISHED_6, &[DataType::Ipv6, DataType::Protocol, DataType::Port], Value::Data(ADDRESS_PORT_6), false),
     set(ANYWHERE_4, &[DataType::Protocol, DataType::Port], Value::Data(ADDRESS_PORT_4), false),

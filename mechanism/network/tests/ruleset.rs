@@ -12,7 +12,8 @@ fn mapping(protocol: Protocol, host_ip: &str, host_port: u16, container_ip: &str
 }
 
 fn set(name: &str) -> String {
-    let text = nft(&["list", "set", "inet", &format!("tare-{}", support::INSTANCE), name]);
+    let kind = if name.starts_with("source") { "map" } else { "set" };
+    let text = nft(&["list", kind, "inet", &format!("tare-{}", support::INSTANCE), name]);
     let elements = text.split_once("elements = {").map_or("", |(_, rest)| rest.split_once('}').unwrap().0);
     let mut elements: Vec<_> = elements.split(',').map(str::trim).filter(|element| !element.is_empty()).collect();
     elements.sort_unstable();
@@ -88,6 +89,16 @@ fn sets_as_nft_shows_them() {
         		elements = { fd00:17::/64 }
         	}
 
+        	map source4 {
+        		type ipv4_addr : ipv4_addr
+        		flags interval
+        	}
+
+        	map source6 {
+        		type ipv6_addr : ipv6_addr
+        		flags interval
+        	}
+
         	map publish4 {
         		type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service
         		elements = { 192.0.2.1 . udp . 53 : 172.17.0.2 . 80 }
@@ -150,9 +161,11 @@ fn chains_as_nft_shows_them() {
         		oifname . ip saddr @own4 accept comment "within a network"
         		oifname @bridges ip saddr 127.0.0.0/8 masquerade comment "from the host's loopback"
         		ip saddr @masquerade4 masquerade comment "to the outside"
+        		snat ip to ip saddr map @source4 comment "by an address of its own"
         		oifname . ip6 saddr @own6 ct status dnat masquerade comment "to itself through a published port"
         		oifname . ip6 saddr @own6 accept comment "within a network"
         		ip6 saddr @masquerade6 masquerade comment "to the outside"
+        		snat ip6 to ip6 saddr map @source6 comment "by an address of its own"
         	}
 
         	chain forward {
@@ -206,6 +219,32 @@ fn bridges_come_and_go_alone() {
         ] {
             assert_eq!(set(name), left, "{name}");
         }
+    });
+}
+
+/// Subnets that leave by an address of their own are not masqueraded, and go with their bridge.
+#[test]
+fn addresses_to_leave_by() {
+    machine(|machine| {
+        let network = &machine.network;
+        let plain = bridge("br-a", &["172.18.0.0/16", "fd00:18::/64"]);
+        let (source_v4, source_v6) = ("192.0.2.7".parse().ok(), "2001:db8::7".parse().ok());
+        let told = BridgeSpec { source_v4, source_v6, ..plain.clone() };
+        network.ensure_bridge(&bridge("tare0", &["172.17.0.0/16"])).unwrap();
+        for _ in 0..2 {
+            network.ensure_bridge(&told).unwrap();
+            assert_eq!(set("masquerade4"), "172.17.0.0/16");
+            assert_eq!(set("source4"), "172.18.0.0/16 : 192.0.2.7");
+            assert_eq!(set("source6"), "fd00:18::/64 : 2001:db8::7");
+        }
+        network.ensure_bridge(&plain).unwrap();
+        assert_eq!((set("source4"), set("source6")), (String::new(), String::new()));
+        assert_eq!(set("masquerade4"), "172.17.0.0/16, 172.18.0.0/16");
+        network.ensure_bridge(&told).unwrap();
+        // Forgotten by a new process, known from the table.
+        open().remove_bridge("br-a").unwrap();
+        assert_eq!((set("source4"), set("source6")), (String::new(), String::new()));
+        assert_eq!(set("masquerade4"), "172.17.0.0/16");
     });
 }
 

@@ -402,6 +402,7 @@ fn an_interface_straight_on_the_hosts() {
                 mac: None,
                 ipv4: tare_network::Cidr::new(support::cidr("192.0.2.0/24").nth(host).unwrap(), 24),
                 ipv6: None,
+                further: Vec::new(),
                 gateway_v4: Some(v4(OUTSIDE_4)),
                 gateway_v6: None,
             },

@@ -13,6 +13,10 @@ with_both_clients!(
     settings_of_interfaces,
     networks_made_from_others,
     published_ports_follow_the_networks,
+    ports_of_a_container_without_a_way_in,
+    addresses_of_the_link,
+    an_address_to_go_out_by,
+    one_name_for_a_link,
     links_are_good_for_their_network,
     links_lead_to_whose_network_it_is,
     networks_that_exclude_each_other,
@@ -198,7 +202,8 @@ fn mistakes_in_options(c: &Console) {
             "-o com.docker.network.bridge.gateway_mode_ipv4=isolated",
             "gateway mode 'isolated' can only be used for an internal network",
         ),
-        ("-o com.docker.network.host_ipv4=10.0.0.1", "is not supported yet"),
+        ("-o com.docker.network.host_ipv4=x", "failed to parse com.docker.network.host_ipv4 value: x (nil ip)"),
+        ("-o com.docker.network.bridge.trusted_host_interfaces=eth0", "is not supported yet"),
         ("--scope swarm", "cannot create a swarm scoped network when swarm is not active"),
         ("-d overlay", "This node is not a swarm manager."),
         ("-d host", "only one instance of \"host\" network is allowed"),
@@ -307,6 +312,81 @@ fn published_ports_follow_the_networks(c: &Console) {
     served();
 }
 
+/// On internal networks alone nothing is published; it is as soon as there is a way in.
+fn ports_of_a_container_without_a_way_in(c: &Console) {
+    c.ok("network create --internal inside");
+    c.ok("network create zoo");
+    let serve = "sh -c 'echo inside >/index.html; httpd -f -p 80 -h /'";
+    c.ok(&format!("run -d --name web --network inside -p 127.0.0.1::80 busybox:1.29 {serve}"));
+    assert_eq!(c.ok("port web"), "");
+    c.ok("network connect zoo web");
+    let place = c.ok("port web 80");
+    http::eventually(&place, "/", |page| page.ends_with("inside\n"));
+    // A port that somebody has keeps the container from being connected.
+    let port = place.rsplit(':').next().expect("a port").to_owned();
+    c.ok(&format!("run -d --name late --network inside -p 127.0.0.1:{port}:80 {SLEEP}"));
+    let refused = c.fails("network connect zoo late", 1);
+    assert!(refused.contains("driver failed programming external connectivity on endpoint late"), "{refused}");
+    assert!(refused.contains(&format!("Bind for 127.0.0.1:{port} failed: port is already allocated")), "{refused}");
+    assert_eq!(c.ok("exec late ls /sys/class/net"), "eth0\nlo");
+    assert!(!c.ok("network inspect zoo").contains("\"late\""));
+    c.ok("network disconnect zoo web");
+    c.ok("network connect zoo web");
+    http::eventually(&place, "/", |page| page.ends_with("inside\n"));
+    c.ok("rm -f web");
+    c.ok("network connect zoo late");
+    assert_eq!(c.ok("port late 80"), place);
+}
+
+fn addresses_of_the_link(c: &Console) {
+    c.ok("network create --ipv6 ark");
+    c.ok(&format!("run -d --name one --network ark --link-local-ip 169.254.7.7 --link-local-ip fe80::254:77 {SLEEP}"));
+    c.ok(&format!("run -d --name two {SLEEP}"));
+    c.ok("network connect --link-local-ip 169.254.9.9 ark two");
+    c.ok("exec one ping -c 1 -w 20 169.254.9.9");
+    let addresses = c.ok("exec one ip -o addr show eth0");
+    assert!(addresses.contains(" 169.254.7.7/16 ") && addresses.contains(" fe80::254:77/64 "), "{addresses}");
+    let asked = "{{.NetworkSettings.Networks.ark.IPAMConfig.LinkLocalIPs}}";
+    assert_eq!(c.ok(&format!("inspect --format {asked} one")), "[169.254.7.7 fe80::254:77]");
+    for address in ["169.253.5.5", "2001:db8::89"] {
+        let refused = c.fails(&format!("run --rm --network ark --link-local-ip {address} busybox:1.29 true"), 125);
+        assert!(refused.contains(&format!("invalid link local IP address: {address}")), "{refused}");
+    }
+}
+
+/// What a container sends out carries the address of the host that its network says.
+fn an_address_to_go_out_by(c: &Console) {
+    // That of a network's bridge is one.
+    c.ok("network create near");
+    let gateway =
+        |name: &str| c.ok(&format!("network inspect --format '{{{{(index .IPAM.Config 0).Gateway}}}}' {name}"));
+    c.ok(&format!("network create -o com.docker.network.host_ipv4={} far", gateway("near")));
+    // Outside is whatever is reached by the host, a published port of another network too.
+    c.ok("run -d --name web -p 80 busybox:1.29 httpd -f -vv -p 80");
+    let port = c.ok("port web 80/tcp").lines().next().and_then(|line| line.rsplit(':').next().map(str::to_owned));
+    let place = format!("http://{}:{}/", gateway("bridge"), port.expect("a port"));
+    for (network, page) in [("far", "one"), ("near", "two")] {
+        c.fails(&format!("run --rm --network {network} busybox:1.29 wget -q {place}{page}"), 1);
+    }
+    c.logged("web", "url:/two");
+    let log = c.logs("web");
+    let from = |page: &str| {
+        let line = log.lines().find(|line| line.ends_with(page)).expect("a line");
+        line.split(']').next().expect("an address").trim_start_matches("[::ffff:").to_owned()
+    };
+    assert_eq!(from("url:/one"), gateway("near"), "{log}");
+    assert_ne!(from("url:/two"), gateway("near"), "{log}");
+}
+
+fn one_name_for_a_link(c: &Console) {
+    for name in ["first", "second"] {
+        c.ok(&format!("run -d --name {name} {SLEEP}"));
+    }
+    c.ok(&format!("run -d --name box --link first:db --link first:db --link second:db {SLEEP}"));
+    assert_eq!(c.ok("inspect --format '{{.HostConfig.Links}}' box"), "[/first:/box/db]");
+    assert!(file(c, "box", "/etc/hosts").contains(&format!("{}\tdb ", address(c, "bridge", "first"))));
+}
+
 fn links_are_good_for_their_network(c: &Console) {
     for network in ["one", "two"] {
         c.ok(&format!("network create {network}"));
@@ -377,6 +457,31 @@ fn settings_for_networks() {
     assert_eq!([mtu("plain"), mtu("own")], ["1234", "1300"]);
     let hosts = c.ok("run --rm --add-host up:host-gateway busybox:1.29 cat /etc/hosts");
     assert!(hosts.contains("\n192.0.2.7\tup\n2001:db8::7\tup\n"), "{hosts}");
+}
+
+/// What the daemon is told about its default bridge holds from the next start on, too.
+#[test]
+fn settings_of_the_default_bridge() {
+    let options = ["--ipv6", "--fixed-cidr-v6", "fd00:e2e:7::/64", "--icc=false", "--init", "--live-restore"];
+    let mut c = Console::with_options(Client::Tare, &options);
+    if c.engine().is_none() {
+        return;
+    }
+    let of_bridge = "{{.EnableIPv6}} {{index .Options \"com.docker.network.bridge.enable_icc\"}}";
+    assert_eq!(c.ok(&format!("network inspect --format '{of_bridge}' bridge")), "true false");
+    let show = "run --rm busybox:1.29 sh -c 'ip -6 addr show eth0; head -n 1 /proc/1/comm'";
+    let inside = c.ok(show);
+    assert!(inside.contains(" fd00:e2e:7::2/64 ") && inside.ends_with("\ndocker-init"), "{inside}");
+    let id = c.ok("network inspect --format {{.Id}} bridge");
+    let engine = c.engine_mut().expect("an engine");
+    engine.stop();
+    engine.set_options(&["--registry-mirror", tare_testkit::install::mirror(), "--fixed-cidr", "10.219.0.0/25"]);
+    engine.resume();
+    assert_eq!(c.ok("network inspect --format {{.Id}} bridge"), id);
+    assert_eq!(c.ok(&format!("network inspect --format '{of_bridge}' bridge")), "false true");
+    let inside = c.ok("run --rm busybox:1.29 sh -c 'ip addr show eth0; head -n 1 /proc/1/comm'");
+    assert!(inside.contains(" 10.219.0.2/25 ") && !inside.contains("fd00:"), "{inside}");
+    assert!(!inside.ends_with("docker-init"), "{inside}");
 }
 
 /// Without a default bridge, whoever asks for no network gets none.

@@ -127,6 +127,11 @@ impl Engine {
         self.daemon = Some(child);
     }
 
+    /// Other options from the next start on.
+    pub fn set_options(&mut self, options: &[&str]) {
+        self.options = options.iter().map(|&option| option.to_owned()).collect();
+    }
+
     /// The program, with what its service manager gives it.
     fn program(&self) -> Command {
         let program = install::dist().join("tare");

@@ -34,6 +34,11 @@ pub(super) struct File {
     pub(super) max_download_attempts: Option<i64>,
     pub(super) bridge: Option<String>,
     pub(super) bip: Option<String>,
+    pub(super) ipv6: Option<bool>,
+    pub(super) fixed_cidr: Option<String>,
+    pub(super) fixed_cidr_v6: Option<String>,
+    pub(super) icc: Option<bool>,
+    pub(super) ip_masq: Option<bool>,
     pub(super) mtu: Option<u32>,
     pub(super) ip: Option<IpAddr>,
     pub(super) dns: Vec<String>,
@@ -58,8 +63,18 @@ pub(super) struct File {
     pub(super) debug: bool,
     pub(super) log_level: Option<String>,
     pub(super) min_api_version: Option<String>,
-    /// Containers always survive the daemon; the setting is accepted because it says so.
+    pub(super) init: bool,
+    /// These say how the engine is, or are refused.
     pub(super) live_restore: Option<bool>,
+    pub(super) iptables: Option<bool>,
+    pub(super) ip6tables: Option<bool>,
+    pub(super) ip_forward: Option<bool>,
+    pub(super) experimental: Option<bool>,
+    pub(super) storage_driver: Option<String>,
+    pub(super) exec_opts: Vec<String>,
+    pub(super) features: BTreeMap<String, bool>,
+    /// What a proxy process is for in dockerd works either way, without one.
+    pub(super) userland_proxy: Option<bool>,
     pub(super) shutdown_timeout: Option<i64>,
     /// The keys that are there, with their values.
     #[serde(skip)]

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
+use tare_engine::Cidr;
 
 /// The flags.
 #[derive(Debug, Clone, Parser)]
@@ -65,6 +66,24 @@ pub(super) struct Flags {
     /// Address of the default bridge in CIDR notation
     #[arg(long, value_name = "CIDR")]
     pub(super) bip: Option<String>,
+    /// Give containers on the default bridge IPv6 addresses
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    pub(super) ipv6: Option<bool>,
+    /// IPv4 addresses of containers on the default bridge
+    #[arg(long, value_name = "CIDR")]
+    pub(super) fixed_cidr: Option<Cidr>,
+    /// IPv6 addresses of containers on the default bridge
+    #[arg(long, value_name = "CIDR")]
+    pub(super) fixed_cidr_v6: Option<Cidr>,
+    /// Let containers on the default bridge talk to each other
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    pub(super) icc: Option<bool>,
+    /// Give what goes out of the default bridge the host's address
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    pub(super) ip_masq: Option<bool>,
     /// MTU of containers' interfaces
     #[arg(long)]
     pub(super) mtu: Option<u32>,
@@ -122,6 +141,16 @@ pub(super) struct Flags {
     /// Parent cgroup of containers
     #[arg(long, value_name = "PATH")]
     pub(super) cgroup_parent: Option<String>,
+    /// Give containers an init by default
+    #[arg(long)]
+    pub(super) init: bool,
+    /// Keep containers running without the daemon; it is always so
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    pub(super) live_restore: Option<bool>,
+    /// Features of dockerd (NAME[=BOOL]) that may be said to be as they are here
+    #[arg(long = "feature", value_name = "FEATURE")]
+    pub(super) features: Vec<String>,
     /// Set no_new_privs for containers by default
     #[arg(long)]
     pub(super) no_new_privileges: bool,

@@ -1,4 +1,4 @@
-//! `tare daemon`: reads its settings ([`settings`] of [`flags`] and [`file`], [`directives`], [`reloadable`], [`hosts`], [`tls`]), opens its
+//! `tare daemon`: reads its settings ([`settings`] of [`flags`] and [`file`], [`directives`], [`reloadable`], [`unchangeable`], [`hosts`], [`tls`]), opens its
 //! sockets ([`listen`], [`activation`]), runs the engine until it is told to stop, and reads its
 //! file again ([`mod@reload`]) when it is told so. Stopping the daemon leaves containers
 //! running, unless the [`machine`] ends.
@@ -15,6 +15,7 @@ mod reload;
 mod reloadable;
 mod settings;
 mod tls;
+mod unchangeable;
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write as _};

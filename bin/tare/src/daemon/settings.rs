@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::ArgMatches;
 use tare_docker_api::container::Ulimit;
 use tare_docker_api::versions::{self, ApiVersion};
-use tare_engine::{Cidr, EngineConfig, Pools, Reloadable};
+use tare_engine::{Cidr, DefaultBridge, EngineConfig, Pools, Reloadable};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::file::{self, File, FilePool};
@@ -18,6 +18,7 @@ use super::hosts::Address;
 use super::level;
 use super::reloadable::{log_level, reloadable};
 use super::tls::{Files, Protection};
+use super::unchangeable;
 
 const DATA_ROOT: &str = "/var/lib/tare";
 const EXEC_ROOT: &str = "/run/tare";
@@ -64,9 +65,7 @@ impl Settings {
     }
 
     fn of(flags: Flags, matches: ArgMatches, file: File, tls: Option<Protection>) -> Result<Self> {
-        if file.live_restore == Some(false) {
-            bail!("live-restore cannot be turned off: containers never end with the daemon");
-        }
+        unchangeable::check(&flags, &file)?;
         let hosts = hosts(&list(&flags.hosts, &file.hosts), tls.is_some())?;
         Ok(Self { flags, matches, file, hosts, tls })
     }
@@ -144,6 +143,7 @@ impl Settings {
             shim: shim()?,
             bridge: flags.bridge.clone().or_else(|| file.bridge.clone()),
             bridge_address: flags.bip.as_ref().or(file.bip.as_ref()).map(|text| bridge_address(text)).transpose()?,
+            default_bridge: self.default_bridge()?,
             mtu: flags.mtu.or(file.mtu),
             dns: list(&flags.dns, &file.dns),
             dns_options: list(&flags.dns_opts, &file.dns_opts),
@@ -159,6 +159,7 @@ impl Settings {
             stop_timeout_s: flags.default_stop_timeout.or(file.default_stop_timeout).unwrap_or(STOP_TIMEOUT_S),
             default_ulimits: self.ulimits()?,
             default_bind_address: flags.ip.or(file.ip),
+            init: flags.init || file.init,
             no_new_privileges: flags.no_new_privileges || file.no_new_privileges,
             address_pools: self.address_pools()?,
             network_options: self.network_options()?,
@@ -168,6 +169,21 @@ impl Settings {
             warnings: self.exposed(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: option_env!("TARE_BUILD").unwrap_or("unknown").to_owned(),
+        })
+    }
+
+    fn default_bridge(&self) -> Result<DefaultBridge> {
+        let (flags, file) = (&self.flags, &self.file);
+        let range = |flag: Option<Cidr>, name: &str, text: &Option<String>| match (flag, text) {
+            (None, Some(text)) => text.parse().ok().map(Some).with_context(|| format!("parse {name} failed: {text}")),
+            (flag, _) => Ok(flag),
+        };
+        Ok(DefaultBridge {
+            ipv6: flags.ipv6.or(file.ipv6).unwrap_or(false),
+            range: range(flags.fixed_cidr, "fixed-cidr", &file.fixed_cidr)?,
+            range_v6: range(flags.fixed_cidr_v6, "fixed-cidr-v6", &file.fixed_cidr_v6)?,
+            icc: flags.icc.or(file.icc).unwrap_or(true),
+            masquerade: flags.ip_masq.or(file.ip_masq).unwrap_or(true),
         })
     }
 

@@ -118,11 +118,17 @@ impl Engine {
         self.resolve_links(&mut record, warnings)?;
         let from = self.volumes_from(&record.host_config)?;
         record.mounts = mounts::plan(&record.config, &record.host_config, from)?;
+        if !image.diff_ids.iter().all(|layer| self.images.has_layer(layer)) {
+            let unpacked = self.distribution().unpack(Arc::clone(&image.content)).await;
+            unpacked.map_err(crate::image::transfer::failed)?;
+        }
         let engine = Arc::clone(self);
         let image = image.clone();
         let record = crate::blocking(move || {
             let mut record = record;
             engine.make_directories(&record, &image)?;
+            let directory = &record.config.working_dir;
+            engine.images.make_working_directory(&record.id, directory).map_err(crate::image::error)?;
             engine.provide_mounts(&mut record, &image)?;
             Ok(record)
         })
@@ -332,7 +338,13 @@ impl Engine {
                 ));
             }
             let path = format!("{}/{alias}", record.name);
-            self.index.write().unwrap_or_else(PoisonError::into_inner).reserve_name(&path, &target.id)?;
+            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            // Said twice it is the first that counts.
+            if index.name_holder(&path).is_some() {
+                continue;
+            }
+            index.reserve_name(&path, &target.id)?;
+            drop(index);
             record.links.push((target.id.clone(), alias.to_owned()));
             shown.push(format!("/{name}:/{path}"));
         }

@@ -139,11 +139,22 @@ impl Execs {
         own.map(|exec| exec.id.clone()).collect()
     }
 
-    /// A container's processes have all ended with it.
+    /// A container's processes have all ended with it, and what was not started yet is forgotten: it is not for a later
+    /// run.
     pub(crate) fn container_exited(&self, container: &str) {
-        for exec in self.all().values().filter(|exec| exec.container.id == container && exec.progress().running) {
-            exec.finish(128 + signal::KILL);
-        }
+        self.all().retain(|_, exec| {
+            if exec.container.id != container {
+                return true;
+            }
+            let Progress { started, running, .. } = *exec.progress();
+            if running {
+                exec.finish(128 + signal::KILL);
+            }
+            if !started && let Some(record) = &exec.record {
+                record.remove();
+            }
+            started
+        });
     }
 
     pub(crate) fn container_removed(&self, container: &str) {
@@ -218,6 +229,7 @@ impl Engine {
 
     fn claim_exec(&self, id: &str) -> Result<Arc<Exec>> {
         let exec = self.execs.find(id)?;
+        runs(&exec.container, &exec.container.id)?;
         let mut progress = exec.progress();
         if progress.exit_code.is_some() {
             return Err(Error::conflict(format!("exec command {id} has already run")));
@@ -225,7 +237,6 @@ impl Engine {
         if progress.started {
             return Err(Error::conflict(format!("exec command {id} is already running")));
         }
-        runs(&exec.container, &exec.container.id)?;
         progress.started = true;
         drop(progress);
         Ok(exec)

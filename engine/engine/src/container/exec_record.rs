@@ -95,6 +95,10 @@ impl Engine {
                 _ => false,
             };
             let started = found.started || running || code.is_some();
+            if !started && shim.is_none() {
+                // It is not for a later run.
+                continue;
+            }
             {
                 let mut progress = exec.progress();
                 progress.started = started;

@@ -1,5 +1,6 @@
 //! Listing containers.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,7 +127,7 @@ impl Engine {
                 })
             })
             .collect::<Result<Vec<i32>>>()?;
-        let ancestors: Vec<_> = filters.get("ancestor").filter_map(|name| self.image_id(name)).collect();
+        let ancestors = self.descendants(filters.get("ancestor"));
         let networks: Vec<_> = filters
             .get("network")
             .map(|name| self.networks.find(name).map_or_else(|_| name.to_owned(), |net| net.name.clone()))
@@ -145,7 +146,8 @@ pub(crate) struct Check<'a> {
     before: Option<i64>,
     since: Option<i64>,
     exited: Vec<i32>,
-    ancestors: Vec<String>,
+    /// IDs of the images that are asked for, and of those that were made from them.
+    ancestors: BTreeSet<String>,
     networks: Vec<String>,
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tare_docker_api::network::EndpointSettings;
-use tare_shim_protocol::{CONFIG_NAME, FdRole, HeldSocket, Protocol, SPEC_NAME, ShimConfig};
+use tare_shim_protocol::{CONFIG_NAME, FdRole, SPEC_NAME, ShimConfig};
 
 use super::Container;
 use super::modes::Places;
@@ -126,17 +126,10 @@ impl Engine {
         }
         let default_ip = self.networks.default_binding(sandbox).or(self.config.default_bind_address);
         let requests = crate::network::ports::requests(&record.config, host, default_ip)?;
-        for port in self.networks.publish(&record.id, &record.name, sandbox, &requests)? {
-            if let Some(socket) = port.socket {
-                let protocol = match port.mapping.protocol {
-                    tare_network::Protocol::Tcp => Protocol::Tcp,
-                    tare_network::Protocol::Udp => Protocol::Udp,
-                    tare_network::Protocol::Sctp => Protocol::Sctp,
-                };
-                fds.push((FdRole::Held(HeldSocket { protocol, relay: port.relay }), socket));
-            }
-            sandbox.mappings.push(port.mapping);
-        }
+        let bound = self.networks.publish(&record.id, &record.name, sandbox, &requests)?;
+        let (mappings, sockets) = crate::network::ports::held(bound);
+        sandbox.mappings = mappings;
+        fds.extend(sockets);
         sandbox.names = sandbox.needs_names();
         if sandbox.names {
             let sockets = tare_network::dns::DnsSockets::open(&netns).map_err(crate::network::network_error)?;

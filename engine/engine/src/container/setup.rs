@@ -22,9 +22,9 @@ impl Engine {
         self.images.create_rw_layer(&record.id, &image.diff_ids).map(|_| ()).map_err(crate::image::error)
     }
 
-    /// The init that `--init` asks for.
+    /// The init that `--init`, or the engine's settings, ask for.
     pub(crate) fn init_program(&self, record: &Record) -> Result<Option<PathBuf>> {
-        if record.host_config.init != Some(true) {
+        if !record.host_config.init.unwrap_or(self.config.init) {
             return Ok(None);
         }
         let path = self.config.shim.with_file_name("tare-init");

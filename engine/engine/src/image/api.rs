@@ -94,10 +94,12 @@ impl Engine {
     pub async fn image_inspect(&self, name: &str, wanted: Option<&str>, manifests: bool) -> Result<ImageInspect> {
         let image = self.find_image(name, wanted)?;
         let manifests = if manifests { self.manifest_summaries(&image)? } else { Vec::new() };
+        // Who asks for a platform is told of its manifest.
+        let descriptor = if wanted.is_some() { super::manifest(&image) } else { descriptor(&image) };
         let config = &image.config;
         let last = config.history.last();
         Ok(ImageInspect {
-            id: image.id.to_string(),
+            id: descriptor.digest.clone(),
             repo_tags: image.repo_tags(),
             repo_digests: image.repo_digests(),
             comment: last.map(|step| step.comment.clone()).unwrap_or_default(),
@@ -114,7 +116,7 @@ impl Engine {
                 layers: image.diff_ids().iter().map(ToString::to_string).collect(),
             },
             metadata: Metadata { last_tag_time: image.updated.parse().unwrap_or_default() },
-            descriptor: Some(descriptor(&image)),
+            descriptor: Some(descriptor),
             manifests: manifests.into(),
             ..ImageInspect::default()
         })

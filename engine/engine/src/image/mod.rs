@@ -5,12 +5,14 @@ pub(crate) mod api;
 mod manifests;
 pub(crate) mod transfer;
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use tare_docker_api::container::Healthcheck;
 use tare_docker_api::oci::Descriptor;
 use tare_images::oci::{Config, Platform};
-use tare_images::{Image, ImageStore};
+use tare_images::{Image, ImageContent, ImageStore};
 use tare_reference::{Digest, Reference};
 
 use crate::Engine;
@@ -25,6 +27,8 @@ pub(crate) struct ContainerImage {
     pub(crate) id: String,
     /// The manifest of its platform.
     pub(crate) manifest: Descriptor,
+    /// The same with its configuration.
+    pub(crate) content: Arc<ImageContent>,
     pub(crate) diff_ids: Vec<Digest>,
     pub(crate) os: String,
     pub(crate) defaults: ImageDefaults,
@@ -46,6 +50,17 @@ pub(crate) fn error(error: tare_images::Error) -> Error {
 /// Parses `linux/arm64/v8`, `linux/arm64` or `arm64`.
 pub(crate) fn platform(text: &str) -> Result<Platform> {
     Platform::parse(text).map_err(|error| Error::invalid(error.to_string()))
+}
+
+/// The manifest of an image for its platform.
+pub(crate) fn manifest(image: &Image) -> Descriptor {
+    Descriptor {
+        media_type: image.descriptor.media_type.clone(),
+        digest: image.descriptor.digest.to_string(),
+        size: i64::try_from(image.descriptor.size).unwrap_or(i64::MAX),
+        platform: Some(shown_platform(image.config.platform())),
+        ..Descriptor::default()
+    }
 }
 
 /// A platform as the API has it.
@@ -85,17 +100,24 @@ impl Engine {
         }
         Ok(ContainerImage {
             id: image.id.to_string(),
-            manifest: Descriptor {
-                media_type: image.descriptor.media_type.clone(),
-                digest: image.descriptor.digest.to_string(),
-                size: i64::try_from(image.descriptor.size).unwrap_or(i64::MAX),
-                platform: Some(shown_platform(own)),
-                ..Descriptor::default()
-            },
+            manifest: manifest(&image),
+            content: Arc::clone(image.content()),
             diff_ids: image.diff_ids().to_vec(),
             os: if image.config.os.is_empty() { "linux".to_owned() } else { image.config.os.clone() },
             defaults: defaults(&image.config.config),
         })
+    }
+
+    /// A container's image, of the container's platform; `None` when it is gone.
+    pub(crate) fn image_of(&self, record: &Record) -> Option<Image> {
+        let own = record.image_manifest.as_ref().and_then(|manifest| manifest.platform.clone());
+        let own = own.map(|own| Platform {
+            architecture: own.architecture,
+            os: own.os,
+            os_version: own.os_version,
+            variant: own.variant,
+        });
+        self.images.resolve_platform(&record.image_id, own.as_ref()).ok()
     }
 
     /// The name lists show for a container's image: what was asked for, or the ID once the name means another image.
@@ -113,6 +135,18 @@ impl Engine {
         self.images.resolve_record(name).ok().map(|record| record.target.digest.to_string())
     }
 
+    /// The IDs of the images with these names, and of those that were made from them.
+    pub(crate) fn descendants<'n>(&self, names: impl Iterator<Item = &'n str>) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        for name in names {
+            let Ok(ancestor) = self.images.resolve(name) else { continue };
+            let made_from = self.images.list().into_iter().filter(|image| image.descends_from(&ancestor));
+            found.extend(made_from.map(|image| image.id.to_string()));
+            found.insert(ancestor.id.to_string());
+        }
+        found
+    }
+
     /// Bytes of an image's unpacked layers; 0 when it is gone.
     pub(crate) fn image_size(&self, id: &str) -> i64 {
         let image: Option<Image> = self.images.resolve(id).ok();
@@ -124,11 +158,12 @@ impl Engine {
         crate::volume::api::tree_size(&self.images.rw_layer(id).upper)
     }
 
-    /// Copies what the image has at a path into an empty volume.
-    pub(crate) fn copy_up(&self, image: &ContainerImage, path: &str, volume: &Path) -> Result<()> {
+    /// Copies the directory that the image has at a path into an empty volume; false when the image has something else
+    /// there.
+    pub(crate) fn copy_up(&self, image: &ContainerImage, path: &str, volume: &Path) -> Result<bool> {
         let empty = std::fs::read_dir(volume).map_err(|e| Error::io("opendir", volume.display(), e))?.next().is_none();
         if !empty {
-            return Ok(());
+            return Ok(true);
         }
         self.images.copy_up(&image.diff_ids, Path::new(path), volume).map_err(error)
     }

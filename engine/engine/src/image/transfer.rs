@@ -48,7 +48,7 @@ pub(crate) fn settings(settings: &Reloadable) -> (Registry, Settings) {
 }
 
 /// Errors of the distribution use cases by kind.
-fn failed(error: tare_distribution::Error) -> Error {
+pub(crate) fn failed(error: tare_distribution::Error) -> Error {
     let kind = match error.kind() {
         Kind::NotFound => ErrorKind::NotFound,
         Kind::Conflict => ErrorKind::Conflict,
@@ -218,8 +218,9 @@ impl Engine {
         }))
     }
 
-    /// Loads images from an archive that `save` made.
-    pub async fn load(self: &Arc<Self>, quiet: bool, source: ByteSource) -> Result<ProgressStream> {
+    /// Loads images from an archive that `save` made, for some platforms or for this machine's.
+    pub async fn load(self: &Arc<Self>, quiet: bool, wanted: &[String], source: ByteSource) -> Result<ProgressStream> {
+        let wanted = wanted.iter().map(|text| platform(text)).collect::<Result<Vec<_>>>()?;
         let archive = stream::blocking_reader(source);
         let engine = Arc::clone(self);
         Ok(report(|sender| async move {
@@ -230,7 +231,7 @@ impl Engine {
                     report(message);
                 }
             };
-            let loaded = engine.distribution().load(archive, None, Arc::new(progress)).await.map_err(failed)?;
+            let loaded = engine.distribution().load(archive, wanted, Arc::new(progress)).await.map_err(failed)?;
             for image in loaded {
                 let id = image.id.to_string();
                 engine.image_event("load", &id, &id);
@@ -239,10 +240,10 @@ impl Engine {
         }))
     }
 
-    /// Writes images as one archive.
-    pub async fn save(self: &Arc<Self>, names: Vec<String>, wanted: Option<&str>) -> Result<ByteStream> {
-        let wanted = wanted.filter(|text| !text.is_empty()).map(platform).transpose()?;
-        let stream = self.distribution().save(&names, wanted.as_ref()).await.map_err(failed)?;
+    /// Writes images as one archive, for some platforms or for all that are here.
+    pub async fn save(self: &Arc<Self>, names: Vec<String>, wanted: &[String]) -> Result<ByteStream> {
+        let wanted = wanted.iter().map(|text| platform(text)).collect::<Result<Vec<_>>>()?;
+        let stream = self.distribution().save(&names, &wanted).await.map_err(failed)?;
         for name in &names {
             if let Some(id) = self.image_id(name) {
                 self.image_event("save", &id, &id);
@@ -283,7 +284,7 @@ impl Engine {
         let command = [std::slice::from_ref(&record.path), record.args.as_slice()].concat();
         let commit = Commit {
             upper: Some(self.images.rw_layer(&container.id).upper),
-            parent: self.images.resolve(&record.image_id).ok().map(|image| Arc::clone(image.content())),
+            parent: self.image_of(&record).map(|image| Arc::clone(image.content())),
             config: image_config(&merged),
             changes,
             created_by: command.join(" "),

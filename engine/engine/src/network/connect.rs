@@ -51,6 +51,10 @@ impl Engine {
         super::endpoint::check_settings(&net, &settings)?;
         if container.read().state.is_alive() {
             self.connect_live(&container, &net, &settings).await?;
+            if let Err(error) = self.publish_late(&container).await {
+                self.take_back(&container, &net).await;
+                return Err(error);
+            }
         }
         let snapshot = {
             let mut inner = container.read();
@@ -94,6 +98,21 @@ impl Engine {
         self.change_hosts(&record, |text| hosts::add_lines(text, &own_lines(&record, &endpoint)));
         self.refresh_names(&sandbox);
         Ok(())
+    }
+
+    /// Undoes a connection that a container cannot have.
+    async fn take_back(self: &Arc<Self>, container: &Arc<Container>, net: &Net) {
+        let (endpoint, before) = {
+            let mut inner = container.read();
+            let before = routes(&inner.sandbox);
+            let position = inner.sandbox.endpoints.iter().position(|endpoint| endpoint.network_id == net.id);
+            (position.map(|position| inner.sandbox.endpoints.remove(position)), before)
+        };
+        if let Some(endpoint) = endpoint
+            && let Err(error) = self.disconnect_live(container, endpoint, before).await
+        {
+            tracing::warn!("disconnecting container {} from network {}: {error}", container.id, net.name);
+        }
     }
 
     /// Makes the default routes of a running container what its endpoints say, where they have been others.
@@ -276,7 +295,7 @@ impl Engine {
     }
 
     /// Writes a running container's sandbox for a daemon that comes back.
-    fn save_sandbox(&self, container: &Container) {
+    pub(super) fn save_sandbox(&self, container: &Container) {
         let sandbox = container.read().sandbox.clone();
         let path = self.bundle(&container.id).join(crate::container::prepare::SANDBOX_NAME);
         if let Err(error) = crate::container::prepare::write_json(&path, &sandbox) {

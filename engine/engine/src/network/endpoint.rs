@@ -40,6 +40,7 @@ impl Networks {
             return Err(Error::forbidden("cannot create endpoint on configuration-only network"));
         }
         let mac = mac(&settings.mac_address)?;
+        let further = link_local(settings)?;
         let (internal, mtu, ifname) = {
             let inner = net.read();
             let prefix = options::interface_prefix(&inner.record.options);
@@ -66,6 +67,7 @@ impl Networks {
             mac,
             ipv4: v4.map(|(address, _)| *address),
             ipv6: v6.map(|(address, _)| *address),
+            further,
             gateway_v4: gateway_v4.filter(|_| routes.v4),
             gateway_v6: gateway_v6.filter(|_| routes.v6),
         };
@@ -176,6 +178,25 @@ fn check_ifname(name: &str, others: &[Endpoint]) -> std::result::Result<(), &'st
     if matches!(name, "." | ".." | "all" | "default") || name.contains(bad) { Err("invalid argument") } else { Ok(()) }
 }
 
+/// Prefix lengths of the networks of link-local addresses.
+const LINK_LOCAL_4: u8 = 16;
+const LINK_LOCAL_6: u8 = 64;
+
+/// The link-local addresses that a user asks for.
+fn link_local(settings: &EndpointSettings) -> Result<Vec<Cidr>> {
+    let asked = settings.ipam_config.as_ref().map(|ipam| ipam.link_local_ips.as_slice()).unwrap_or_default();
+    let read = |text: &String| {
+        let invalid = || Error::invalid(format!("invalid link local IP address: {text}"));
+        let address: IpAddr = text.parse().map_err(|_| invalid())?;
+        let (is_link_local, prefix) = match address {
+            IpAddr::V4(v4) => (v4.is_link_local(), LINK_LOCAL_4),
+            IpAddr::V6(v6) => (v6.is_unicast_link_local(), LINK_LOCAL_6),
+        };
+        Cidr::new(address, prefix).filter(|_| is_link_local).ok_or_else(invalid)
+    };
+    asked.iter().map(read).collect()
+}
+
 /// Checks what a user asks for, as far as it can be without taking it.
 pub(crate) fn check_settings(net: &Net, settings: &EndpointSettings) -> Result<()> {
     let asked = settings.ipam_config.clone().unwrap_or_default();
@@ -200,6 +221,14 @@ pub(crate) fn check_settings(net: &Net, settings: &EndpointSettings) -> Result<(
             .any(|subnet| subnet.contains(address));
         if !inside {
             return Err(invalid(format!("no configured subnet contains IP address {text}")));
+        }
+    }
+    for text in &asked.link_local_ips {
+        if text.parse::<IpAddr>().map_or(true, |address| address.is_unspecified()) {
+            return Err(Error::invalid(format!(
+                "invalid config for network {}: invalid endpoint settings:\ninvalid link-local IP address: {text}",
+                net.name
+            )));
         }
     }
     options::interface_settings(&settings.driver_opts).map_err(|error| {

@@ -1,15 +1,17 @@
 //! Networks as users see them: the predefined three, those they create, and containers' endpoints on them.
 //!
-//! [`create`] makes and removes networks, also from configurations ([`configuration`]), [`connect`] connects containers to them, [`endpoint`] is the part of that which is
-//! an interface, [`ports`] publishes ports, [`sandbox`] is what a running container has of all that, [`files`] and
+//! [`default_bridge`] is the one that is always there, [`create`] makes and removes others, also from configurations ([`configuration`]), [`connect`] connects containers to them, [`endpoint`] is the part of that which is
+//! an interface, [`ports`] publishes ports, [`late_ports`] those of containers that run, [`sandbox`] is what a running container has of all that, [`files`] and
 //! [`names`] give it its names, [`options`] is what networks' options mean, [`firewalls`] is about those of others.
 
 mod configuration;
 pub(crate) mod connect;
 pub(crate) mod create;
+mod default_bridge;
 pub(crate) mod endpoint;
 pub(crate) mod files;
 mod firewalls;
+mod late_ports;
 pub(crate) mod names;
 pub(crate) mod options;
 pub(crate) mod ports;
@@ -31,9 +33,6 @@ use self::sandbox::Way;
 use crate::config::{EngineConfig, NO_BRIDGE};
 use crate::error::{Error, Result};
 use crate::host::random;
-
-/// Interface of the default bridge of the only engine on a machine.
-const DEFAULT_BRIDGE: &str = "tare0";
 
 /// A network.
 #[derive(Debug)]
@@ -128,6 +127,8 @@ impl Networks {
                 Err(error) => tracing::error!("network {id} in the state database cannot be read: {error}"),
             }
         }
+        // A subnet that the settings ask for is chosen among those that the others leave.
+        records.sort_by_key(|record| record.name == "bridge");
         let networks = Self {
             mechanism,
             ports: Ports::new(),
@@ -151,6 +152,7 @@ impl Networks {
                 networks.store.write_sync(vec![Change::Delete(Kind::Network, record.id)])?;
                 continue;
             }
+            let record = if record.name == "bridge" { networks.renewed(record, config, &lock)? } else { record };
             networks.restore(record)?;
         }
         networks.predefine(config, instance, &lock)?;
@@ -195,44 +197,6 @@ impl Networks {
             self.predefine_bridge(config, instance, lock)?;
         }
         Ok(())
-    }
-
-    fn predefine_bridge(&self, config: &EngineConfig, instance: &str, lock: &HostLock) -> Result<()> {
-        let bridge = match &config.bridge {
-            Some(name) => name.clone(),
-            None if self.mechanism.bridge_is_free(DEFAULT_BRIDGE).map_err(network_error)? => DEFAULT_BRIDGE.to_owned(),
-            None => format!("tare-{instance}"),
-        };
-        let mut record = blank("bridge", "bridge");
-        for (name, value) in [
-            (options::DEFAULT_BRIDGE, "true"),
-            (options::ICC, "true"),
-            (options::MASQUERADE, "true"),
-            (options::HOST_BINDING, "0.0.0.0"),
-            (options::BRIDGE_NAME, &bridge),
-        ] {
-            record.options.insert(name.to_owned(), value.to_owned());
-        }
-        if let Some(mtu) = config.mtu {
-            record.options.insert(options::MTU.to_owned(), mtu.to_string());
-        }
-        let (subnet, gateway) = match config.bridge_address {
-            Some((address, prefix)) => (network_of(address.into(), prefix)?, Some(address.to_string())),
-            None => {
-                let subnet = self
-                    .mechanism
-                    .choose_subnet(&self.pools, false, None, &self.subnets(), lock)
-                    .map_err(network_error)?;
-                (subnet, None)
-            }
-        };
-        let mut ipam =
-            IpamConfig { subnet: subnet.to_string(), gateway: gateway.unwrap_or_default(), ..IpamConfig::default() };
-        ipam.gateway = pool(&ipam)?.gateway().to_string();
-        record.ipam = IpamRecord { driver: "default".into(), config: vec![ipam].into(), ..IpamRecord::default() };
-        self.mechanism.ensure_bridge(&bridge_spec(&record)?).map_err(network_error)?;
-        self.save(&record)?;
-        self.insert(record)
     }
 
     /// Removes bridges and firewall rules; the records stay, and the next start makes everything again. Blocking.
@@ -374,6 +338,8 @@ fn bridge_spec(record: &Record) -> Result<BridgeSpec> {
         icc: options.icc,
         internal: record.internal,
         masquerade: options.masquerade,
+        source_v4: options.source_v4,
+        source_v6: options.source_v6,
         open_v4: options.mode_v4 == GatewayMode::NatUnprotected,
         open_v6: options.mode_v6 == GatewayMode::NatUnprotected,
     })

@@ -1,7 +1,7 @@
 //! What a network's options mean. Those that nobody gives a meaning to are kept and shown, as in Docker; those that Docker
 //! gives one and this engine does not are refused.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tare_docker_api::go::Map;
 use tare_network::MacvlanMode;
@@ -37,12 +37,11 @@ const MACVLAN_MODE: &str = "macvlan_mode";
 pub(crate) const ENDPOINT_SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
 /// Stands for the interface's name in them.
 pub(crate) const IFNAME_MARK: &str = "IFNAME";
+/// The address of the host that what goes out carries, by family.
+const HOST_IPV4: &str = "com.docker.network.host_ipv4";
+const HOST_IPV6: &str = "com.docker.network.host_ipv6";
 /// Docker's, and not here yet.
-const UNSUPPORTED: &[&str] = &[
-    "com.docker.network.bridge.trusted_host_interfaces",
-    "com.docker.network.host_ipv4",
-    "com.docker.network.host_ipv6",
-];
+const UNSUPPORTED: &[&str] = &["com.docker.network.bridge.trusted_host_interfaces"];
 
 /// How containers of a bridge network are reached from outside it, for one family.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -62,6 +61,8 @@ pub(crate) struct BridgeOptions {
     pub(crate) name: Option<String>,
     pub(crate) icc: bool,
     pub(crate) masquerade: bool,
+    pub(crate) source_v4: Option<Ipv4Addr>,
+    pub(crate) source_v6: Option<Ipv6Addr>,
     pub(crate) mtu: Option<u32>,
     pub(crate) host_binding: Option<IpAddr>,
     pub(crate) inhibit_ipv4: bool,
@@ -88,6 +89,12 @@ impl BridgeOptions {
             name: text(BRIDGE_NAME).map(str::to_owned),
             icc: flag(ICC, true)?,
             masquerade: flag(MASQUERADE, true)?,
+            source_v4: text(HOST_IPV4)
+                .map(|text| text.parse().map_err(|_| wrong(HOST_IPV4, text, "nil ip")))
+                .transpose()?,
+            source_v6: text(HOST_IPV6)
+                .map(|text| text.parse().map_err(|_| wrong(HOST_IPV6, text, "nil ip")))
+                .transpose()?,
             mtu: mtu(options)?,
             host_binding: text(HOST_BINDING)
                 .map(|text| text.parse().map_err(|_| wrong(HOST_BINDING, text, "nil ip")))

@@ -7,9 +7,12 @@ use tare_docker_api::container::{Config, HostConfig, PortBinding};
 use tare_docker_api::go::{Empty, List, Map};
 use tare_network::{BoundPort, HostPort, PortError, PortMapping, PortRequest, Protocol, Target};
 
+use tare_shim_protocol::{FdRole, HeldSocket};
+
 use super::options::BridgeOptions;
 use super::sandbox::{Endpoint, Sandbox};
 use super::{Networks, network_error};
+use crate::container::start::Fds;
 use crate::error::{Error, Result};
 
 /// Parses `80`, `80/tcp`, `53/udp`.
@@ -169,6 +172,20 @@ impl Networks {
         }
         self.ports.release(owner);
     }
+}
+
+/// What leads to bound ports, and their sockets for whoever holds them.
+pub(crate) fn held(bound: Vec<BoundPort>) -> (Vec<PortMapping>, Fds) {
+    let mappings = bound.iter().map(|port| port.mapping).collect();
+    let role = |port: &BoundPort| {
+        let protocol = match port.mapping.protocol {
+            Protocol::Tcp => tare_shim_protocol::Protocol::Tcp,
+            Protocol::Udp => tare_shim_protocol::Protocol::Udp,
+            Protocol::Sctp => tare_shim_protocol::Protocol::Sctp,
+        };
+        FdRole::Held(HeldSocket { protocol, relay: port.relay })
+    };
+    (mappings, bound.into_iter().filter_map(|port| Some((role(&port), port.socket?))).collect())
 }
 
 /// The addresses that published ports lead to.

@@ -61,8 +61,12 @@ impl Engine {
                     if new {
                         self.volume_event("create", &volume.name, &[]);
                     }
-                    if !mount.no_copy {
-                        self.fill(&volume, image, mount)?;
+                    let fits = mount.no_copy || self.fill(&volume, image, mount)?;
+                    if !fits && mount.anonymous {
+                        return Err(Error::internal(format!(
+                            "cannot mount volume over existing file, file exists {}",
+                            mount.destination
+                        )));
                     }
                 }
                 MountKind::Image => {
@@ -89,17 +93,17 @@ impl Engine {
         Ok(())
     }
 
-    /// Copies what the image has at a volume's place into an empty volume. Blocking.
-    fn fill(self: &Arc<Self>, volume: &super::Volume, image: &ContainerImage, mount: &Mount) -> Result<()> {
+    /// Copies what the image has at a volume's place into an empty volume; false when that is no directory. Blocking.
+    fn fill(self: &Arc<Self>, volume: &super::Volume, image: &ContainerImage, mount: &Mount) -> Result<bool> {
         let visit = Visit::new(self);
         self.hold_volume(volume, &visit.user).map_err(|error| error.context("failed to populate volume: "))?;
         if mount.subpath.is_empty() {
             return self.copy_up(image, &mount.destination, Path::new(&mount.source));
         }
         // A path that is not there is the start's mistake, as is one that leads out.
-        let Ok(below) = open_below(Path::new(&mount.source), &mount.subpath) else { return Ok(()) };
+        let Ok(below) = open_below(Path::new(&mount.source), &mount.subpath) else { return Ok(true) };
         let place = PathBuf::from(format!("/proc/self/fd/{}", below.as_raw_fd()));
-        if place.is_dir() { self.copy_up(image, &mount.destination, &place) } else { Ok(()) }
+        if place.is_dir() { self.copy_up(image, &mount.destination, &place) } else { Ok(true) }
     }
 
     /// Containers, by ID, that use a volume.

@@ -145,18 +145,15 @@ pub async fn save(context: Context, request: Request) -> Result<Reply> {
         name => vec![name.to_owned()],
     };
     let platforms = platforms(&request)?;
-    if platforms.len() > 1 {
-        return Err(Failure::not_implemented("saving several platforms at once is not supported by this engine"));
-    }
-    let archive = context.engine.save(names, platforms.first().map(String::as_str)).await?;
+    let archive = context.engine.save(names, &platforms).await?;
     Ok(Reply::body(media::TAR, Body::chunks(channel(archive))))
 }
 
 /// `POST /images/load`: errors are always in the stream.
 pub async fn load(context: Context, request: Request) -> Result<Reply> {
-    platforms(&request)?;
+    let platforms = platforms(&request)?;
     let quiet = request.query.flag_or("quiet", true);
-    let stream = context.engine.load(quiet, upload::source(request.body)).await?;
+    let stream = context.engine.load(quiet, &platforms, upload::source(request.body)).await?;
     Ok(streams::progress_with_errors(stream).await)
 }
 

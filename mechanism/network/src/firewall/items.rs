@@ -10,7 +10,7 @@ use tare_nftables::value::{Key, KeyReader};
 
 use super::{
     ANYWHERE_4, ANYWHERE_6, BRIDGES, INTERNAL, MASQUERADED_4, MASQUERADED_6, OPEN_4, OPEN_6, OWN_4, OWN_6, PUBLISHED_4,
-    PUBLISHED_6, WITHIN,
+    PUBLISHED_6, SOURCES_4, SOURCES_6, WITHIN,
 };
 use crate::bridge::BridgeSpec;
 use crate::cidr::Cidr;
@@ -43,11 +43,17 @@ pub fn of_bridge(spec: &BridgeSpec) -> BTreeSet<Item> {
         let element = ListedElement { last: Some(end(subnet.last())), ..element(end(subnet.first())) };
         items.insert(Item { set: own, element });
         if spec.masquerade && !spec.internal {
-            items.extend(range(
-                if subnet.is_ipv6() { MASQUERADED_6 } else { MASQUERADED_4 },
-                subnet.first(),
-                subnet.last(),
-            ));
+            let (masqueraded, sources, source) = match subnet.is_ipv6() {
+                false => (MASQUERADED_4, SOURCES_4, spec.source_v4.map(IpAddr::V4)),
+                true => (MASQUERADED_6, SOURCES_6, spec.source_v6.map(IpAddr::V6)),
+            };
+            let set = if source.is_some() { sources } else { masqueraded };
+            items.extend(range(set, subnet.first(), subnet.last()).map(|mut item| {
+                if let Some(source) = source.filter(|_| !item.element.ends_range) {
+                    item.element.value = Key::new().address(source).into_bytes();
+                }
+                item
+            }));
         }
     }
     items
@@ -61,20 +67,25 @@ pub fn of_interface(items: &BTreeSet<Item>, bridge: &str) -> BTreeSet<Item> {
             && item.element.key.starts_with(&name)
     };
     let mut found: BTreeSet<Item> = items.iter().filter(by_name).cloned().collect();
-    let subnets: Vec<_> = found.iter().filter_map(subnet_of).collect();
-    found.extend(subnets.into_iter().flatten().filter(|item| items.contains(item)));
+    let leaving: Vec<_> = found.iter().flat_map(|own| leaving(items, own)).collect();
+    found.extend(leaving);
     found
 }
 
-/// The masquerading items of the subnet in an item of [`OWN_4`] or [`OWN_6`].
-fn subnet_of(item: &Item) -> Option<Vec<Item>> {
-    let set = match item.set {
-        OWN_4 => MASQUERADED_4,
-        OWN_6 => MASQUERADED_6,
-        _ => return None,
+/// Those of some items that say under which address the subnet in an item of [`OWN_4`] or [`OWN_6`] leaves the host.
+fn leaving(items: &BTreeSet<Item>, own: &Item) -> Vec<Item> {
+    let sets = match own.set {
+        OWN_4 => [MASQUERADED_4, SOURCES_4],
+        OWN_6 => [MASQUERADED_6, SOURCES_6],
+        _ => return Vec::new(),
     };
-    let (first, last) = ends(item)?;
-    Some(range(set, first, last).collect())
+    let Some((first, last)) = ends(own) else { return Vec::new() };
+    let keys: Vec<_> = range(own.set, first, last).map(|item| (item.element.key, item.element.ends_range)).collect();
+    let is_its = |item: &&Item| {
+        let key = |(key, ends): &(Vec<u8>, bool)| *key == item.element.key && *ends == item.element.ends_range;
+        sets.contains(&item.set) && keys.iter().any(key)
+    };
+    items.iter().filter(is_its).cloned().collect()
 }
 
 /// The subnet in an item of [`OWN_4`] or [`OWN_6`].

@@ -11,7 +11,7 @@ use tare_nftables::value::{Family, Verdict};
 
 use super::{
     ANYWHERE_4, ANYWHERE_6, ARRIVING, BRIDGES, CHAINS, FORWARD, FROM_HOST, INTERNAL, LEAVING, LOOPBACK, MASQUERADED_4,
-    MASQUERADED_6, OPEN_4, OPEN_6, OWN_4, OWN_6, PUBLISHED_4, PUBLISHED_6, SETS, USER, WITHIN,
+    MASQUERADED_6, OPEN_4, OPEN_6, OWN_4, OWN_6, PUBLISHED_4, PUBLISHED_6, SETS, SOURCES_4, SOURCES_6, USER, WITHIN,
 };
 
 type Phrase = Vec<Expression<'static>>;
@@ -93,15 +93,21 @@ fn leaving() -> Vec<Rule> {
     let own_6 = || vec![output_interface(0), source_6(4), lookup(OWN_6)];
     let accept = || vec![Expression::Verdict(Verdict::Accept)];
     let masquerade = || vec![Expression::Masquerade];
+    let as_told = |map, family| {
+        let address = Expression::Map { map, from: Register(0), to: Register(0) };
+        vec![address, Expression::SourceNat { family, address: Register(0), port: None }]
+    };
     let loopback = [in_set(Meta::OutputInterface, BRIDGES), ipv4(), source_is_loopback_4(), masquerade()];
     vec![
         rule(LEAVING, "to itself through a published port", &[ipv4(), own_4(), translated(), masquerade()]),
         rule(LEAVING, "within a network", &[ipv4(), own_4(), accept()]),
         rule(LEAVING, "from the host's loopback", &loopback),
         rule(LEAVING, "to the outside", &[ipv4(), vec![source_4(0), lookup(MASQUERADED_4)], masquerade()]),
+        rule(LEAVING, "by an address of its own", &[ipv4(), vec![source_4(0)], as_told(SOURCES_4, Family::Ipv4)]),
         rule(LEAVING, "to itself through a published port", &[ipv6(), own_6(), translated(), masquerade()]),
         rule(LEAVING, "within a network", &[ipv6(), own_6(), accept()]),
         rule(LEAVING, "to the outside", &[ipv6(), vec![source_6(0), lookup(MASQUERADED_6)], masquerade()]),
+        rule(LEAVING, "by an address of its own", &[ipv6(), vec![source_6(0)], as_told(SOURCES_6, Family::Ipv6)]),
     ]
 }
 

@@ -119,6 +119,8 @@ pub fn bridge(name: &str, subnets: &[&str]) -> BridgeSpec {
         icc: true,
         internal: false,
         masquerade: true,
+        source_v4: None,
+        source_v6: None,
         open_v4: false,
         open_v6: false,
     }
@@ -140,6 +142,7 @@ pub fn endpoint(id: &str, spec: &BridgeSpec, host: u128) -> EndpointSpec {
             mac: None,
             ipv4: own(false),
             ipv6: own(true),
+            further: Vec::new(),
             gateway_v4: gateway(false).and_then(|address| if let IpAddr::V4(v4) = address { Some(v4) } else { None }),
             gateway_v6: gateway(true).and_then(|address| if let IpAddr::V6(v6) = address { Some(v6) } else { None }),
         },

@@ -1,0 +1,104 @@
+//! The default bridge: made at the first start of the engine, and made what the settings say at each later one.
+
+use std::net::IpAddr;
+
+use tare_docker_api::network::{Ipam as IpamRecord, IpamConfig, Network as Record};
+use tare_network::HostLock;
+
+use super::{Networks, blank, bridge_spec, has_ports, network_error, network_of, options, pool};
+use crate::config::EngineConfig;
+use crate::error::Result;
+
+/// Its interface, where this is the only engine on a machine.
+const DEFAULT_BRIDGE: &str = "tare0";
+
+impl Networks {
+    /// Makes it.
+    pub(super) fn predefine_bridge(&self, config: &EngineConfig, instance: &str, lock: &HostLock) -> Result<()> {
+        let bridge = match &config.bridge {
+            Some(name) => name.clone(),
+            None if self.mechanism.bridge_is_free(DEFAULT_BRIDGE).map_err(network_error)? => DEFAULT_BRIDGE.to_owned(),
+            None => format!("tare-{instance}"),
+        };
+        let mut record = blank("bridge", "bridge");
+        record.enable_ipv6 = config.default_bridge.ipv6;
+        set_options(&mut record, config, &bridge);
+        let ipam = self.default_ipam(config, &[], lock)?;
+        record.ipam = IpamRecord { driver: "default".into(), config: ipam.into(), ..IpamRecord::default() };
+        self.mechanism.ensure_bridge(&bridge_spec(&record)?).map_err(network_error)?;
+        self.save(&record)?;
+        self.insert(record)
+    }
+
+    /// A stored one as the settings want it now. It keeps its subnets while containers have addresses in them.
+    pub(super) fn renewed(&self, stored: Record, config: &EngineConfig, lock: &HostLock) -> Result<Record> {
+        let mut record = stored.clone();
+        let bridge = record.options.get(options::BRIDGE_NAME).cloned().unwrap_or_default();
+        set_options(&mut record, config, &bridge);
+        let ipam = self.default_ipam(config, &stored.ipam.config, lock)?;
+        let changed = ipam != *stored.ipam.config || record.enable_ipv6 != config.default_bridge.ipv6;
+        if changed && has_ports(&bridge) {
+            tracing::warn!("the default bridge keeps its addresses, since containers run on it");
+        } else {
+            record.enable_ipv6 = config.default_bridge.ipv6;
+            record.ipam.config = ipam.into();
+        }
+        if record != stored {
+            self.save(&record)?;
+        }
+        Ok(record)
+    }
+
+    /// Its subnets: those that the settings name, else those that it has, else free ones.
+    fn default_ipam(&self, config: &EngineConfig, known: &[IpamConfig], lock: &HostLock) -> Result<Vec<IpamConfig>> {
+        let settings = &config.default_bridge;
+        let families = [
+            (false, config.bridge_address.map(|(address, prefix)| (IpAddr::from(address), prefix)), settings.range),
+            (true, None, settings.range_v6),
+        ];
+        let mut configs = Vec::new();
+        for (ipv6, address, range) in families {
+            if ipv6 && !settings.ipv6 {
+                continue;
+            }
+            let known = known.iter().find(|config| config.subnet.contains(':') == ipv6);
+            let mut ipam =
+                IpamConfig { ip_range: range.map(|r| r.to_string()).unwrap_or_default(), ..Default::default() };
+            match (address, range, known) {
+                (Some((address, prefix)), ..) => {
+                    ipam.subnet = network_of(address, prefix)?.to_string();
+                    ipam.gateway = address.to_string();
+                }
+                (None, Some(range), _) => ipam.subnet = range.network().to_string(),
+                (None, None, Some(known)) => {
+                    ipam.subnet.clone_from(&known.subnet);
+                    ipam.gateway.clone_from(&known.gateway);
+                }
+                (None, None, None) => {
+                    let free = self.mechanism.choose_subnet(&self.pools, ipv6, None, &self.subnets(), lock);
+                    ipam.subnet = free.map_err(network_error)?.to_string();
+                }
+            }
+            ipam.gateway = pool(&ipam)?.gateway().to_string();
+            configs.push(ipam);
+        }
+        Ok(configs)
+    }
+}
+
+fn set_options(record: &mut Record, config: &EngineConfig, bridge: &str) {
+    let settings = &config.default_bridge;
+    for (name, value) in [
+        (options::DEFAULT_BRIDGE, "true"),
+        (options::ICC, if settings.icc { "true" } else { "false" }),
+        (options::MASQUERADE, if settings.masquerade { "true" } else { "false" }),
+        (options::HOST_BINDING, "0.0.0.0"),
+        (options::BRIDGE_NAME, bridge),
+    ] {
+        record.options.insert(name.to_owned(), value.to_owned());
+    }
+    match config.mtu {
+        Some(mtu) => drop(record.options.insert(options::MTU.to_owned(), mtu.to_string())),
+        None => drop(record.options.remove(options::MTU)),
+    }
+}
