@@ -42,7 +42,7 @@ pub use resources::{
     WeightDevice,
 };
 pub use seccomp::{Seccomp, SeccompArg, SeccompRule};
-pub use state::{State, Status};
+pub use state::{ContainerProcessState, SECCOMP_FD_NAME, State, Status};
 
 /// Version of the specification that [`Spec::oci_version`] and [`State::oci_version`] announce.
 pub const VERSION: &str = "1.2.1";

@@ -65,6 +65,10 @@ objects! {
         pub flags: u32,
         /// Classic BPF instructions, 16 hexadecimal digits each: `code` (4), `jt` (2), `jf` (2), `k` (8).
         pub instructions: String,
+        /// Unix socket that gets the notification descriptor, if the flags ask for one.
+        pub listener_path: String,
+        /// Sent along with it.
+        pub listener_metadata: String,
     }
 
     /// A namespace to make, or to join by path.

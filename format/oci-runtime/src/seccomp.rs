@@ -9,8 +9,8 @@ objects! {
         pub default_errno_ret: Option<u32>,
         /// `SCMP_ARCH_X86_64`, …; empty is the machine's own.
         pub architectures: Vec<String>,
-        /// `SECCOMP_FILTER_FLAG_LOG`, …
-        pub flags: Vec<String>,
+        /// `SECCOMP_FILTER_FLAG_LOG`, …; an empty list is none, `None` is the runtime's choice.
+        pub flags: Option<Vec<String>>,
         /// Unix socket that gets the notification descriptor of `SCMP_ACT_NOTIFY`.
         pub listener_path: String,
         /// Sent along with it.

@@ -24,6 +24,26 @@ pub struct State {
     pub annotations: BTreeMap<String, String>,
 }
 
+/// What a seccomp agent gets with the notification descriptor of a process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerProcessState {
+    /// Version of the specification.
+    pub oci_version: String,
+    /// Names of the descriptors that come with it, in order.
+    pub fds: Vec<String>,
+    /// The process on the host.
+    pub pid: i32,
+    /// What the configuration has for the agent.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub metadata: String,
+    /// The container.
+    pub state: State,
+}
+
+/// Name of a notification descriptor in [`ContainerProcessState::fds`].
+pub const SECCOMP_FD_NAME: &str = "seccompFd";
+
 /// Where in its life a container is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

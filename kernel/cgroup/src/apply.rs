@@ -38,7 +38,7 @@ impl<'c> Writer<'c> {
                 }
                 Err(errno) => Err(self.failed(first, errno)),
             },
-            Step::RefuseBelowUsage(limit) => self.refuse_below_usage(*limit),
+            Step::RefuseBelowUsage { what, limit } => self.refuse_below_usage(what, *limit),
             Step::Devices(filter) => self.devices(filter),
         }
     }
@@ -91,17 +91,15 @@ impl<'c> Writer<'c> {
             return no_controller(&write.controller, &write.file);
         }
         if errno == Errno::BUSY && write.file == "memory.limit_in_bytes" {
-            return memory_in_use(&write.value, directory, ["memory.usage_in_bytes", "memory.max_usage_in_bytes"]);
+            return memory_in_use(&write.value, directory);
         }
         Error::os("write", format!("{}` = `{}", self.group.display(hierarchy, &write.file), write.value), errno)
     }
 
-    fn refuse_below_usage(&mut self, limit: u64) -> Result<(), Error> {
+    fn refuse_below_usage(&mut self, what: &'static str, limit: u64) -> Result<(), Error> {
         let directory = self.directory("memory", "memory.current")?;
         match files::number(directory, "memory.current") {
-            Ok(Some(usage)) if usage > limit => {
-                Err(memory_in_use(&limit.to_string(), directory, ["memory.current", "memory.peak"]))
-            }
+            Ok(Some(usage)) if usage >= limit => Err(Error::BelowUsage { what, limit, usage }),
             // What cannot be read says nothing against the write that follows.
             _ => Ok(()),
         }
@@ -129,9 +127,10 @@ fn no_controller(controller: &str, file: &str) -> Error {
     Error::NoController { controller: controller.to_owned(), file: file.to_owned() }
 }
 
-fn memory_in_use(limit: &str, directory: &OwnedFd, [usage, peak]: [&str; 2]) -> Error {
+fn memory_in_use(limit: &str, directory: &OwnedFd) -> Error {
     let number = |file| files::number(directory, file).ok().flatten().unwrap_or(0);
-    Error::MemoryInUse { limit: limit.to_owned(), usage: number(usage), peak: number(peak) }
+    let (usage, peak) = (number("memory.usage_in_bytes"), number("memory.max_usage_in_bytes"));
+    Error::MemoryInUse { limit: limit.to_owned(), usage, peak }
 }
 
 #[cfg(test)]
@@ -191,12 +190,11 @@ mod tests {
 
     #[test]
     fn a_limit_below_the_usage_can_be_refused() {
-        let files = [("memory.max", ""), ("memory.current", "1001"), ("memory.peak", "2000")];
+        let files = [("memory.max", ""), ("memory.current", "1001")];
         insta::assert_snapshot!(apply(&memory(Some(true)), &files), @r"
         memory.max: 
         memory.current: 1001
-        memory.peak: 2000
-        unable to set memory limit to 1000 (current usage: 1001, peak usage: 2000)
+        rejecting memory+swap limit 1000 <= usage 1001
         ");
         let files = [("memory.max", ""), ("memory.current", "999")];
         insta::assert_snapshot!(apply(&memory(Some(true)), &files), @r"

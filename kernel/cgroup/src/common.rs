@@ -10,12 +10,12 @@ pub(crate) fn set<T: Default + PartialEq>(value: Option<T>) -> Option<T> {
     value.filter(|value| *value != T::default())
 }
 
-/// Zero is not given, negative is no limit.
+/// Negative is no limit. Zero is 1, as with other runtimes: the process itself, and nothing besides it.
 pub(crate) fn pids_max(resources: &Resources, plan: &mut Plan) {
-    match resources.pids.as_ref().and_then(|pids| set(pids.limit)) {
+    match resources.pids.as_ref().and_then(|pids| pids.limit) {
         None => {}
         Some(limit) if limit < 0 => plan.write("pids", "pids.max", "max"),
-        Some(limit) => plan.write("pids", "pids.max", limit),
+        Some(limit) => plan.write("pids", "pids.max", limit.max(1)),
     }
 }
 

@@ -39,6 +39,16 @@ pub enum Error {
         /// In bytes.
         peak: u64,
     },
+    /// The same, seen before anything was tried.
+    #[error("rejecting {what} limit {limit} <= usage {usage}")]
+    BelowUsage {
+        /// `memory`, `memory+swap`
+        what: &'static str,
+        /// In bytes.
+        limit: u64,
+        /// In bytes.
+        usage: u64,
+    },
     /// A resource value that no kernel would take, or that has no counterpart in this version.
     #[error("{0}")]
     Invalid(String),

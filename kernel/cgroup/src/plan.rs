@@ -42,8 +42,13 @@ pub enum Step {
         /// Whether the second file may be missing.
         optional: bool,
     },
-    /// v2: fails when the group uses more memory than this many bytes.
-    RefuseBelowUsage(u64),
+    /// v2: fails when the group uses this much memory or more.
+    RefuseBelowUsage {
+        /// Which limit this is about to be.
+        what: &'static str,
+        /// Bytes.
+        limit: u64,
+    },
     /// v2: loads and attaches the device program.
     Devices(DeviceFilter),
 }
@@ -110,7 +115,7 @@ impl Step {
     fn controller(&self) -> &str {
         match self {
             Self::Write(write) | Self::IfPresent(write) | Self::EitherOrder { first: write, .. } => &write.controller,
-            Self::RefuseBelowUsage(_) => "memory",
+            Self::RefuseBelowUsage { .. } => "memory",
             Self::FirstPresent(writes) => writes.first().map_or("", |write| &write.controller),
             Self::Devices(_) => "devices",
         }
@@ -134,7 +139,7 @@ impl fmt::Display for Step {
             }
             Self::EitherOrder { first, second, optional: false } => write!(f, "{first} & {second}"),
             Self::EitherOrder { first, second, optional: true } => write!(f, "{first} & {second} (if present)"),
-            Self::RefuseBelowUsage(limit) => write!(f, "refuse if memory.current > {limit}"),
+            Self::RefuseBelowUsage { what, limit } => write!(f, "refuse {what} if memory.current >= {limit}"),
             Self::Devices(filter) => write!(f, "device program of {} instructions", filter.program().len()),
         }
     }

@@ -95,6 +95,12 @@ fn cpu_weight(shares: u64) -> u64 {
 
 fn plan_memory(memory: &Memory, plan: &mut Plan) -> Result<(), Error> {
     let limit = set(memory.limit).map(|limit| limit.max(-1));
+    if memory.check_before_update == Some(true) {
+        for (what, value) in [("memory+swap", memory.swap), ("memory", memory.limit)] {
+            let limit = value.and_then(|value| u64::try_from(value).ok()).filter(|value| *value > 0);
+            plan.steps.extend(limit.map(|limit| Step::RefuseBelowUsage { what, limit }));
+        }
+    }
     // First swap: it may have to grow before memory shrinks.
     if let Some(swap) = swap_limit(limit, set(memory.swap))? {
         let write = Write::new("memory", "memory.swap.max", max(swap));
@@ -102,9 +108,6 @@ fn plan_memory(memory: &Memory, plan: &mut Plan) -> Result<(), Error> {
         plan.steps.push(if swap <= 0 { Step::IfPresent(write) } else { Step::Write(write) });
     }
     if let Some(limit) = limit {
-        if let (Some(true), Ok(limit)) = (memory.check_before_update, u64::try_from(limit)) {
-            plan.steps.push(Step::RefuseBelowUsage(limit));
-        }
         plan.write("memory", "memory.max", max(limit));
     }
     if let Some(reservation) = set(memory.reservation) {

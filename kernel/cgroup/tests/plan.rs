@@ -117,10 +117,13 @@ fn nothing_changes_nothing_but_devices_of_a_new_group_are_denied() {
         let zero = Resources {
             memory: Some(Memory { limit: Some(0), swap: Some(0), reservation: Some(0), ..Memory::default() }),
             cpu: Some(Cpu { shares: Some(0), quota: Some(0), period: Some(0), ..Cpu::default() }),
-            pids: Some(Pids { limit: Some(0) }),
             ..Resources::default()
         };
         assert_eq!(update(&zero, version), "");
+        // The number of processes is another matter: zero is the least there can be.
+        let pids = |limit| update(&Resources { pids: Some(Pids { limit }), ..Resources::default() }, version);
+        let lines = [None, Some(0), Some(-1), Some(7)].map(pids);
+        assert_eq!(lines.map(|line| line.trim().to_owned()), ["", "pids.max = 1", "pids.max = max", "pids.max = 7"]);
     }
     insta::assert_snapshot!(plan(&Resources::default(), Version::V1).unwrap(), @r"
     devices.deny = a
@@ -169,7 +172,7 @@ fn memory_on_v2() {
     insta::assert_snapshot!(v2(None, Some(200)), @"unable to set swap limit without memory limit");
     let checked = Memory { limit: Some(100), check_before_update: Some(true), ..Memory::default() };
     insta::assert_snapshot!(update(&memory(checked), Version::V2), @r"
-    refuse if memory.current > 100
+    refuse memory if memory.current >= 100
     memory.max = 100
     ");
 }

@@ -16,6 +16,10 @@ const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
 /// `IFA_F_NODAD`: usable at once, without looking for a duplicate. Whoever assigns addresses here knows them all.
 const NO_DUPLICATE_DETECTION: u8 = 0x02;
+/// `IFA_F_PERMANENT`
+const PERMANENT: u8 = 0x80;
+/// `RT_SCOPE_UNIVERSE`
+const SCOPE_UNIVERSE: u8 = 0;
 const EEXIST: i32 = 17;
 const EADDRNOTAVAIL: i32 = 99;
 
@@ -28,6 +32,17 @@ pub struct Address {
     pub address: IpAddr,
     /// Length of the network prefix in bits.
     pub prefix: u8,
+}
+
+/// How an address came to a link and how far it reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Assigned {
+    /// The address.
+    pub address: Address,
+    /// It does not expire (`IFA_F_PERMANENT`).
+    pub permanent: bool,
+    /// It is valid everywhere (`RT_SCOPE_UNIVERSE`), not on this machine or link only.
+    pub global: bool,
 }
 
 /// Gives a link an address; the kernel adds the route to its network. One that is there already is no failure.
@@ -60,6 +75,17 @@ pub fn list(socket: &mut Socket) -> Result<Vec<Address>> {
     let mut batch = Batch::new();
     batch.request(GETADDR, DUMP, "list", "addresses", |message| message.raw(&[0; 8]));
     socket.query(batch, parse)
+}
+
+/// The addresses of all links with what is known of each.
+pub fn assigned(socket: &mut Socket) -> Result<Vec<Assigned>> {
+    let mut batch = Batch::new();
+    batch.request(GETADDR, DUMP, "list", "addresses", |message| message.raw(&[0; 8]));
+    socket.query(batch, |kind, payload| {
+        let address = parse(kind, payload)?;
+        let [flags, scope] = *payload.get(2..4)? else { return None };
+        Some(Assigned { address, permanent: flags & PERMANENT != 0, global: scope == SCOPE_UNIVERSE })
+    })
 }
 
 fn name(address: &Address) -> String {

@@ -235,6 +235,25 @@ pub fn set_up(batch: &mut Batch, name: &str) {
     });
 }
 
+/// Sets a link down.
+pub fn set_down(batch: &mut Batch, link: &Link) {
+    batch.request(NEWLINK, 0, "set down link", &link.name, |message| {
+        let mut header = header(link.index, UP);
+        // Of the flags and the mask of those that change, only the mask stays.
+        header[8..12].fill(0);
+        message.raw(&header);
+    });
+}
+
+/// Moves a link to another network namespace, under a name that is free there, in one step. It loses its addresses.
+pub fn move_to(batch: &mut Batch, link: &Link, netns: BorrowedFd<'_>, name: &str) {
+    batch.request(NEWLINK, 0, "move to network namespace link", &link.name, |message| {
+        message.raw(&header(link.index, 0));
+        message.text(IFLA_IFNAME, name);
+        message.u32(IFLA_NET_NS_FD, netns.as_raw_fd().cast_unsigned());
+    });
+}
+
 /// Sets the loopback link of a fresh network namespace up.
 pub fn set_loopback_up(batch: &mut Batch) {
     /// The index of `lo` in every network namespace.

@@ -1,12 +1,13 @@
 //! From a profile to a program: names to numbers, numbers to outcomes, outcomes to ranges, ranges to a search.
 
 use tare_oci_runtime::Seccomp;
+use tare_sys::seccomp::FLAG_NEW_LISTENER;
 
 use crate::arch::{ARM_PRIVATE, Row, X32_BIT, x86_multiplexed};
 use crate::decide::{Decision, Decisions};
 use crate::emit::{ARCH, Emitter, JUMP_EQ, NUMBER, Target};
 use crate::outcome::{
-    Alternative, Condition, KILL_THREAD, NO_SUCH_CALL, Op, Return, action, alternatives, is_permissive,
+    Alternative, Condition, KILL_THREAD, NO_SUCH_CALL, NOTIFY, Op, Return, action, alternatives, is_permissive,
 };
 use crate::ranges::Ranges;
 use crate::{Arch, Error, Program};
@@ -27,7 +28,7 @@ pub fn compile_for(profile: &Seccomp, native: Arch) -> Result<Program, Error> {
     const LIMIT: usize = 4096;
     let arches = arches(&profile.architectures, native)?;
     let rules = Rules::new(profile)?;
-    let flags = flags(&profile.flags)?;
+    let flags = flags(profile.flags.as_deref(), rules.notify())?;
     let mut emitter = Emitter::default();
     let mut decisions = Decisions::default();
     // x32 comes through the entry of x86_64, so both are one search.
@@ -91,18 +92,20 @@ fn arches(names: &[String], native: Arch) -> Result<Vec<Arch>, Error> {
     Ok(arches)
 }
 
-fn flags(names: &[String]) -> Result<u32, Error> {
+fn flags(names: Option<&[String]>, notify: bool) -> Result<u32, Error> {
     /// Without it, kernels before 5.16 slow every filtered process down against speculation attacks.
     const SPEC_ALLOW: u32 = 1 << 2;
-    if names.is_empty() {
-        return Ok(SPEC_ALLOW);
-    }
-    names.iter().try_fold(0, |flags, name| {
+    /// The kernel takes it with a listener only.
+    const WAIT_KILLABLE_RECV: u32 = 1 << 5;
+    let listener = if notify { FLAG_NEW_LISTENER } else { 0 };
+    let Some(names) = names else { return Ok(SPEC_ALLOW | listener) };
+    names.iter().try_fold(listener, |flags, name| {
         Ok(flags
             | match name.as_str() {
                 "SECCOMP_FILTER_FLAG_LOG" => 1 << 1,
                 "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => SPEC_ALLOW,
-                // About other threads, of which a starting container has none, and about notifications.
+                "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" if notify => WAIT_KILLABLE_RECV,
+                // About other threads, of which a starting container has none.
                 "SECCOMP_FILTER_FLAG_TSYNC" | "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => 0,
                 other => return Err(Error::UnknownFlag(other.to_owned())),
             })
@@ -149,9 +152,15 @@ struct Entry {
 impl<'p> Rules<'p> {
     fn new(profile: &'p Seccomp) -> Result<Self, Error> {
         let default = action(&profile.default_action, profile.default_errno_ret)?;
+        if default == NOTIFY {
+            return Err(Error::NotifyByDefault);
+        }
         let mut rules = Vec::with_capacity(profile.syscalls.len());
         for rule in &profile.syscalls {
             let (action, alternatives) = (action(&rule.action, rule.errno_ret)?, alternatives(rule)?);
+            if let Some(call) = rule.names.iter().find(|name| action == NOTIFY && *name == "write") {
+                return Err(Error::NotifyCall(call.clone()));
+            }
             rules.push(Rule { action, alternatives, names: &rule.names });
         }
         let mut names = Vec::with_capacity(profile.syscalls.iter().map(|rule| rule.names.len()).sum());
@@ -161,6 +170,11 @@ impl<'p> Rules<'p> {
             }
         }
         Ok(Self { default, rules, names })
+    }
+
+    /// Whether a listener is needed.
+    fn notify(&self) -> bool {
+        self.rules.iter().any(|rule| rule.action == NOTIFY)
     }
 
     /// The outcomes of all numbers behind one entry into the kernel.

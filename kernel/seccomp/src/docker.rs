@@ -62,7 +62,7 @@ pub fn from_docker_json<S: AsRef<str>>(
         default_action: profile.default_action,
         default_errno_ret: profile.default_errno_ret,
         architectures,
-        flags: profile.flags,
+        flags: Some(profile.flags).filter(|flags| !flags.is_empty()),
         listener_path: profile.listener_path,
         listener_metadata: profile.listener_metadata,
         syscalls,

@@ -33,7 +33,7 @@ pub use tare_sys::seccomp::SockFilter;
 pub struct Program {
     /// The instructions.
     pub filter: Vec<SockFilter>,
-    /// `SECCOMP_FILTER_FLAG_*`.
+    /// `SECCOMP_FILTER_FLAG_*`; with [`tare_sys::seccomp::FLAG_NEW_LISTENER`] if some calls are for a listener to answer.
     pub flags: u32,
 }
 
@@ -49,9 +49,12 @@ pub enum Error {
     /// An action that does not exist.
     #[error("unknown seccomp action `{0}`")]
     UnknownAction(String),
-    /// `SCMP_ACT_NOTIFY` needs a listener on the other side, which this engine does not serve.
-    #[error("seccomp action `SCMP_ACT_NOTIFY` is not supported")]
-    Notify,
+    /// Everything would wait for an answer, the runtime's own last steps too.
+    #[error("SCMP_ACT_NOTIFY cannot be used as default action")]
+    NotifyByDefault,
+    /// The runtime hands the listener over by means of this call, when the filter is in force already.
+    #[error("SCMP_ACT_NOTIFY cannot be used for the {0} syscall")]
+    NotifyCall(String),
     /// An operator that does not exist.
     #[error("unknown seccomp operator `{0}`")]
     UnknownOperator(String),

@@ -11,6 +11,8 @@ pub(crate) const KILL_THREAD: Return = 0;
 const KILL_PROCESS: Return = 0x8000_0000;
 const TRAP: Return = 0x0003_0000;
 const ERRNO: Return = 0x0005_0000;
+/// Whoever holds the listener answers.
+pub(crate) const NOTIFY: Return = 0x7fc0_0000;
 const TRACE: Return = 0x7ff0_0000;
 const LOG: Return = 0x7ffc_0000;
 pub(crate) const ALLOW: Return = 0x7fff_0000;
@@ -30,7 +32,7 @@ pub(crate) fn action(name: &str, errno: Option<u32>) -> Result<Return, Error> {
         "SCMP_ACT_TRACE" => with_data(TRACE),
         "SCMP_ACT_LOG" => Ok(LOG),
         "SCMP_ACT_ALLOW" => Ok(ALLOW),
-        "SCMP_ACT_NOTIFY" => Err(Error::Notify),
+        "SCMP_ACT_NOTIFY" => Ok(NOTIFY),
         other => Err(Error::UnknownAction(other.to_owned())),
     }
 }

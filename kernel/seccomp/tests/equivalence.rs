@@ -364,18 +364,36 @@ fn what_cannot_be_honoured() {
     };
     let default = |action: &str| Seccomp { default_action: action.to_owned(), ..Seccomp::default() };
     insta::assert_snapshot!(error(default("")), @"unknown seccomp action ``");
-    insta::assert_snapshot!(error(with(rule(&["read"], "SCMP_ACT_NOTIFY", None, vec![]))), @"seccomp action `SCMP_ACT_NOTIFY` is not supported");
+    insta::assert_snapshot!(error(with(rule(&["read", "write"], "SCMP_ACT_NOTIFY", None, vec![]))), @"SCMP_ACT_NOTIFY cannot be used for the write syscall");
+    insta::assert_snapshot!(error(default("SCMP_ACT_NOTIFY")), @"SCMP_ACT_NOTIFY cannot be used as default action");
     insta::assert_snapshot!(error(with(rule(&["read"], "SCMP_ACT_ERRNO", Some(1 << 16), vec![]))), @"seccomp error number 65536 is too large");
     insta::assert_snapshot!(error(with(rule(&["read"], "SCMP_ACT_ALLOW", None, vec![arg(6, "SCMP_CMP_EQ", 0, 0)]))), @"seccomp argument index 6 is not between 0 and 5");
     insta::assert_snapshot!(error(with(rule(&["read"], "SCMP_ACT_ALLOW", None, vec![arg(0, "EQ", 0, 0)]))), @"unknown seccomp operator `EQ`");
     let arch = Seccomp { architectures: vec!["SCMP_ARCH_VAX".to_owned()], ..default("SCMP_ACT_ALLOW") };
     insta::assert_snapshot!(error(arch), @"unknown seccomp architecture `SCMP_ARCH_VAX`");
-    let flag = Seccomp { flags: vec!["X".to_owned()], ..default("SCMP_ACT_ALLOW") };
+    let flag = Seccomp { flags: Some(vec!["X".to_owned()]), ..default("SCMP_ACT_ALLOW") };
     insta::assert_snapshot!(error(flag), @"unknown seccomp flag `X`");
     let many =
         (0..2000).map(|value| rule(&["read"], "SCMP_ACT_ALLOW", None, vec![arg(0, "SCMP_CMP_EQ", value << 32, 0)]));
     let large = Seccomp { syscalls: many.collect(), ..default("SCMP_ACT_ERRNO") };
     insta::assert_snapshot!(error(large), @"seccomp profile is too large: 8041 instructions, the kernel takes 4096");
+}
+
+#[test]
+fn flags() {
+    let flags = |flags: Option<&[&str]>, action: &str| {
+        let flags = flags.map(|all| all.iter().map(|flag| format!("SECCOMP_FILTER_FLAG_{flag}")).collect());
+        let syscalls = vec![rule(&["mkdir"], action, None, vec![])];
+        let profile = Seccomp { default_action: "SCMP_ACT_ALLOW".to_owned(), flags, syscalls, ..Seccomp::default() };
+        compile_for(&profile, Arch::X86_64).unwrap().flags
+    };
+    // The runtime's choice is to leave speculation alone; an empty list is a choice too.
+    assert_eq!((flags(None, "SCMP_ACT_ERRNO"), flags(Some(&[]), "SCMP_ACT_ERRNO")), (4, 0));
+    assert_eq!(flags(Some(&["TSYNC", "LOG", "SPEC_ALLOW"]), "SCMP_ACT_ERRNO"), 6);
+    // 8 is a listener, which the last one is about.
+    assert_eq!((flags(None, "SCMP_ACT_NOTIFY"), flags(Some(&[]), "SCMP_ACT_NOTIFY")), (12, 8));
+    assert_eq!(flags(Some(&["WAIT_KILLABLE_RECV"]), "SCMP_ACT_NOTIFY"), 40);
+    assert_eq!(flags(Some(&["WAIT_KILLABLE_RECV"]), "SCMP_ACT_ERRNO"), 0);
 }
 
 fn any_arg() -> impl Strategy<Value = SeccompArg> {

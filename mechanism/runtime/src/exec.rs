@@ -4,12 +4,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, statat};
-use tare_oci_runtime::{Process, Spec};
+use tare_oci_runtime::{Process, Spec, State, Status};
 use tare_sys::process::{clone, namespace};
 
 use crate::child::{self, ExecTask, Task, Wait};
 use crate::error::{Error, ErrorKind, Result};
 use crate::launch::{CgroupPlace, Init, Stdio, child_stdio, floor, identity, limits, start_time, streams, user};
+use crate::listener;
 use crate::plan::ProcessPlan;
 use crate::prepare::{cgroup_files, host_proc, is_alive, root_of};
 use crate::step::Context;
@@ -88,7 +89,16 @@ pub fn exec(target: &ExecTarget<'_>, process: &Process, stdio: Stdio) -> Result<
     let start_time = start_time(pid)?;
     oom_score_adj(pid, plan.oom_score_adj)?;
     let context = Context { plan: None, process: &plan };
-    let console = talk.until_ready(context, || Ok(()))?;
+    let state = || State {
+        oci_version: target.spec.oci_version.clone(),
+        id: target.id.to_owned(),
+        status: Status::Running,
+        pid: target.pid,
+        bundle: target.bundle.to_owned(),
+        annotations: target.spec.annotations.clone(),
+    };
+    let console =
+        talk.until_ready(context, || Ok(()), |fd| listener::hand_over(plan.agent(), fd.as_fd(), pid, state()))?;
     talk.until_executed(context)?;
     Ok(Init { pid, pidfd, start_time, console })
 }

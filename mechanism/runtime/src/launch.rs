@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::termios::Winsize;
 use rustix::thread::capabilities;
 use tare_cgroup::MountSources;
-use tare_oci_runtime::{Hooks, Process, Spec, State, Status};
+use tare_oci_runtime::{Hooks, Linux, Process, Spec, State, Status};
 use tare_sys::process::{clone, namespace};
 
 use crate::child::{self, ChildStdio, InitTask, Task, Wait};
@@ -17,7 +17,7 @@ use crate::prepare::{self, Prepared, above};
 use crate::step::Context;
 use crate::talk::{Excursion, Talk, Undumpable, basic_keep, keep_list, oom_score_adj, sockets};
 use crate::user::{self, User, resolve_user};
-use crate::userns;
+use crate::{listener, netdevices, userns};
 
 /// What it takes to create a container. [`Launch::new`] has the usual values.
 #[derive(Debug)]
@@ -188,8 +188,9 @@ pub fn create(launch: Launch<'_>) -> Result<Created> {
     let (pid, pidfd) = identity(&talk)?;
     drop((socket, stdio, preserve, fifo, prepared));
 
-    let linux = spec.linux.as_ref();
-    if let Some(linux) = linux.filter(|_| user_namespace) {
+    let none = Linux::default();
+    let linux = spec.linux.as_ref().unwrap_or(&none);
+    if user_namespace {
         if !plan.namespaces.joins_user() {
             userns::write_maps(pid, &linux.uid_mappings, &linux.gid_mappings)?;
         }
@@ -202,7 +203,14 @@ pub fn create(launch: Launch<'_>) -> Result<Created> {
         Box::new(OwnHooks { hooks: hooks.clone(), state: state(launch.id, spec, pid, bundle), environment })
     });
     let context = Context { plan: Some(&plan), process: &process };
-    let console = talk.until_ready(context, || create_hooks(hooks.as_deref(), pidfd.as_fd()))?;
+    let console = talk.until_ready(
+        context,
+        || {
+            netdevices::move_all(pid, &linux.net_devices)?;
+            create_hooks(hooks.as_deref(), pidfd.as_fd())
+        },
+        |fd| listener::hand_over(process.agent(), fd.as_fd(), pid, state(launch.id, spec, pid, bundle)),
+    )?;
     Ok(Created { pid, pidfd, start_time, console, talk, process, hooks })
 }
 

@@ -6,7 +6,7 @@
 //! no daemon: the caller is any single-purpose process; it holds the pidfd and reaps.
 //!
 //! Read in this order: [`launch`] (create and start), [`exec`], [`plan`], [`prepare`], [`child`], [`step`], [`talk`]
-//! (the parent's side of the conversation), [`hooks`], [`user`], [`userns`], [`error`].
+//! (the parent's side of the conversation), [`hooks`], [`listener`], [`netdevices`], [`user`], [`userns`], [`error`].
 #![forbid(unsafe_code)]
 
 mod child;
@@ -14,6 +14,8 @@ mod error;
 mod exec;
 mod hooks;
 mod launch;
+mod listener;
+mod netdevices;
 mod plan;
 mod prepare;
 mod step;
@@ -27,4 +29,5 @@ pub use hooks::{HookKind, run_hooks};
 pub use launch::{CgroupPlace, Created, Init, Launch, Stdio, create, start_time};
 pub use plan::capabilities::capability_names;
 pub use plan::options::mount_option_names;
+pub use plan::scheduling::initial_cpu_mask;
 pub use user::{User, resolve_user};

@@ -90,6 +90,7 @@ steps! {
     Ambient "raise ambient capability",
     NoNewPrivileges "prctl PR_SET_NO_NEW_PRIVS",
     Seccomp "seccomp",
+    Listener "hand over the seccomp listener",
     CommandStat "stat",
     CommandAccess "access",
     CommandSearch "search",
@@ -124,6 +125,8 @@ pub(crate) enum Report {
     /// The process that joined a user namespace has cloned the container's init there: its process ID; its pidfd comes
     /// with it.
     Sibling(i32),
+    /// The number of the descriptor that whoever answers system calls is to have; go on when it does.
+    Listener(i32),
     /// Ready for execve. When the socket ends without a failure after this, the process was executed.
     Ready,
 }
@@ -143,6 +146,10 @@ impl Report {
             Self::Sibling(pid) => {
                 let [a, b, c, d] = pid.to_le_bytes();
                 return [4, 0, 0, 0, a, b, c, d];
+            }
+            Self::Listener(fd) => {
+                let [a, b, c, d] = fd.to_le_bytes();
+                return [5, 0, 0, 0, a, b, c, d];
             }
             Self::Terminal => 1,
             Self::Hooks => 2,
@@ -164,6 +171,7 @@ impl Report {
             2 => Self::Hooks,
             3 => Self::Ready,
             4 => Self::Sibling(i32::from_le_bytes([c, d, e, f])),
+            5 => Self::Listener(i32::from_le_bytes([c, d, e, f])),
             _ => return None,
         })
     }
@@ -297,6 +305,9 @@ impl Failure {
             (Step::Pivot, Errno::INVAL) => {
                 " (the host's root is a chroot or an initramfs, which cannot be pivoted away from)"
             }
+            (Step::Scheduling, Errno::PERM) => {
+                " (process scheduler can't be used together with AllowedCPUs; realtime policies need CAP_SYS_NICE)"
+            }
             (Step::Rlimit, Errno::PERM) => " (raising a limit needs CAP_SYS_RESOURCE)",
             _ => "",
         }
@@ -331,8 +342,8 @@ mod tests {
     #[test]
     fn reports_survive_the_socket() {
         let failure = Failure { step: Step::Wait, index: 513, errno: Errno::NOENT };
-        let all = [Report::Failed(failure), Report::Terminal, Report::Hooks, Report::Ready, Report::Sibling(123_456)];
-        for report in all {
+        let plain = [Report::Failed(failure), Report::Terminal, Report::Hooks, Report::Ready];
+        for report in plain.into_iter().chain([Report::Sibling(123_456), Report::Listener(7)]) {
             assert_eq!(Report::decode(&report.encode()), Some(report));
         }
         assert_eq!(Report::decode(&[9; REPORT_BYTES]), None);

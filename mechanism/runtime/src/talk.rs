@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{
-    DumpableBehavior, Signal, WaitId, WaitIdOptions, dumpable_behavior, pidfd_send_signal, set_dumpable_behavior,
-    waitid,
+    DumpableBehavior, PidfdGetfdFlags, Signal, WaitId, WaitIdOptions, dumpable_behavior, pidfd_getfd,
+    pidfd_send_signal, set_dumpable_behavior, waitid,
 };
 use rustix::thread::{CpuSet, move_into_link_name_space, sched_getaffinity, sched_setaffinity};
 use tare_sys::process::{Cloned, namespace};
@@ -69,11 +69,13 @@ impl Talk {
         Ok(self)
     }
 
-    /// Waits until the child has said that it is ready; returns its terminal.
+    /// Waits until the child has said that it is ready; returns its terminal. On the way, `hooks` is called when the
+    /// mounts are there, `listener` with the notification descriptor of the filter.
     pub(crate) fn until_ready(
         &self,
         context: Context<'_>,
         mut hooks: impl FnMut() -> Result<()>,
+        mut listener: impl FnMut(OwnedFd) -> Result<()>,
     ) -> Result<Option<OwnedFd>> {
         let mut console = None;
         loop {
@@ -84,10 +86,21 @@ impl Talk {
                     hooks()?;
                     self.go()?;
                 }
+                Some((Report::Listener(number), _)) => {
+                    listener(self.descriptor(number)?)?;
+                    self.go()?;
+                }
                 Some((Report::Failed(_) | Report::Sibling(_), _)) => {}
                 None => return Err(self.ended()),
             }
         }
+    }
+
+    /// The child's descriptor with this number.
+    fn descriptor(&self, number: RawFd) -> Result<OwnedFd> {
+        let cloned = self.cloned.as_ref().ok_or_else(|| Error::invalid("the process is gone"))?;
+        pidfd_getfd(&cloned.pidfd, number, PidfdGetfdFlags::empty())
+            .map_err(|errno| Error::os("pidfd_getfd", "seccomp listener", errno))
     }
 
     /// Waits until a child that was ready has been executed.

@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     /// Format of the log
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
-    /// Accepted for compatibility; there is nothing more to say
+    /// Say more
     #[arg(long)]
     pub(super) debug: bool,
     /// Not supported: cgroups are managed directly
@@ -297,7 +297,7 @@ pub(super) struct Update {
     #[arg(long, allow_negative_numbers = true)]
     pub(super) cpu_rt_runtime: Option<i64>,
     /// 1 runs only when nothing else wants to
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub(super) cpu_idle: Option<i64>,
     /// CPU list
     #[arg(long)]
@@ -317,6 +317,12 @@ pub(super) struct Update {
     /// Most processes
     #[arg(long, allow_negative_numbers = true)]
     pub(super) pids_limit: Option<i64>,
+    /// Not supported
+    #[arg(long, hide = true)]
+    pub(super) l3_cache_schema: Option<String>,
+    /// Not supported
+    #[arg(long, hide = true)]
+    pub(super) mem_bw_schema: Option<String>,
 }
 
 #[cfg(test)]

@@ -118,6 +118,11 @@ pub(super) fn update(store: &Store, options: &Update) -> anyhow::Result<()> {
     if container.status()? == Status::Stopped {
         bail!("container not running");
     }
+    for (what, given) in [("l3-cache-schema", &options.l3_cache_schema), ("mem-bw-schema", &options.mem_bw_schema)] {
+        if given.is_some() {
+            bail!("--{what}: not supported, Intel RDT is not used");
+        }
+    }
     let resources = resources(options)?;
     let group = container.cgroup()?;
     Ok(group.apply(&plan_update(&resources, group.version())?)?)

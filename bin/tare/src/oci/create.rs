@@ -15,7 +15,7 @@ use tare_runtime::{CgroupPlace, Created, HookKind, Init, Launch, Stdio, run_hook
 use super::arguments::{Create, Run};
 use super::descriptors::Preserved;
 use super::store::{Container, Directory, Record, Store, replace};
-use super::{control, terminal, warn};
+use super::{control, debug, terminal, warn};
 
 /// `create`
 pub(super) fn create(store: &Store, options: &Create) -> anyhow::Result<()> {
@@ -122,6 +122,7 @@ impl New {
         let json = fs::read(&path).with_context(|| format!("read `{}`", path.display()))?;
         let spec = Spec::from_slice(&json).with_context(|| format!("parse `{}`", path.display()))?;
         check(&spec, options)?;
+        debug_seccomp(&spec);
         let hierarchies = Hierarchies::detect()?;
         let own = format!("/tare-oci-{}", options.id);
         let path = spec.linux.as_ref().map(|linux| linux.cgroups_path.as_str()).filter(|path| !path.is_empty());
@@ -226,6 +227,16 @@ fn check(spec: &Spec, options: &Create) -> anyhow::Result<()> {
         bail!("cannot use console socket if runtime will not detach or allocate tty");
     }
     Ok(())
+}
+
+/// The flags that the filter is attached with.
+pub(super) fn debug_seccomp(spec: &Spec) {
+    if let Some(profile) = spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref()) {
+        debug(|| match tare_seccomp::compile(profile) {
+            Ok(program) => format!("seccomp filter flags: {}", program.flags),
+            Err(error) => format!("seccomp: {error}"),
+        });
+    }
 }
 
 fn size(spec: &Spec) -> Option<(u16, u16)> {

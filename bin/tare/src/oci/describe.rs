@@ -91,6 +91,12 @@ fn mounts() -> Value {
 /// `features`
 pub(super) fn features() -> anyhow::Result<()> {
     let exists = |path: &str| Path::new(path).exists();
+    let flags = [
+        "SECCOMP_FILTER_FLAG_LOG",
+        "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+        "SECCOMP_FILTER_FLAG_TSYNC",
+        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+    ];
     let features = json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": tare_oci_runtime::VERSION,
@@ -103,14 +109,19 @@ pub(super) fn features() -> anyhow::Result<()> {
             "seccomp": {
                 "enabled": exists("/proc/sys/kernel/seccomp"),
                 "actions": ["SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS",
-                            "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP"],
+                            "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE",
+                            "SCMP_ACT_TRAP"],
                 "operators": ["SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT",
                               "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE"],
+                "archs": ["SCMP_ARCH_X86", "SCMP_ARCH_X86_64", "SCMP_ARCH_X32", "SCMP_ARCH_ARM", "SCMP_ARCH_AARCH64"],
+                "knownFlags": flags,
+                "supportedFlags": flags,
             },
             "apparmor": {"enabled": exists("/sys/module/apparmor/parameters/enabled")},
             "selinux": {"enabled": exists("/sys/fs/selinux/enforce")},
             "intelRdt": {"enabled": false},
             "mountExtensions": {"idmap": {"enabled": true}},
+            "netDevices": {"enabled": true},
         },
     });
     print_line(&serde_json::to_string_pretty(&features)?)

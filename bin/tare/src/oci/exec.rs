@@ -10,10 +10,10 @@ use tare_oci_runtime::{Process, Status};
 use tare_runtime::{CgroupPlace, ExecTarget, Stdio};
 
 use super::arguments::Exec;
-use super::create::{warn_unknown, write_pid};
+use super::create::{debug_seccomp, warn_unknown, write_pid};
 use super::descriptors::Preserved;
 use super::store::Store;
-use super::{control, terminal};
+use super::{control, debug, terminal};
 
 pub(super) fn exec(store: &Store, options: &Exec) -> anyhow::Result<i32> {
     let preserved = Preserved::take(options.preserve_fds)?;
@@ -29,9 +29,17 @@ pub(super) fn exec(store: &Store, options: &Exec) -> anyhow::Result<i32> {
     let mut process = process(options, spec.process.as_ref())?;
     process.env.extend(preserved.environment());
     warn_unknown(&process);
+    debug_seccomp(&spec);
+    if let Some(mask) = tare_runtime::initial_cpu_mask(&process)? {
+        // In the words of the runtime whose logs are read for it.
+        debug(|| format!("nsexec: affinity: {mask:#x}"));
+    }
     let pidfd = container.pidfd()?;
     let group = container.cgroup()?;
     let joined = groups(group.mount_sources(), &options.cgroup)?;
+    for path in joined.iter().filter(|_| !options.cgroup.is_empty()) {
+        fs::metadata(path).with_context(|| format!("adding pid to cgroups: `{}`", path.display()))?;
+    }
     let directory = match (group.version(), joined.first()) {
         (Version::V2, Some(path)) => Some(File::open(path).with_context(|| format!("open `{}`", path.display()))?),
         _ => None,
@@ -80,7 +88,7 @@ fn groups(own: MountSources, options: &[String]) -> anyhow::Result<Vec<PathBuf>>
         let (controllers, path) = option.split_once(':').unwrap_or(("", option));
         let below = PathBuf::from(path.trim_start_matches('/'));
         if below.components().any(|component| !matches!(component, Component::Normal(_))) {
-            bail!("--cgroup {option}: not a path below the container's group");
+            bail!("--cgroup {option}: bad sub cgroup path, not below the container's own");
         }
         let mut known = controllers.is_empty();
         for (name, host) in &mut all {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -120,7 +121,7 @@ pub(super) fn events(store: &Store, options: &Events) -> anyhow::Result<()> {
     }
     let group = container.cgroup()?;
     if options.stats {
-        return print_line(&event(&options.id, "stats", Some(&group.stats()?)));
+        return print_event(&options.id, "stats", Some(&group.stats()?));
     }
     let pidfd = container.pidfd()?;
     let interval =
@@ -138,34 +139,45 @@ pub(super) fn events(store: &Store, options: &Events) -> anyhow::Result<()> {
             let _ = rustix::io::read(notifier.as_fd(), &mut [0_u8; 4096]);
             let now = group.oom_kills().unwrap_or_default();
             if now > kills {
-                print_line(&event(&options.id, "oom", None))?;
+                print_event(&options.id, "oom", None)?;
             }
             kills = now;
         }
         if ready == 0 {
-            print_line(&event(&options.id, "stats", Some(&group.stats()?)))?;
+            print_event(&options.id, "stats", Some(&group.stats()?))?;
         }
     }
 }
 
+/// `5s`, `500ms`, `1m30s`, `1.5h`: more than nothing.
 fn duration(text: &str) -> Option<Timespec> {
-    let (number, nanoseconds) = if let Some(number) = text.strip_suffix("ms") {
-        (number, 1_000_000)
-    } else if let Some(number) = text.strip_suffix('s') {
-        (number, 1_000_000_000)
-    } else {
-        (text.strip_suffix('m')?, 60_000_000_000_i64)
-    };
-    let all = number.parse::<i64>().ok().filter(|number| *number > 0)?.checked_mul(nanoseconds)?;
-    Some(Timespec { tv_sec: all / 1_000_000_000, tv_nsec: all % 1_000_000_000 })
+    const UNITS: [(&str, f64); 7] =
+        [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let mut seconds = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.')?);
+        let (unit, next) = after.split_at(after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len()));
+        let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
+        seconds += number.parse::<f64>().ok()? * factor;
+        rest = next;
+    }
+    let all = Duration::try_from_secs_f64(seconds).ok().filter(|all| !all.is_zero())?;
+    Timespec::try_from(all).ok()
 }
 
-fn event(id: &str, kind: &str, stats: Option<&Stats>) -> Value {
-    let mut event = json!({"type": kind, "id": id});
-    if let (Some(stats), Some(object)) = (stats, event.as_object_mut()) {
-        object.insert("data".to_owned(), data(stats));
-    }
-    event
+/// A line of `events`; readers expect its members in this order.
+#[derive(Debug, Serialize)]
+struct Event<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Value>,
+}
+
+fn print_event(id: &str, kind: &str, stats: Option<&Stats>) -> anyhow::Result<()> {
+    print_line(&serde_json::to_string(&Event { kind, id, data: stats.map(data) })?)
 }
 
 fn data(stats: &Stats) -> Value {
@@ -225,7 +237,21 @@ mod tests {
         assert_eq!(seconds("5s"), Some((5, 0)));
         assert_eq!(seconds("1500ms"), Some((1, 500_000_000)));
         assert_eq!(seconds("2m"), Some((120, 0)));
-        assert_eq!((seconds("0s"), seconds("5"), seconds("xs")), (None, None, None));
+        assert_eq!(
+            (seconds("1m30s"), seconds("1.5h"), seconds("1us")),
+            (Some((90, 0)), Some((5400, 0)), Some((0, 1000)))
+        );
+        for bad in ["", "0s", "5", "xs", "-1s", "1d", "1s2"] {
+            assert_eq!(seconds(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn lines_of_events() {
+        let line = serde_json::to_string(&Event { kind: "oom", id: "box", data: None }).unwrap();
+        assert_eq!(line, r#"{"type":"oom","id":"box"}"#);
+        let line = serde_json::to_string(&Event { kind: "stats", id: "box", data: Some(json!({"pids": 1})) }).unwrap();
+        assert_eq!(line, r#"{"type":"stats","id":"box","data":{"pids":1}}"#);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //!
 //! Read in this order: [`arguments`], [`sealed`], [`store`], [`descriptors`], [`create`] (create, run, start), [`exec`],
 //! [`control`] (kill, delete, pause, resume, update), [`inspect`] (state, list, ps, events), [`describe`] (spec,
-//! features), [`terminal`].
+//! features), [`terminal`], [`log`].
 
 mod arguments;
 mod control;
@@ -14,12 +14,12 @@ mod describe;
 mod descriptors;
 mod exec;
 mod inspect;
+mod log;
 mod sealed;
 mod store;
 mod terminal;
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -28,7 +28,8 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use arguments::{Arguments, Command, LogFormat};
+use arguments::{Arguments, Command};
+use log::{debug, warn};
 use store::Store;
 
 /// Its flags and commands.
@@ -45,12 +46,13 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             return ExitCode::from(u8::from(error.use_stderr()));
         }
     };
+    log::set_up(&arguments);
     // Runtimes fail with 1; a failed exec is told from the process's own codes by 255.
     let failed = if matches!(arguments.command, Command::Exec(_)) { u8::MAX } else { 1 };
     match run(&arguments) {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
         Err(error) => {
-            report(&arguments, &format!("{error:#}"));
+            log::report(&format!("{error:#}"));
             ExitCode::from(failed)
         }
     }
@@ -106,15 +108,6 @@ fn all_cpus() {
     let _ = sched_setaffinity(None, &all);
 }
 
-/// An error goes to standard error, and to the log that the caller reads.
-fn report(arguments: &Arguments, message: &str) {
-    eprintln!("error: {message}");
-    let Some(path) = &arguments.log else { return };
-    if let Err(error) = append(path, &log_line(arguments.log_format, message)) {
-        eprintln!("error: write log `{}`: {error}", path.display());
-    }
-}
-
 /// What a command is asked for, to standard output.
 fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
@@ -124,34 +117,4 @@ fn print(text: &str) -> anyhow::Result<()> {
 /// The same with an end of line.
 fn print_line(text: &impl std::fmt::Display) -> anyhow::Result<()> {
     print(&format!("{text}\n"))
-}
-
-/// A note that stops nothing.
-fn warn(message: &str) {
-    eprintln!("warning: {message}");
-}
-
-fn log_line(format: LogFormat, message: &str) -> String {
-    let time = jiff::Timestamp::now().to_string();
-    match format {
-        LogFormat::Json => serde_json::json!({"level": "error", "msg": message, "time": time}).to_string(),
-        LogFormat::Text => format!("time={time:?} level=error msg={message:?}"),
-    }
-}
-
-fn append(path: &Path, line: &str) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
-    writeln!(file, "{line}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_of_the_log() {
-        let line: serde_json::Value = serde_json::from_str(&log_line(LogFormat::Json, "a \"b\"")).unwrap();
-        assert_eq!((line["level"].as_str(), line["msg"].as_str()), (Some("error"), Some("a \"b\"")));
-        assert!(log_line(LogFormat::Text, "a \"b\"").ends_with(r#"level=error msg="a \"b\"""#));
-    }
 }

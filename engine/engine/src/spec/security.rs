@@ -138,7 +138,12 @@ fn compiled(profile: &Seccomp) -> Result<CompiledSeccomp> {
         // Writing to a String cannot fail.
         let _ = write!(instructions, "{:04x}{:02x}{:02x}{:08x}", own.code, own.jt, own.jf, own.k);
     }
-    Ok(CompiledSeccomp { flags: program.flags, instructions })
+    Ok(CompiledSeccomp {
+        flags: program.flags,
+        instructions,
+        listener_path: profile.listener_path.clone(),
+        listener_metadata: profile.listener_metadata.clone(),
+    })
 }
 
 enum Profile {

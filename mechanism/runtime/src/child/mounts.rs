@@ -58,7 +58,7 @@ pub(crate) fn set_up(task: &InitTask<'_>) -> Outcome<Option<Terminal>> {
         }
         ChildStdio::Inherit | ChildStdio::Fds(_) => None,
     };
-    if task.plan.hooks {
+    if task.plan.parent_acts {
         send(task.common.socket, Report::Hooks).map_err(at(Step::Hooks))?;
         receive(task.common.socket).map_err(at(Step::Hooks))?;
     }

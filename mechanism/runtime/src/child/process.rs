@@ -39,7 +39,7 @@ pub(crate) fn finish(child: &Child, task: &Task<'_>, terminal: Option<Terminal>)
     // as the user. The filter may forbid to ask where this is, so it comes later.
     let entered = enter_cwd(process);
     if !process.no_new_privileges {
-        seccomp(process)?;
+        seccomp(task)?;
     }
     privileges(process)?;
     if process.no_new_privileges {
@@ -51,6 +51,11 @@ pub(crate) fn finish(child: &Child, task: &Task<'_>, terminal: Option<Terminal>)
     }
     let command = find_command(process)?;
     umask(Mode::from_raw_mode(process.umask));
+    // As late as can be, but whoever starts this process could not hand a listener over.
+    let last = process.no_new_privileges && process.agent().is_none();
+    if process.no_new_privileges && !last {
+        seccomp(task)?;
+    }
     let ready = || send(task.socket, Report::Ready).map_err(at(Step::Ready));
     match task.wait {
         Wait::Nothing => ready()?,
@@ -63,8 +68,8 @@ pub(crate) fn finish(child: &Child, task: &Task<'_>, terminal: Option<Terminal>)
             receive(fifo).map_err(at(Step::Wait))?;
         }
     }
-    if process.no_new_privileges {
-        seccomp(process)?;
+    if last {
+        seccomp(task)?;
     }
     let errno = child.execute(command, &process.argv, &process.envp);
     // The container has started, as far as anybody can see: that its program is no program is its own output.
@@ -142,9 +147,14 @@ fn resources(process: &ProcessPlan) -> Outcome {
     Ok(())
 }
 
-fn seccomp(process: &ProcessPlan) -> Outcome {
-    let Some(filter) = &process.seccomp else { return Ok(()) };
-    tare_sys::seccomp::attach(&filter.instructions, filter.flags).map(drop).map_err(at(Step::Seccomp))
+/// The parent takes the listener by its number: to send it would take calls that may wait for an answer, which nobody
+/// gives who does not have it.
+fn seccomp(task: &Task<'_>) -> Outcome {
+    let Some(filter) = &task.process.seccomp else { return Ok(()) };
+    let listener = tare_sys::seccomp::attach(&filter.instructions, filter.flags).map_err(at(Step::Seccomp))?;
+    let Some(listener) = listener else { return Ok(()) };
+    send(task.socket, Report::Listener(listener.as_raw_fd())).map_err(at(Step::Listener))?;
+    receive(task.socket).map_err(at(Step::Listener))
 }
 
 /// Gives up what the process shall not have.

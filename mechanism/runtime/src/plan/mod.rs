@@ -6,7 +6,7 @@ pub(crate) mod mounts;
 pub(crate) mod namespaces;
 pub(crate) mod options;
 pub(crate) mod process;
-mod scheduling;
+pub(crate) mod scheduling;
 mod sysctl;
 
 use std::path::Path;
@@ -52,16 +52,19 @@ pub(crate) struct Plan {
     pub(crate) root_propagation: Option<(u64, bool)>,
     /// Working directory, made if it is missing.
     pub(crate) cwd: RootPath,
-    /// The parent runs hooks when the mounts are there.
-    pub(crate) hooks: bool,
+    /// The parent has something to do when the mounts are there: network devices, hooks.
+    pub(crate) parent_acts: bool,
 }
 
 impl Plan {
     pub(crate) fn new(spec: &Spec, bundle: &Path, network_by_fd: bool) -> Result<Self> {
         let none = Linux::default();
         let linux = spec.linux.as_ref().unwrap_or(&none);
-        unsupported(linux)?;
+        if linux.intel_rdt.is_some() {
+            return Err(Error::invalid("linux.intelRdt: not supported"));
+        }
         let namespaces = Namespaces::new(linux, network_by_fd)?;
+        crate::netdevices::check(linux, &namespaces)?;
         let named = !spec.hostname.is_empty() || !spec.domainname.is_empty();
         if named && !namespaces.has(namespace::UTS) {
             return Err(Error::invalid("hostname and domainname: only with a uts namespace of its own"));
@@ -96,18 +99,12 @@ impl Plan {
             root_readonly: spec.root.as_ref().is_some_and(|root| root.readonly),
             root_propagation: root_propagation(&linux.rootfs_propagation)?,
             cwd: RootPath::new(cwd)?,
-            hooks: hooks.is_some_and(|hooks| {
-                !(hooks.prestart.is_empty() && hooks.create_runtime.is_empty() && hooks.create_container.is_empty())
-            }),
+            parent_acts: !linux.net_devices.is_empty()
+                || hooks.is_some_and(|hooks| {
+                    !(hooks.prestart.is_empty() && hooks.create_runtime.is_empty() && hooks.create_container.is_empty())
+                }),
         })
     }
-}
-
-fn unsupported(linux: &Linux) -> Result<()> {
-    if !linux.net_devices.is_empty() {
-        return Err(Error::invalid("linux.netDevices: not supported"));
-    }
-    Ok(())
 }
 
 fn root_propagation(name: &str) -> Result<Option<(u64, bool)>> {
@@ -156,7 +153,7 @@ mod tests {
         /t new tmpfs source=tmpfs noswap copy-up
         /shared change rslave
         ");
-        assert!(plan.populate_dev && plan.root_readonly && !plan.hooks);
+        assert!(plan.populate_dev && plan.root_readonly && !plan.parent_acts);
         assert_eq!(plan.masked.len(), 1);
         assert_eq!(plan.cwd.to_string(), "/app");
     }

@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit};
 use rustix::thread::CpuSet;
 use tare_oci_runtime::{Capabilities, CompiledSeccomp, Linux, Process};
 use tare_sys::process::Strings;
-use tare_sys::seccomp::SockFilter;
+use tare_sys::seccomp::{FLAG_NEW_LISTENER, SockFilter};
 use tare_sys::thread::Scheduling;
 
 use super::Limits;
@@ -63,6 +63,28 @@ pub(crate) enum Lookup {
 pub(crate) struct Filter {
     pub(crate) instructions: Vec<SockFilter>,
     pub(crate) flags: u32,
+    /// Who answers the calls that the filter leaves to somebody else.
+    pub(crate) agent: Option<Agent>,
+}
+
+/// Who gets the notification descriptor of a filter.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Agent {
+    /// Its socket on the host; an abstract one begins with `@`.
+    pub(crate) path: String,
+    pub(crate) metadata: String,
+}
+
+impl Agent {
+    fn new(flags: u32, path: &str, metadata: &str) -> Result<Option<Self>> {
+        if flags & FLAG_NEW_LISTENER == 0 {
+            return Ok(None);
+        }
+        if path.is_empty() {
+            return Err(Error::invalid("seccomp: SCMP_ACT_NOTIFY needs a listenerPath"));
+        }
+        Ok(Some(Self { path: path.to_owned(), metadata: metadata.to_owned() }))
+    }
 }
 
 /// What a security module is told about the next execve(2).
@@ -74,6 +96,11 @@ pub(crate) struct Label {
 }
 
 impl ProcessPlan {
+    /// Who answers the calls that the filter leaves to somebody else.
+    pub(crate) fn agent(&self) -> Option<&Agent> {
+        self.seccomp.as_ref().and_then(|filter| filter.agent.as_ref())
+    }
+
     pub(crate) fn new(
         id: &str,
         process: &Process,
@@ -187,17 +214,20 @@ fn rlimits(process: &Process) -> Result<Vec<(Resource, Rlimit)>> {
 
 fn seccomp(linux: Option<&Linux>) -> Result<Option<Filter>> {
     if let Some(compiled) = linux.and_then(|linux| linux.compiled_seccomp.as_ref()) {
-        let filter = compiled_filter(compiled).ok_or_else(|| Error::invalid("seccomp: malformed instructions"))?;
-        return Ok(Some(filter));
+        let instructions =
+            compiled_instructions(compiled).ok_or_else(|| Error::invalid("seccomp: malformed instructions"))?;
+        let agent = Agent::new(compiled.flags, &compiled.listener_path, &compiled.listener_metadata)?;
+        return Ok(Some(Filter { instructions, flags: compiled.flags, agent }));
     }
     let Some(seccomp) = linux.and_then(|linux| linux.seccomp.as_ref()) else { return Ok(None) };
     let program = tare_seccomp::compile(seccomp).map_err(|error| Error::invalid(format!("seccomp: {error}")))?;
     let instructions = program.filter.iter().map(|own| SockFilter { code: own.code, jt: own.jt, jf: own.jf, k: own.k });
-    Ok(Some(Filter { instructions: instructions.collect(), flags: program.flags }))
+    let agent = Agent::new(program.flags, &seccomp.listener_path, &seccomp.listener_metadata)?;
+    Ok(Some(Filter { instructions: instructions.collect(), flags: program.flags, agent }))
 }
 
 /// Reads instructions as `code` (4 hexadecimal digits), `jt` (2), `jf` (2), `k` (8).
-fn compiled_filter(compiled: &CompiledSeccomp) -> Option<Filter> {
+fn compiled_instructions(compiled: &CompiledSeccomp) -> Option<Vec<SockFilter>> {
     const DIGITS: usize = 16;
     let text = compiled.instructions.as_str();
     let mut instructions = Vec::with_capacity(text.len() / DIGITS);
@@ -210,7 +240,7 @@ fn compiled_filter(compiled: &CompiledSeccomp) -> Option<Filter> {
             k: number(8, 16)?,
         });
     }
-    (!instructions.is_empty()).then_some(Filter { instructions, flags: compiled.flags })
+    (!instructions.is_empty()).then_some(instructions)
 }
 
 /// AppArmor and SELinux, where the kernel has them: a profile cannot confine anything elsewhere.

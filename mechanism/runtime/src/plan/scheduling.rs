@@ -55,6 +55,13 @@ pub(crate) fn affinity(process: &Process) -> Result<(Option<CpuSet>, Option<CpuS
     Ok((cpus(&affinity.initial)?, cpus(&affinity.last)?))
 }
 
+/// The CPUs that a process run in a container has until it is in the container's cgroup, as a mask of the first 64.
+pub fn initial_cpu_mask(process: &Process) -> Result<Option<u64>> {
+    let Some(cpus) = affinity(process)?.0 else { return Ok(None) };
+    let bits = (0..u64::BITS).filter(|cpu| cpus.is_set(*cpu as usize));
+    Ok(Some(bits.fold(0, |mask, cpu| mask | 1 << cpu)))
+}
+
 fn cpus(list: &str) -> Result<Option<CpuSet>> {
     if list.is_empty() {
         return Ok(None);
@@ -136,6 +143,16 @@ mod tests {
         for bad in [",", "x", "3-1", "-1", "0-99999"] {
             assert!(cpus(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn masks_of_cpus() {
+        let mask = |initial: &str| {
+            let affinity = tare_oci_runtime::CpuAffinity { initial: initial.to_owned(), ..Default::default() };
+            initial_cpu_mask(&Process { exec_cpu_affinity: Some(affinity), ..Process::default() }).unwrap()
+        };
+        assert_eq!([mask("0"), mask("1,3"), mask("")], [Some(1), Some(10), None]);
+        assert_eq!(initial_cpu_mask(&Process::default()).unwrap(), None);
     }
 
     #[test]

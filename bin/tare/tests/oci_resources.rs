@@ -1,0 +1,110 @@
+//! Limits, groups and what is said about them. Needs root and a static busybox at `/bin/busybox` (Debian:
+//! busybox-static).
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use serde_json::json;
+
+use common::Host;
+
+#[test]
+fn the_number_of_processes() {
+    let host = Host::new();
+    let id = &host.id("pids");
+    host.config("read x", |config| config["linux"]["resources"]["pids"] = json!({"limit": 0}));
+    host.create(id, &[]);
+    let limit = || {
+        let line = host.ok(&["events", "--stats", id]);
+        serde_json::from_str::<serde_json::Value>(&line).unwrap()["data"]["pids"]["limit"].clone()
+    };
+    // The process itself is the least there can be.
+    assert_eq!(limit(), 1);
+    for (option, expected) in [("12", 12), ("-1", 0), ("0", 1)] {
+        host.ok(&["update", "--pids-limit", option, id]);
+        assert_eq!(limit(), expected, "{option}");
+    }
+    let error = host.fails(&["update", "--l3-cache-schema", "L3:0=f", id]).1;
+    assert_eq!(error, "error: --l3-cache-schema: not supported, Intel RDT is not used\n");
+    host.ok(&["delete", "--force", id]);
+    host.config("true", |config| config["linux"]["intelRdt"] = json!({"closID": "x"}));
+    assert!(host.fails(&["run", id]).1.contains("linux.intelRdt: not supported"));
+}
+
+#[test]
+fn events_come_in_the_order_that_readers_expect() {
+    let host = Host::new();
+    let id = &host.id("events");
+    host.config("sleep 1000", |_| {});
+    host.create(id, &[]);
+    host.ok(&["start", id]);
+    let mut events = host.command(&["events", "--interval", "10ms", id]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(events.stdout.take().unwrap()).lines();
+    for _ in 0..2 {
+        let line = lines.next().unwrap().unwrap();
+        assert!(line.starts_with(&format!(r#"{{"type":"stats","id":"{id}","data":{{"#)), "{line}");
+    }
+    host.ok(&["delete", "--force", id]);
+    // Its end is theirs.
+    assert!(lines.all(|line| line.is_ok()));
+    assert!(events.wait().unwrap().success());
+}
+
+#[test]
+fn a_process_in_a_group_below_the_containers() {
+    let host = Host::new();
+    let id = &host.id("groups");
+    host.config("sleep 1000", |_| {});
+    host.create(id, &[]);
+    host.ok(&["start", id]);
+    let error = |group: &str| {
+        let (code, error) = host.fails(&["exec", "--cgroup", group, id, "true"]);
+        assert_eq!(code, 255);
+        error
+    };
+    assert!(error("..").contains("bad sub cgroup path"));
+    assert!(error("whaaat:/").contains("unknown controller whaaat"));
+    let missing = error("missing");
+    assert!(missing.contains(" adding pid ") && missing.contains("No such file or directory"), "{missing}");
+    let v1 = std::path::Path::new("/sys/fs/cgroup/memory");
+    let own = host.ok(&["exec", "--cgroup", "/", id, "cat", "/proc/self/cgroup"]);
+    // Beside hierarchies of v1, that of v2 has no controllers and nobody in it.
+    let joined = |line: &&str| !line.starts_with("0::") || !v1.is_dir();
+    assert!(own.lines().filter(joined).all(|line| line.ends_with(id.as_str())), "{own}");
+    if !v1.is_dir() {
+        return;
+    }
+    fs::create_dir(v1.join(format!("tare-oci-{id}/sub"))).unwrap();
+    let below = host.ok(&["exec", "--cgroup", "memory:sub", id, "cat", "/proc/self/cgroup"]);
+    for line in below.lines().filter(joined) {
+        let group = if line.contains(":memory:") { format!("{id}/sub") } else { id.clone() };
+        assert!(line.ends_with(&group), "{line}");
+    }
+}
+
+#[test]
+fn the_flags_of_a_filter_are_said_on_request() {
+    let host = Host::new();
+    let id = &host.id("flags");
+    for (flags, number) in [
+        (json!(null), 4),
+        (json!([]), 0),
+        (json!(["SECCOMP_FILTER_FLAG_LOG"]), 2),
+        (json!(["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_TSYNC"]), 6),
+    ] {
+        host.config("true", |config| {
+            config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": flags});
+        });
+        let output = host.run(&["--debug", "run", id]);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && text.contains(&format!("\"seccomp filter flags: {number}\"")), "{text}");
+        assert_eq!(String::from_utf8(host.run(&["run", id]).stderr).unwrap(), "");
+    }
+    host.config("true", |config| {
+        config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_X"]});
+    });
+    assert!(host.fails(&["run", id]).1.contains("unknown seccomp flag `SECCOMP_FILTER_FLAG_X`"));
+}
