@@ -152,7 +152,8 @@ pub(crate) fn extract(workspace: Workspace, archive: impl BufRead + Send + 'stat
 
 fn unpack_into(archive: impl BufRead + Send + 'static, path: &Path) -> Result<()> {
     let (_, plain) = decompress(archive).map_err(|error| Error::invalid(error.to_string()))?;
-    unpack(&mut Reader::new(buffered(plain)), open_root(path)?, unpack::Options::default())
+    let options = unpack::Options { contained: true, ..unpack::Options::default() };
+    unpack(&mut Reader::new(buffered(plain)), open_root(path)?, options)
         .map(drop)
         .map_err(|error| Error::internal(format!("error reading the build context: {error}")))
 }

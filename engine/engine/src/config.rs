@@ -44,6 +44,8 @@ pub struct EngineConfig {
     pub default_ulimits: Vec<tare_docker_api::container::Ulimit>,
     /// Address published ports bind to when none is given.
     pub default_bind_address: Option<std::net::IpAddr>,
+    /// The filter of system calls of containers that do not say otherwise.
+    pub seccomp: SeccompProfile,
     /// Containers that do not say otherwise get an init (`--init`).
     pub init: bool,
     /// Set no_new_privs for every container that does not say otherwise.
@@ -66,11 +68,41 @@ pub struct EngineConfig {
     pub commit: String,
 }
 
+/// A filter of system calls.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum SeccompProfile {
+    /// The engine's own.
+    #[default]
+    Builtin,
+    /// None.
+    Unconfined,
+    /// One from a file, in Docker's form.
+    File {
+        /// Where it was read.
+        path: String,
+        /// What it says.
+        json: String,
+    },
+}
+
+impl SeccompProfile {
+    /// What `info` shows.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Builtin => "builtin",
+            Self::Unconfined => "unconfined",
+            Self::File { path, .. } => path,
+        }
+    }
+}
+
 /// How the default bridge is set up.
 #[derive(Debug, Clone)]
 pub struct DefaultBridge {
     /// Containers get IPv6 addresses, too.
     pub ipv6: bool,
+    /// IPv6 address and prefix of the bridge (`--bip6`).
+    pub address_v6: Option<(std::net::Ipv6Addr, u8)>,
     /// What containers' addresses are chosen from (`--fixed-cidr`), and without [`EngineConfig::bridge_address`] the subnet.
     pub range: Option<tare_network::Cidr>,
     /// The same for IPv6; `None` takes a unique local subnet.

@@ -34,7 +34,7 @@ use tare_cgroup::{Cgroup, Hierarchies, Version};
 use tare_images::ImageStore;
 use tare_state::{Change, Kind, Store};
 
-pub use config::{DefaultBridge, EngineConfig, Reloadable};
+pub use config::{DefaultBridge, EngineConfig, Reloadable, SeccompProfile};
 pub use container::attach::AttachTicket;
 pub use container::exec::ExecTicket;
 pub use error::{Error, ErrorKind, Result};

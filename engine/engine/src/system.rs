@@ -45,6 +45,12 @@ const EVENT_FILTERS: &[&str] = &[
     "config",
 ];
 
+/// Tasks that run or wait: what goroutines are for a daemon in Go.
+fn tasks() -> i64 {
+    let runtime = tokio::runtime::Handle::try_current();
+    runtime.map_or(0, |runtime| i64::try_from(runtime.metrics().num_alive_tasks()).unwrap_or(i64::MAX))
+}
+
 impl Engine {
     /// Describes the engine and the machine.
     pub async fn info(&self) -> Result<Info> {
@@ -82,6 +88,7 @@ impl Engine {
             oom_kill_disable: support.oom_kill_disable,
             ipv4_forwarding: ipv4_forwarding(),
             n_fd: open_descriptors(),
+            n_goroutines: tasks(),
             debug: settings.debug,
             system_time: Time::now().to_string(),
             logging_driver: self.config.log_driver.clone(),
@@ -117,7 +124,7 @@ impl Engine {
     }
 
     fn security_options(&self) -> List<String> {
-        let mut options = vec!["name=seccomp,profile=builtin".to_owned()];
+        let mut options = vec![format!("name=seccomp,profile={}", self.config.seccomp.name())];
         if self.facts.unified_cgroups {
             options.push("name=cgroupns".to_owned());
         }

@@ -81,6 +81,7 @@ pub fn put<R: BufRead + Send + 'static>(root: RootDir, path: &str, archive: R, o
         mode: None,
         no_overwrite_dir_non_dir: options.no_overwrite_dir_non_dir,
         base,
+        contained: false,
     };
     unpack(&mut Reader::new(crate::compression::buffered(plain)), root, options)?;
     Ok(())

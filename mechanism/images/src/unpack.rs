@@ -40,6 +40,8 @@ pub struct Options {
     pub no_overwrite_dir_non_dir: bool,
     /// Where below the root entries go; a clean path, resolved inside.
     pub base: Vec<u8>,
+    /// Names that lead out of the root end below it, as in a chroot, instead of being refused.
+    pub contained: bool,
 }
 
 /// What was extracted.
@@ -88,7 +90,11 @@ impl Unpacker {
         if self.done.entries > MAX_ENTRIES {
             return Err(bad(entry, format!("is one of more than {MAX_ENTRIES}")));
         }
-        let name = if self.options.layer { classify(&entry.path) } else { clean(&entry.path).map(EntryName::Path) };
+        let name = match &self.options {
+            Options { layer: true, .. } => classify(&entry.path),
+            Options { contained: true, .. } => clean(&[b"/", entry.path.as_slice()].concat()).map(EntryName::Path),
+            _ => clean(&entry.path).map(EntryName::Path),
+        };
         match name.map_err(|e| bad(entry, e.to_string()))? {
             EntryName::Ignored => Ok(()),
             EntryName::Whiteout(whiteout) => self.whiteout(&whiteout).map_err(failed("whiteout", entry)),

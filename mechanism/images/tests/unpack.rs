@@ -10,8 +10,10 @@ use common::{Fixture, Tar, names};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use rustix::io::Errno;
-use tare_archive::{Entry, Kind, Time};
+use tare_archive::{Entry, Kind, Reader, Time};
 use tare_images::Error;
+use tare_images::rootdir::RootDir;
+use tare_images::unpack::{Options, unpack};
 
 fn opaque(path: &Path) -> bool {
     let mut value = [0; 4];
@@ -127,6 +129,20 @@ fn nothing_leaves_the_layer() {
         assert!(text.contains(reason), "{error}");
     }
     assert_eq!(names(&f.directory.path().join("layers")).len(), 1, "failed layers leave nothing");
+}
+
+/// Build contexts are taken as a chroot would have them.
+#[test]
+fn names_that_lead_out_can_be_contained() {
+    let outer = tempfile::tempdir().unwrap();
+    let inner = outer.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    let archive = Tar::new().file("../one", "1").file("a/../../../two", "2").file("/three", "3").symlink("up", "../..");
+    let archive = archive.file("up/four", "4").done();
+    let options = Options { contained: true, ..Options::default() };
+    unpack(&mut Reader::new(archive.as_slice()), RootDir::open(&inner).unwrap(), options).unwrap();
+    assert_eq!(names(outer.path()), ["inner"]);
+    assert_eq!(names(&inner), ["four", "one", "three", "two", "up"]);
 }
 
 #[test]

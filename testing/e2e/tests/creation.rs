@@ -6,6 +6,7 @@ with_both_clients!(
     a_working_directory_is_there_before_the_start,
     no_volume_where_a_file_is,
     a_run_that_names_no_command,
+    a_command_that_is_empty,
     execs_are_for_one_run,
     containers_of_images_made_from_others
 );
@@ -46,6 +47,14 @@ fn a_run_that_names_no_command(c: &Console) {
     std::fs::write(c.path("Dockerfile"), file).expect("a file");
     c.ok("build -t empty .");
     assert_eq!(c.ok("run --rm empty ls /by-default"), "/by-default");
+}
+
+/// One word that is empty is a command; that there is no such program is the start's to say.
+fn a_command_that_is_empty(c: &Console) {
+    c.ok("create --name box busybox:1.29 ''");
+    let refused = c.fails("start box", 1);
+    assert!(refused.contains("exec: \"\": executable file not found in $PATH"), "{refused}");
+    assert_eq!(c.ok("inspect --format '{{.State.Status}} {{.State.ExitCode}}' box"), "created 127");
 }
 
 fn execs_are_for_one_run(c: &Console) {

@@ -214,3 +214,31 @@ fn system_calls() {
     }
     assert_eq!((admin["keyctl"].as_str(), admin["io_uring_setup"].as_str()), (EPERM, EPERM));
 }
+
+/// The filter of system calls is the daemon's to say, and the container's.
+#[test]
+fn the_daemon_s_seccomp_profile() {
+    let c = Console::with_options(Client::Tare, &["--seccomp-profile", "unconfined"]);
+    if c.engine().is_none() {
+        return;
+    }
+    let shown = "info --format '{{index .SecurityOptions 0}}'";
+    assert_eq!(c.ok(shown), "name=seccomp,profile=unconfined");
+    assert_eq!(status(&c, "")["Seccomp"], "0");
+    assert_eq!(status(&c, "--security-opt seccomp=builtin")["Seccomp"], "2");
+    drop(c);
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("profile.json").display().to_string();
+    let profile = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]}"#;
+    std::fs::write(&path, profile).expect("a file");
+    let c = Console::with_options(Client::Tare, &["--seccomp-profile", "builtin", "--seccomp-profile", &path]);
+    assert_eq!(c.ok(shown), format!("name=seccomp,profile={path}"));
+    assert!(c.fails("run --rm busybox:1.29 mkdir /x", 1).contains("Operation not permitted"));
+    c.ok("run --rm --security-opt seccomp=builtin busybox:1.29 mkdir /x");
+    c.ok("run --rm --privileged busybox:1.29 mkdir /x");
+    c.ok("run -d --name box --security-opt seccomp=builtin busybox:1.29 sleep 1000");
+    c.ok("exec box mkdir /x");
+    // Tasks come and go with who is attached.
+    let tasks = || c.ok("info --format {{.NGoroutines}}").parse::<u32>().expect("a number");
+    assert!(tasks() > 0);
+}

@@ -475,7 +475,14 @@ fn settings_of_the_default_bridge() {
     let id = c.ok("network inspect --format {{.Id}} bridge");
     let engine = c.engine_mut().expect("an engine");
     engine.stop();
-    engine.set_options(&["--registry-mirror", tare_testkit::install::mirror(), "--fixed-cidr", "10.219.0.0/25"]);
+    let mirror = tare_testkit::install::mirror();
+    engine.set_options(&["--registry-mirror", mirror, "--ipv6", "--bip6", "fd00:e2e:8::99/64"]);
+    engine.resume();
+    let inside = c.ok("run --rm busybox:1.29 ip -6 route");
+    assert!(inside.contains("default via fd00:e2e:8::99 "), "{inside}");
+    let engine = c.engine_mut().expect("an engine");
+    engine.stop();
+    engine.set_options(&["--registry-mirror", mirror, "--fixed-cidr", "10.219.0.0/25"]);
     engine.resume();
     assert_eq!(c.ok("network inspect --format {{.Id}} bridge"), id);
     assert_eq!(c.ok(&format!("network inspect --format '{of_bridge}' bridge")), "false true");

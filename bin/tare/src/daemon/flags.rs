@@ -8,7 +8,7 @@ use tare_engine::Cidr;
 
 /// The flags.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "tare daemon", about = "Run the engine", version)]
+#[command(name = "tare daemon", about = "Run the engine", version, args_override_self = true)]
 pub(super) struct Flags {
     /// Addresses to listen on: unix://PATH, tcp://ADDRESS:PORT, or fd:// for those of the service manager
     #[arg(short = 'H', long = "host", value_name = "HOST")]
@@ -66,6 +66,9 @@ pub(super) struct Flags {
     /// Address of the default bridge in CIDR notation
     #[arg(long, value_name = "CIDR")]
     pub(super) bip: Option<String>,
+    /// IPv6 address of the default bridge in CIDR notation
+    #[arg(long, value_name = "CIDR")]
+    pub(super) bip6: Option<String>,
     /// Give containers on the default bridge IPv6 addresses
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_parser = boolean)]
@@ -151,6 +154,9 @@ pub(super) struct Flags {
     /// Features of dockerd (NAME[=BOOL]) that may be said to be as they are here
     #[arg(long = "feature", value_name = "FEATURE")]
     pub(super) features: Vec<String>,
+    /// Filter of system calls for containers by default: a file, "builtin" or "unconfined"
+    #[arg(long, value_name = "PROFILE")]
+    pub(super) seccomp_profile: Option<String>,
     /// Set no_new_privs for containers by default
     #[arg(long)]
     pub(super) no_new_privileges: bool,

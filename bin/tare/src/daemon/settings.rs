@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::ArgMatches;
 use tare_docker_api::container::Ulimit;
 use tare_docker_api::versions::{self, ApiVersion};
-use tare_engine::{Cidr, DefaultBridge, EngineConfig, Pools, Reloadable};
+use tare_engine::{Cidr, DefaultBridge, EngineConfig, Pools, Reloadable, SeccompProfile};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::file::{self, File, FilePool};
@@ -159,6 +159,7 @@ impl Settings {
             stop_timeout_s: flags.default_stop_timeout.or(file.default_stop_timeout).unwrap_or(STOP_TIMEOUT_S),
             default_ulimits: self.ulimits()?,
             default_bind_address: flags.ip.or(file.ip),
+            seccomp: seccomp(flags.seccomp_profile.as_ref().or(file.seccomp_profile.as_ref()))?,
             init: flags.init || file.init,
             no_new_privileges: flags.no_new_privileges || file.no_new_privileges,
             address_pools: self.address_pools()?,
@@ -180,6 +181,7 @@ impl Settings {
         };
         Ok(DefaultBridge {
             ipv6: flags.ipv6.or(file.ipv6).unwrap_or(false),
+            address_v6: flags.bip6.as_ref().or(file.bip6.as_ref()).map(|text| bridge_address_v6(text)).transpose()?,
             range: range(flags.fixed_cidr, "fixed-cidr", &file.fixed_cidr)?,
             range_v6: range(flags.fixed_cidr_v6, "fixed-cidr-v6", &file.fixed_cidr_v6)?,
             icc: flags.icc.or(file.icc).unwrap_or(true),
@@ -319,6 +321,30 @@ fn bridge_address(text: &str) -> Result<(Ipv4Addr, u8)> {
     Ok((address, prefix))
 }
 
+fn bridge_address_v6(text: &str) -> Result<(Ipv6Addr, u8)> {
+    let invalid = || format!("invalid --bip6 {text:?}: expected ADDRESS/PREFIX");
+    let (address, prefix) = text.split_once('/').with_context(invalid)?;
+    let (address, prefix): (Ipv6Addr, u8) =
+        (address.parse().with_context(invalid)?, prefix.parse().with_context(invalid)?);
+    if prefix > 126 {
+        bail!("{}: no room for containers", invalid());
+    }
+    Ok((address, prefix))
+}
+
+/// The filter of system calls that containers get.
+fn seccomp(profile: Option<&String>) -> Result<SeccompProfile> {
+    match profile.map_or("", String::as_str) {
+        "" | "builtin" => Ok(SeccompProfile::Builtin),
+        "unconfined" => Ok(SeccompProfile::Unconfined),
+        path => {
+            let json =
+                std::fs::read_to_string(path).with_context(|| format!("opening seccomp profile ({path}) failed"))?;
+            Ok(SeccompProfile::File { path: path.to_owned(), json })
+        }
+    }
+}
+
 /// The shim's executable: beside this one, or where distributions put helpers.
 fn shim() -> Result<PathBuf> {
     let own = std::env::current_exe().context("finding this program's own file")?;
@@ -362,10 +388,19 @@ mod tests {
         );
     }
 
+    /// As pflag has it.
+    #[test]
+    fn the_last_of_two_values_counts() {
+        let settings = read(&["--mtu", "1400", "--mtu", "1500", "--dns", "1.1.1.1", "--dns", "9.9.9.9"]);
+        assert_eq!((settings.flags.mtu, settings.flags.dns.len()), (Some(1500), 2));
+    }
+
     #[test]
     fn bridge_addresses() {
         assert_eq!(bridge_address("10.1.0.1/16").unwrap(), (Ipv4Addr::new(10, 1, 0, 1), 16));
         assert!(bridge_address("10.1.0.1").is_err());
         assert!(bridge_address("10.1.0.1/31").is_err());
+        assert_eq!(bridge_address_v6("fd00::1/64").unwrap(), ("fd00::1".parse().unwrap(), 64));
+        assert!(bridge_address_v6("fd00::1").is_err() && bridge_address_v6("fd00::1/127").is_err());
     }
 }

@@ -54,8 +54,7 @@ impl Engine {
         merge::merge(&mut config, &image.defaults);
         crate::network::ports::spread(&mut config.exposed_ports);
         let mut command = merge::command_line(&config).into_iter();
-        let path =
-            command.next().filter(|path| !path.is_empty()).ok_or_else(|| Error::invalid("no command specified"))?;
+        let path = command.next().ok_or_else(|| Error::invalid("no command specified"))?;
         let id = random::id();
         self.fill_defaults(&id, &mut config, &mut host_config);
         let networks = endpoints(&mut config, &host_config, networking_config.endpoints_config.into_inner())?;
@@ -118,6 +117,7 @@ impl Engine {
         self.resolve_links(&mut record, warnings)?;
         let from = self.volumes_from(&record.host_config)?;
         record.mounts = mounts::plan(&record.config, &record.host_config, from)?;
+        mounts::follow_engine(&mut record.mounts, &record.host_config, &self.config.data_root)?;
         if !image.diff_ids.iter().all(|layer| self.images.has_layer(layer)) {
             let unpacked = self.distribution().unpack(Arc::clone(&image.content)).await;
             unpacked.map_err(crate::image::transfer::failed)?;

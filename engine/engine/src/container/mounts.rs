@@ -1,6 +1,7 @@
 //! From the mounts a request asks for to the mounts a container gets. Parsing only: volumes are made elsewhere.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use tare_docker_api::container::{Config, HostConfig, Mount as MountRequest};
 
@@ -50,6 +51,30 @@ pub(crate) fn plan(config: &Config, host: &HostConfig, from: Vec<Mount>) -> Resu
         )));
     }
     Ok(mounts.into_values().collect())
+}
+
+/// Binds of the engine's files, or of what they are in, follow what is mounted there on the host, unless they say more: the
+/// container must not keep what the engine unmounts.
+pub(crate) fn follow_engine(mounts: &mut [Mount], host: &HostConfig, root: &Path) -> Result<()> {
+    for mount in mounts.iter_mut().filter(|mount| mount.kind == MountKind::Bind) {
+        let source = Path::new(&mount.source);
+        if !source.starts_with(root) && !root.starts_with(source) {
+            continue;
+        }
+        let by_mode = mount.mode.split(',').any(|option| PROPAGATIONS.contains(&option));
+        let request = host.mounts.iter().find(|request| clean(&request.target) == mount.destination);
+        let by_options = request.and_then(|request| request.bind_options.as_ref());
+        if !by_mode && by_options.is_none_or(|options| options.propagation.is_empty()) {
+            "rslave".clone_into(&mut mount.propagation);
+        } else if !matches!(mount.propagation.as_str(), "rslave" | "rshared") {
+            return Err(Error::invalid(format!(
+                "invalid mount config: must use either propagation mode \"rslave\" or \"rshared\" when mount source is \
+                 within the daemon root, daemon root: {root:?}, bind mount source: {:?}, propagation: {:?}",
+                mount.source, mount.propagation
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn anonymous(destination: String) -> Mount {
@@ -413,6 +438,27 @@ mod tests {
         assert_eq!(mounts.first().unwrap().kind, MountKind::Bind);
         let mounts = plan(&config, &HostConfig::default(), Vec::new()).unwrap();
         assert!(mounts.first().unwrap().anonymous);
+    }
+
+    #[test]
+    fn binds_of_the_engines_files() {
+        let followed = |spec: &str| {
+            let mut mounts = [bind(spec).unwrap()];
+            follow_engine(&mut mounts, &HostConfig::default(), Path::new("/var/lib/tare"))
+                .map(|()| mounts[0].propagation.clone())
+                .map_err(|error| error.message)
+        };
+        for (spec, propagation) in [
+            ("/:/host:ro", "rslave"),
+            ("/var/lib:/x", "rslave"),
+            ("/var/lib/tare/volumes:/x", "rslave"),
+            ("/:/host:rshared", "rshared"),
+            ("/srv:/x", "rprivate"),
+            ("/srv:/x:private", "private"),
+        ] {
+            assert_eq!(followed(spec).as_deref(), Ok(propagation), "{spec}");
+        }
+        assert!(followed("/:/host:rprivate").unwrap_err().starts_with("invalid mount config: must use either"));
     }
 
     #[test]

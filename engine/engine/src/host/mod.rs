@@ -45,6 +45,7 @@ pub(crate) fn facts(config: &EngineConfig, unified_cgroups: bool) -> Result<Fact
         oom_score_adj: read_number("/proc/self/oom_score_adj").unwrap_or(0),
         ulimits: config.default_ulimits.clone(),
         no_new_privileges: config.no_new_privileges,
+        seccomp: config.seccomp.clone(),
         apparmor: std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
             .is_ok_and(|text| text.starts_with('Y')),
         arch: tare_seccomp::Arch::native()

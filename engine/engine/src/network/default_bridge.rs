@@ -54,7 +54,7 @@ impl Networks {
         let settings = &config.default_bridge;
         let families = [
             (false, config.bridge_address.map(|(address, prefix)| (IpAddr::from(address), prefix)), settings.range),
-            (true, None, settings.range_v6),
+            (true, settings.address_v6.map(|(address, prefix)| (IpAddr::from(address), prefix)), settings.range_v6),
         ];
         let mut configs = Vec::new();
         for (ipv6, address, range) in families {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tare_docker_api::container::{HostConfig, Ulimit};
 use tare_oci_runtime::{CompiledSeccomp, Seccomp};
 
+use crate::config::SeccompProfile;
 use crate::error::{Error, Result};
 
 /// Facts about the host and the engine's settings, gathered once.
@@ -19,6 +20,8 @@ pub(crate) struct Facts {
     pub(crate) ulimits: Vec<Ulimit>,
     /// Set no_new_privs unless a container says otherwise.
     pub(crate) no_new_privileges: bool,
+    /// The filter of system calls where a container says none.
+    pub(crate) seccomp: SeccompProfile,
     /// The kernel has AppArmor.
     pub(crate) apparmor: bool,
     /// The processor's system call interface.
@@ -77,7 +80,12 @@ pub(crate) fn default_paths(host: &mut HostConfig, cpus: usize) {
 /// Interprets `--security-opt` and `--privileged`.
 pub(crate) fn options(host: &HostConfig, facts: &Facts) -> Result<Options> {
     let mut options = Options { no_new_privileges: facts.no_new_privileges, ..Options::default() };
-    let mut profile = if host.privileged { Profile::Unconfined } else { Profile::Builtin };
+    let mut profile = match &facts.seccomp {
+        _ if host.privileged => Profile::Unconfined,
+        SeccompProfile::Builtin => Profile::Builtin,
+        SeccompProfile::Unconfined => Profile::Unconfined,
+        SeccompProfile::File { json, .. } => Profile::Given(json.clone()),
+    };
     for option in &host.security_opt {
         let (name, value) = split(option)?;
         match (name, value) {
