@@ -15,9 +15,8 @@ use common::Host;
 
 fn groups(id: &str) -> usize {
     let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().filter_map(Result::ok);
-    let name = format!("tare-oci-{id}");
-    let beside = hierarchies.filter(|entry| entry.path().join(&name).exists()).count();
-    beside + usize::from(Path::new("/sys/fs/cgroup").join(&name).exists())
+    let beside = hierarchies.filter(|entry| entry.path().join(id).exists()).count();
+    beside + usize::from(Path::new("/sys/fs/cgroup").join(id).exists())
 }
 
 #[test]

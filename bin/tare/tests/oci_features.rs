@@ -186,3 +186,28 @@ fn a_terminal_that_is_carried_has_plain_newlines() {
     // /dev/pts is among the mounts of the specification.
     assert_eq!(host.ok(&["run", id]), "a\nb\n");
 }
+
+#[test]
+fn a_group_that_is_frozen_takes_nobody() {
+    let host = Host::new();
+    let id = &host.id("frozen");
+    let unified = Path::new("/sys/fs/cgroup/cgroup.procs").exists();
+    let (base, file, value) = if unified {
+        ("/sys/fs/cgroup", "cgroup.freeze", "1")
+    } else {
+        ("/sys/fs/cgroup/freezer", "freezer.state", "FROZEN")
+    };
+    let group = Path::new(base).join(id);
+    fs::create_dir(&group).unwrap();
+    fs::write(group.join(file), value).unwrap();
+    // As its own, and above it.
+    for path in [format!("/{id}"), format!("/{id}/a/b")] {
+        host.config("true", |config| config["linux"]["cgroupsPath"] = json!(path));
+        let expected = (1, format!("error: container's cgroup unexpectedly frozen: `{path}`\n"));
+        assert_eq!(host.fails(&["run", id]), expected);
+        assert_eq!(host.fails(&["create", id]), expected);
+        assert_eq!(host.ok(&["list", "-q"]), "");
+    }
+    // It is not ours to remove, and nothing was made in it.
+    fs::remove_dir(&group).unwrap();
+}

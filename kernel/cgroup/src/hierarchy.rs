@@ -182,7 +182,8 @@ impl<'a> Entry<'a> {
             return None;
         }
         let options = fields.nth(1)?;
-        Some(Self { point: unescape(point), kind, options })
+        let point = PathBuf::from(OsString::from_vec(tare_sys::procfs::unescaped(point)));
+        Some(Self { point, kind, options })
     }
 
     /// A v1 hierarchy says what it is in the options of its super block; those that are no controller are known.
@@ -201,23 +202,6 @@ impl<'a> Entry<'a> {
         }
         mount
     }
-}
-
-/// Undoes mountinfo's escapes: a backslash and three octal digits stand for space, tab, newline and backslash.
-fn unescape(field: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((first, tail)) = rest.split_first() {
-        rest = tail;
-        match (first, tail) {
-            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) => {
-                bytes.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
-                rest = after;
-            }
-            _ => bytes.push(*first),
-        }
-    }
-    PathBuf::from(OsString::from_vec(bytes))
 }
 
 #[cfg(test)]

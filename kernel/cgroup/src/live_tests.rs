@@ -106,6 +106,18 @@ fn check_life(hierarchies: &Hierarchies) {
         assert_eq!(victim.0.wait().unwrap().signal(), Some(sigkill()));
     }
     assert!(parent.0.all_procs().unwrap().is_empty());
+    parent.0.thaw().unwrap();
+    // Whoever came now would stand still: in a group that is empty, or below it, or that is still to be made.
+    let missing = Cgroup::open(hierarchies, &format!("{path}/c/d"));
+    for frozen in [false, true] {
+        if frozen {
+            parent.0.freeze().unwrap();
+        }
+        for group in [&parent.0, &group, &missing] {
+            assert_eq!(group.freezes_newcomers().unwrap(), frozen, "{}", group.path());
+        }
+    }
+    parent.0.thaw().unwrap();
     parent.0.remove().unwrap();
     assert!(!parent.0.exists() && !group.exists());
     parent.0.remove().unwrap();

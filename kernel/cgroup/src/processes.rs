@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Access, AtFlags, accessat};
 use rustix::io::Errno;
 use rustix::process::Signal;
 
@@ -105,6 +106,24 @@ impl Cgroup {
         let text = files::read(&hierarchy.root, &format!("{}/{file}", self.relative()), &mut buffer)
             .map_err(|errno| Error::os("read", self.display(hierarchy, file), errno))?;
         Ok(text.lines().any(|line| line == frozen))
+    }
+
+    /// Whether a process that joined now would be frozen: by the group, or by the nearest of those above it that exist.
+    /// False where nothing can be frozen.
+    pub fn freezes_newcomers(&self) -> Result<bool, Error> {
+        let Ok((hierarchy, file)) = self.freezer() else { return Ok(false) };
+        let mut path = self.path();
+        while !path.is_empty() && path != "/" {
+            let group = Self::open(&self.hierarchies, path);
+            match accessat(&hierarchy.root, group.relative(), Access::EXISTS, AtFlags::empty()) {
+                // It freezes with those above it.
+                Ok(()) => return group.frozen(),
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(Error::os("look for", self.display(hierarchy, file), errno)),
+            }
+            path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        }
+        Ok(false)
     }
 
     fn set_frozen(&self, frozen: bool) -> Result<(), Error> {

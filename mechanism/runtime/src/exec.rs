@@ -14,7 +14,7 @@ use crate::listener;
 use crate::plan::ProcessPlan;
 use crate::prepare::{cgroup_files, host_proc, is_alive, root_of};
 use crate::step::Context;
-use crate::talk::{Affinity, Excursion, Talk, Undumpable, basic_keep, keep_list, oom_score_adj, sockets};
+use crate::talk::{Affinity, Excursion, Request, Talk, Undumpable, basic_keep, keep_list, oom_score_adj, sockets};
 
 /// The container that a process is to run in.
 #[derive(Debug, Clone, Copy)]
@@ -97,8 +97,10 @@ pub fn exec(target: &ExecTarget<'_>, process: &Process, stdio: Stdio) -> Result<
         bundle: target.bundle.to_owned(),
         annotations: target.spec.annotations.clone(),
     };
-    let console =
-        talk.until_ready(context, || Ok(()), |fd| listener::hand_over(plan.agent(), fd.as_fd(), pid, state()))?;
+    let console = talk.until_ready(context, |request| match request {
+        Request::Listener(fd) => listener::hand_over(plan.agent(), fd.as_fd(), pid, state()),
+        Request::Hooks | Request::MapIds(..) => Ok(()),
+    })?;
     talk.until_executed(context)?;
     Ok(Init { pid, pidfd, start_time, console })
 }

@@ -1,7 +1,7 @@
 //! Hooks: programs that the specification has run at points of the container's life. They get the container's state as
 //! JSON on standard input.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -14,7 +14,10 @@ use tare_oci_runtime::{Hook, Hooks, Spec, State};
 use tare_sys::process::{Child, Cloned, Strings, clone};
 
 use crate::error::{Error, Result};
+use crate::launch::user;
 use crate::plan::mounts::c_string;
+use crate::plan::process::environment;
+use crate::prepare::root_of;
 use crate::talk::end;
 
 /// Points of a container's life.
@@ -46,6 +49,11 @@ impl HookKind {
         }
     }
 
+    /// What runs in the container has the container's environment, unless it has its own.
+    fn has_environment_of_process(self) -> bool {
+        self == Self::StartContainer
+    }
+
     fn list(self, hooks: &Hooks) -> &[Hook] {
         match self {
             Self::Prestart => &hooks.prestart,
@@ -64,8 +72,26 @@ const STDERR_BYTES_MAX: u64 = 4096;
 /// Runs the hooks of a kind in order; stops at the first that fails, except that all [`HookKind::Poststop`] hooks are
 /// run and their errors collected. `container` is the init's pidfd, for those that run in the container's namespaces ([`HookKind::CreateContainer`], [`HookKind::StartContainer`]).
 pub fn run_hooks(kind: HookKind, spec: &Spec, state: &State, container: Option<BorrowedFd<'_>>) -> Result<()> {
-    let own = spec.process.as_ref().map(|process| process.env.as_slice()).unwrap_or_default();
-    spec.hooks.as_ref().map_or(Ok(()), |hooks| run_list(kind, hooks, own, state, container))
+    let Some(hooks) = &spec.hooks else { return Ok(()) };
+    let own = match &spec.process {
+        Some(process) if kind.has_environment_of_process() && !kind.list(hooks).is_empty() => {
+            let root = root_of(state.pid)?;
+            let user = user(process, || Ok(root.as_fd()))?;
+            environment(&process.env, &user).into_iter().map(str::to_owned).collect()
+        }
+        _ => Vec::new(),
+    };
+    let place = container.map(|container| Place { container, directory: None });
+    run_list(kind, hooks, &own, state, place)
+}
+
+/// Where a hook runs that does not run in the runtime's namespaces.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// Its init's pidfd.
+    pub(crate) container: BorrowedFd<'a>,
+    /// Working directory in its mount namespace, if it is not the root of that.
+    pub(crate) directory: Option<&'a CStr>,
 }
 
 pub(crate) fn run_list(
@@ -73,14 +99,13 @@ pub(crate) fn run_list(
     hooks: &Hooks,
     environment: &[String],
     state: &State,
-    container: Option<BorrowedFd<'_>>,
+    place: Option<Place<'_>>,
 ) -> Result<()> {
     let go_on = kind == HookKind::Poststop;
     let mut failed: Vec<String> = Vec::new();
     for (index, hook) in kind.list(hooks).iter().enumerate() {
-        // What runs in the container has the container's environment, unless it has its own.
-        let own = if kind == HookKind::StartContainer && hook.env.is_empty() { environment } else { &hook.env };
-        if let Err(reason) = run(hook, own, state, container) {
+        let own = if kind.has_environment_of_process() && hook.env.is_empty() { environment } else { &hook.env };
+        if let Err(reason) = run(hook, own, state, place) {
             failed.push(format!("error running {} hook #{index}: `{}`: {reason}", kind.name(), hook.path.display()));
         }
         if !failed.is_empty() && !go_on {
@@ -90,7 +115,7 @@ pub(crate) fn run_list(
     if failed.is_empty() { Ok(()) } else { Err(Error::invalid(failed.join("; "))) }
 }
 
-fn run(hook: &Hook, environment: &[String], state: &State, container: Option<BorrowedFd<'_>>) -> Result<(), String> {
+fn run(hook: &Hook, environment: &[String], state: &State, place: Option<Place<'_>>) -> Result<(), String> {
     let text = |error: std::io::Error| error.to_string();
     let json = serde_json::to_vec(state).map_err(|error| error.to_string())?;
     let mut input = memory()?;
@@ -100,7 +125,7 @@ fn run(hook: &Hook, environment: &[String], state: &State, container: Option<Bor
     let argv = if hook.args.is_empty() { vec![path.clone()] } else { strings(&hook.args)? };
     let program = Program { path, argv: Strings::new(argv), envp: Strings::new(strings(environment)?) };
     let streams = [input.as_fd(), output.as_fd()];
-    let child = clone(0, None, |child| become_hook(child, &program, streams, container));
+    let child = clone(0, None, |child| become_hook(child, &program, streams, place));
     let child = child.map_err(|errno| format!("clone3: {}", crate::error::name(errno)))?;
     match wait(&child, hook.timeout) {
         Ok(()) => Ok(()),
@@ -134,10 +159,10 @@ fn become_hook(
     child: &Child,
     program: &Program,
     [input, output]: [BorrowedFd<'_>; 2],
-    container: Option<BorrowedFd<'_>>,
+    place: Option<Place<'_>>,
 ) -> i32 {
     const FAILED: i32 = 126;
-    if let Some(container) = container {
+    if let Some(Place { container, directory }) = place {
         let namespaces = ThreadNameSpaceType::MOUNT
             | ThreadNameSpaceType::NETWORK
             | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
@@ -145,6 +170,11 @@ fn become_hook(
             | ThreadNameSpaceType::CONTROL_GROUP;
         if let Err(errno) = move_into_thread_name_spaces(container, namespaces) {
             let _ = rustix::io::write(output, b"setns: ");
+            let _ = rustix::io::write(output, crate::error::name(errno).as_bytes());
+            return FAILED;
+        }
+        if let Some(Err(errno)) = directory.map(rustix::process::chdir) {
+            let _ = rustix::io::write(output, b"chdir: ");
             let _ = rustix::io::write(output, crate::error::name(errno).as_bytes());
             return FAILED;
         }

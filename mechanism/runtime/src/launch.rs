@@ -11,11 +11,12 @@ use tare_sys::process::{clone, namespace};
 
 use crate::child::{self, ChildStdio, InitTask, Task, Wait};
 use crate::error::{Error, ErrorKind, Result};
-use crate::hooks::{self, HookKind};
-use crate::plan::{Limits, Plan, ProcessPlan};
+use crate::hooks::{self, HookKind, Place};
+use crate::plan::process::environment;
+use crate::plan::{Given, Limits, Plan, ProcessPlan};
 use crate::prepare::{self, Prepared, above};
-use crate::step::Context;
-use crate::talk::{Excursion, Talk, Undumpable, basic_keep, keep_list, oom_score_adj, sockets};
+use crate::step::{Context, Step};
+use crate::talk::{Excursion, Request, Talk, Undumpable, basic_keep, keep_list, oom_score_adj, sockets};
 use crate::user::{self, User, resolve_user};
 use crate::{listener, netdevices, userns};
 
@@ -50,6 +51,9 @@ pub struct Launch<'a> {
     pub no_pivot: bool,
     /// Do not make a session keyring.
     pub keep_keyring: bool,
+    /// Bind mounts with options for attributes have those alone, as with mount(8); else the options are added to what the
+    /// sources have, so that what the host has mounted `nosuid` stays so.
+    pub binds_as_asked: bool,
 }
 
 impl<'a> Launch<'a> {
@@ -69,6 +73,7 @@ impl<'a> Launch<'a> {
             start_fifo: None,
             no_pivot: false,
             keep_keyring: false,
+            binds_as_asked: false,
         }
     }
 }
@@ -151,14 +156,14 @@ pub struct Init {
 /// and the caller should end.
 pub fn create(launch: Launch<'_>) -> Result<Created> {
     let Launch { spec, bundle, .. } = launch;
-    let process = spec.process.as_ref().ok_or_else(|| Error::invalid("process: not specified"))?;
-    let plan = Plan::new(spec, bundle, launch.netns.is_some())?;
+    let specified = spec.process.as_ref().ok_or_else(|| Error::invalid("process: not specified"))?;
+    let plan = plan(&launch)?;
     let root = prepare::root(launch.root, spec, bundle)?;
-    let user = user(process, || Ok(root.0.as_fd()))?;
+    let user = user(specified, || Ok(root.0.as_fd()))?;
     let user_namespace = plan.namespaces.has(namespace::USER);
     let limits = Limits { keep_keyring: launch.keep_keyring, init: true, ..limits(user_namespace)? };
-    let process = ProcessPlan::new(launch.id, process, &user, spec.linux.as_ref(), &limits)?;
-    let prepared = Prepared::new(&plan, root, launch.trees, launch.netns, launch.cgroup_mounts, spec)?;
+    let process = ProcessPlan::new(launch.id, specified, &user, spec.linux.as_ref(), &limits)?;
+    let prepared = Prepared::new(&plan, root, launch.trees, launch.netns, launch.cgroup_mounts, spec, launch.no_pivot)?;
 
     let floor = floor(&launch.preserve_fds)?;
     let preserve = all_above(launch.preserve_fds, floor)?;
@@ -182,10 +187,10 @@ pub fn create(launch: Launch<'_>) -> Result<Created> {
         },
         plan: &plan,
         prepared: &prepared,
-        pivot: !launch.no_pivot,
     };
     let talk = start_child(&task, &launch.cgroup, own_socket)?;
     let (pid, pidfd) = identity(&talk)?;
+    let root_place = prepared.root_place.clone();
     drop((socket, stdio, preserve, fifo, prepared));
 
     let none = Linux::default();
@@ -199,19 +204,34 @@ pub fn create(launch: Launch<'_>) -> Result<Created> {
     oom_score_adj(pid, process.oom_score_adj)?;
     let start_time = start_time(pid)?;
     let hooks = spec.hooks.as_ref().map(|hooks| {
-        let environment = spec.process.as_ref().map(|process| process.env.clone()).unwrap_or_default();
+        let environment = environment(&specified.env, &user).into_iter().map(str::to_owned).collect();
         Box::new(OwnHooks { hooks: hooks.clone(), state: state(launch.id, spec, pid, bundle), environment })
     });
     let context = Context { plan: Some(&plan), process: &process };
-    let console = talk.until_ready(
-        context,
-        || {
+    let console = talk.until_ready(context, |request| match request {
+        Request::Hooks => {
             netdevices::move_all(pid, &linux.net_devices)?;
-            create_hooks(hooks.as_deref(), pidfd.as_fd())
-        },
-        |fd| listener::hand_over(process.agent(), fd.as_fd(), pid, state(launch.id, spec, pid, bundle)),
-    )?;
+            create_hooks(hooks.as_deref(), Place { container: pidfd.as_fd(), directory: Some(&root_place) })
+        }
+        Request::MapIds(index, tree) => map_ids(&plan, usize::from(index), &tree),
+        Request::Listener(fd) => {
+            listener::hand_over(process.agent(), fd.as_fd(), pid, state(launch.id, spec, pid, bundle))
+        }
+    })?;
     Ok(Created { pid, pidfd, start_time, console, talk, process, hooks })
+}
+
+fn plan(launch: &Launch<'_>) -> Result<Plan> {
+    let own_root = prepare::root_directory(launch.spec, launch.bundle).filter(|_| launch.root.is_none());
+    let given =
+        Given { root: own_root.as_deref(), network: launch.netns.is_some(), binds_as_asked: launch.binds_as_asked };
+    let plan = Plan::new(launch.spec, launch.bundle, &given)?;
+    if launch.no_pivot && plan.namespaces.joins(namespace::MOUNT) {
+        return Err(Error::invalid(
+            "no pivot: not in a mount namespace of others, who would lose what they have mounted",
+        ));
+    }
+    Ok(plan)
 }
 
 impl Created {
@@ -224,7 +244,8 @@ impl Created {
     pub fn start(mut self) -> Result<Init> {
         if let Some(hooks) = &mut self.hooks {
             hooks.state.status = Status::Created;
-            hooks.run(HookKind::StartContainer, Some(self.pidfd.as_fd()))?;
+            let place = Place { container: self.pidfd.as_fd(), directory: None };
+            hooks.run(HookKind::StartContainer, Some(place))?;
         }
         self.talk.go()?;
         self.talk.until_executed(Context { plan: None, process: &self.process })?;
@@ -274,8 +295,9 @@ pub(crate) fn user<'a>(process: &Process, root: impl FnOnce() -> Result<Borrowed
         let groups: Vec<String> = by_number.chain(own.additional_groups.iter().cloned()).collect();
         return resolve_user(root()?, &own.username, &groups);
     }
-    let has_home =
-        process.env.iter().any(|variable| variable.strip_prefix("HOME=").is_some_and(|home| !home.is_empty()));
+    // The last one counts.
+    let own_home = process.env.iter().rev().find_map(|variable| variable.strip_prefix("HOME="));
+    let has_home = own_home.is_some_and(|home| !home.is_empty());
     let home = if has_home { String::new() } else { user::home(root()?, own.uid)? };
     let mut user = User::new(own.uid, own.gid, &home);
     user.additional_gids.clone_from(&own.additional_gids);
@@ -334,16 +356,24 @@ fn state(id: &str, spec: &Spec, pid: i32, bundle: &Path) -> State {
 }
 
 impl OwnHooks {
-    fn run(&self, kind: HookKind, container: Option<BorrowedFd<'_>>) -> Result<()> {
-        hooks::run_list(kind, &self.hooks, &self.environment, &self.state, container)
+    fn run(&self, kind: HookKind, place: Option<Place<'_>>) -> Result<()> {
+        hooks::run_list(kind, &self.hooks, &self.environment, &self.state, place)
     }
 }
 
-fn create_hooks(hooks: Option<&OwnHooks>, pidfd: BorrowedFd<'_>) -> Result<()> {
+/// Maps the IDs of a mount that the child could make only now.
+fn map_ids(plan: &Plan, index: usize, tree: &OwnedFd) -> Result<()> {
+    let mount = plan.mounts.get(index).and_then(|mount| Some((&mount.target, mount.idmap.as_ref()?)));
+    let (target, idmap) = mount.ok_or_else(|| Error::invalid("the container's init sent nonsense"))?;
+    prepare::map_ids(tree, idmap).map_err(|errno| Error::os(Step::IdMap.text(), target, errno))
+}
+
+/// Those in the container's namespaces start in its root, where that is attached until it is moved into.
+fn create_hooks(hooks: Option<&OwnHooks>, root: Place<'_>) -> Result<()> {
     let Some(hooks) = hooks else { return Ok(()) };
     hooks.run(HookKind::Prestart, None)?;
     hooks.run(HookKind::CreateRuntime, None)?;
-    hooks.run(HookKind::CreateContainer, Some(pidfd))
+    hooks.run(HookKind::CreateContainer, Some(root))
 }
 
 /// When a process started, in clock ticks since boot (field 22 of `/proc/PID/stat`): with the process ID and the boot

@@ -17,7 +17,7 @@ use tare_sys::process::namespace;
 use crate::child::mounts::{apply, open_cgroup, open_source};
 use crate::error::{Error, Result};
 use crate::launch::CgroupPlace;
-use crate::plan::mounts::{IdMap, Parameter, c_string};
+use crate::plan::mounts::{IdMap, Ids, Parameter, c_string};
 use crate::plan::{MountKind, MountPlan, Plan, RootPath};
 use crate::step::Step;
 use crate::userns;
@@ -33,6 +33,18 @@ pub(crate) struct Prepared {
     pub(crate) joins: Vec<OwnedFd>,
     /// Parameters of the tmpfs that cgroups of v1 are mounted in.
     pub(crate) cgroup_parameters: Vec<Parameter>,
+    /// chroot(2) instead of a pivot: what of the host's is mounted in the namespace.
+    pub(crate) host_mounts: Option<Vec<HostMount>>,
+}
+
+/// A mount of the host, in the order in which they were mounted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct HostMount {
+    pub(crate) point: CString,
+    /// It is mounted on the root itself, and not on another mount.
+    pub(crate) top: bool,
+    /// A procfs or sysfs, and all of it.
+    pub(crate) whole_kernel: bool,
 }
 
 /// What of a mount is not in the plan.
@@ -63,7 +75,7 @@ const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags:
 
 /// The detached mount that becomes the root: the given one, or the directory of the specification.
 pub(crate) fn root(given: Option<OwnedFd>, spec: &Spec, bundle: &Path) -> Result<(OwnedFd, CString)> {
-    let path = spec.root.as_ref().map(|root| bundle.join(&root.path));
+    let path = root_directory(spec, bundle);
     let (tree, place) = if let Some(root) = given {
         // Hooks look for the root where the specification has it.
         let place = path.filter(|path| spec.hooks.is_some() && path.is_dir());
@@ -76,6 +88,11 @@ pub(crate) fn root(given: Option<OwnedFd>, spec: &Spec, bundle: &Path) -> Result
     let change = MountAttr { propagation: propagation::SLAVE, ..MountAttr::default() };
     mount_setattr(&tree, c"", true, &change).map_err(|errno| Error::os("mount_setattr", "root", errno))?;
     Ok((tree, c_string(place.into_os_string().into_encoded_bytes())?))
+}
+
+/// The directory of the host that the specification has as root.
+pub(crate) fn root_directory(spec: &Spec, bundle: &Path) -> Option<PathBuf> {
+    spec.root.as_ref().map(|root| bundle.join(&root.path))
 }
 
 fn open_root(path: &Path) -> Result<OwnedFd> {
@@ -96,6 +113,7 @@ impl Prepared {
         network: Option<OwnedFd>,
         cgroups: Option<&MountSources>,
         spec: &Spec,
+        chroot: bool,
     ) -> Result<Self> {
         let all = plan.mounts.iter().map(|mount| match take(&mut trees, mount)? {
             Some(tree) => given(mount, tree),
@@ -108,7 +126,8 @@ impl Prepared {
         let joins = joins(plan, network)?;
         let mode = Parameter { key: c"mode".to_owned(), value: Some(c"755".to_owned()) };
         let (root, root_place) = root;
-        Ok(Self { root, root_place, mounts, joins, cgroup_parameters: vec![mode] })
+        let host_mounts = chroot.then(host_mounts).transpose()?;
+        Ok(Self { root, root_place, mounts, joins, cgroup_parameters: vec![mode], host_mounts })
     }
 
     /// The numbers of all descriptors in it.
@@ -150,11 +169,11 @@ fn given(mount: &MountPlan, tree: OwnedFd) -> Result<PreparedMount> {
 /// The child makes its mounts itself, in their order, as they are then listed. In a user namespace it may not reach all
 /// that the host shows it, and in an existing mount namespace it does not see it, so these are made here.
 fn prepare(plan: &Plan, mount: &MountPlan, cgroups: Option<&MountSources>, spec: &Spec) -> Result<PreparedMount> {
-    let foreign = plan.namespaces.join.iter().any(|join| join.flag == namespace::MOUNT);
+    let foreign = plan.namespaces.joins(namespace::MOUNT);
     let early = plan.namespaces.has(namespace::USER) || foreign;
     let mut prepared = PreparedMount { made: OnceCell::new(), cgroups: Cgroups::None };
     match &mount.kind {
-        MountKind::Bind { source, recursive } if early || mount.idmap.is_some() => {
+        MountKind::Bind { source, recursive, in_root: false } if early || mount.idmap.is_some() => {
             let fail = |step: Step| move |errno| Error::os(step.text(), source.to_string_lossy(), errno);
             let tree = open_source(source, *recursive).map_err(fail(Step::OpenSource))?;
             if let Some(idmap) = &mount.idmap {
@@ -169,9 +188,13 @@ fn prepare(plan: &Plan, mount: &MountPlan, cgroups: Option<&MountSources>, spec:
     Ok(prepared)
 }
 
-fn map_ids(tree: &OwnedFd, idmap: &IdMap) -> Result<(), Errno> {
-    let namespace =
-        userns::namespace(&idmap.uids, &idmap.gids).map_err(|error| Errno::from_raw_os_error(error.errno()))?;
+pub(crate) fn map_ids(tree: &OwnedFd, idmap: &IdMap) -> Result<(), Errno> {
+    let namespace = match &idmap.ids {
+        Ids::Maps { uids, gids } => {
+            userns::namespace(uids, gids).map_err(|error| Errno::from_raw_os_error(error.errno()))?
+        }
+        Ids::Namespace(path) => openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?,
+    };
     let userns_fd = u64::from(namespace.as_raw_fd().cast_unsigned());
     let change = MountAttr { set: attr::IDMAP, userns_fd, ..MountAttr::default() };
     mount_setattr(tree, c"", idmap.recursive, &change)
@@ -228,6 +251,31 @@ fn joins(plan: &Plan, network: Option<OwnedFd>) -> Result<Vec<OwnedFd>> {
     Ok(all)
 }
 
+/// What is mounted in this process's namespace, besides its root.
+fn host_mounts() -> Result<Vec<HostMount>> {
+    const MOUNTINFO: &str = "/proc/self/mountinfo";
+    let text = std::fs::read(MOUNTINFO).map_err(|error| Error::io("read", MOUNTINFO, &error))?;
+    Ok(parse_mounts(&text))
+}
+
+/// `proc_pid_mountinfo(5)`
+fn parse_mounts(text: &[u8]) -> Vec<HostMount> {
+    let fields = |line: &'_ [u8]| -> Option<([Vec<u8>; 2], HostMount)> {
+        let all: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+        let [id, parent, _, root, point] = *all.first_chunk()?;
+        let kind = *all.get(all.iter().position(|field| *field == b"-")? + 1)?;
+        let whole_kernel = root == b"/" && (kind == b"proc" || kind == b"sysfs");
+        let point = CString::new(tare_sys::procfs::unescaped(point)).ok()?;
+        Some(([id, parent].map(<[u8]>::to_vec), HostMount { point, top: false, whole_kernel }))
+    };
+    let all = text.split(|byte| *byte == b'\n').filter_map(fields);
+    let (roots, mut mounts): (Vec<_>, Vec<_>) = all.partition(|(_, mount)| mount.point.as_c_str() == c"/");
+    for ([_, parent], mount) in &mut mounts {
+        mount.top = roots.iter().any(|([id, _], _)| id == parent);
+    }
+    mounts.into_iter().map(|(_, mount)| mount).collect()
+}
+
 /// The descriptor with a number of at least `floor`: those below are about to be overwritten in the child.
 pub(crate) fn above(fd: OwnedFd, floor: RawFd) -> Result<OwnedFd> {
     if fd.as_raw_fd() >= floor {
@@ -271,4 +319,25 @@ pub(crate) fn is_alive(pidfd: BorrowedFd<'_>) -> bool {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     let mut fds = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
     matches!(poll(&mut fds, Some(&now)), Ok(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_of_the_host() {
+        let text = b"31 30 0:20 / /proc rw - proc proc rw\n30 1 8:1 / / rw shared:1 - ext4 /dev/vda rw\n\
+            32 30 0:5 / /with\\040space rw master:2 - tmpfs tmpfs rw\n33 32 0:21 / /with\\040space/sys rw - sysfs s rw\n\
+            34 31 0:20 /sys /proc/sys ro - proc proc rw\n\n";
+        let found = parse_mounts(text);
+        let mount = |point: &CStr, top, whole_kernel| HostMount { point: point.to_owned(), top, whole_kernel };
+        let expected = [
+            mount(c"/proc", true, true),
+            mount(c"/with space", true, false),
+            mount(c"/with space/sys", false, true),
+            mount(c"/proc/sys", false, false),
+        ];
+        assert_eq!(found, expected);
+    }
 }

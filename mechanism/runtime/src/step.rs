@@ -37,6 +37,7 @@ steps! {
     AttachRoot "attach root",
     // With the index of a mount.
     OpenSource "open_tree",
+    IdMap "map IDs of",
     Target "create mount point",
     OverProc "mount on",
     FsOpen "fsopen",
@@ -127,6 +128,8 @@ pub(crate) enum Report {
     Sibling(i32),
     /// The number of the descriptor that whoever answers system calls is to have; go on when it does.
     Listener(i32),
+    /// Map the IDs of the mount with this number, whose descriptor comes with it; go on then.
+    MapIds(u16),
     /// Ready for execve. When the socket ends without a failure after this, the process was executed.
     Ready,
 }
@@ -151,6 +154,10 @@ impl Report {
                 let [a, b, c, d] = fd.to_le_bytes();
                 return [5, 0, 0, 0, a, b, c, d];
             }
+            Self::MapIds(index) => {
+                let [a, b] = index.to_le_bytes();
+                return [6, 0, a, b, 0, 0, 0, 0];
+            }
             Self::Terminal => 1,
             Self::Hooks => 2,
             Self::Ready => 3,
@@ -172,6 +179,7 @@ impl Report {
             3 => Self::Ready,
             4 => Self::Sibling(i32::from_le_bytes([c, d, e, f])),
             5 => Self::Listener(i32::from_le_bytes([c, d, e, f])),
+            6 => Self::MapIds(u16::from_le_bytes([a, b])),
             _ => return None,
         })
     }
@@ -241,7 +249,7 @@ impl Failure {
             Step::Target | Step::OverProc | Step::Attach | Step::Attributes | Step::CopyUp | Step::CgroupTree => {
                 plan.mounts.get(index).map(|mount| mount.target.to_string())
             }
-            Step::OpenSource => plan.mounts.get(index).and_then(|mount| match &mount.kind {
+            Step::OpenSource | Step::IdMap => plan.mounts.get(index).and_then(|mount| match &mount.kind {
                 MountKind::Bind { source, .. } => Some(source.to_string_lossy().into_owned()),
                 _ => None,
             }),
@@ -343,7 +351,8 @@ mod tests {
     fn reports_survive_the_socket() {
         let failure = Failure { step: Step::Wait, index: 513, errno: Errno::NOENT };
         let plain = [Report::Failed(failure), Report::Terminal, Report::Hooks, Report::Ready];
-        for report in plain.into_iter().chain([Report::Sibling(123_456), Report::Listener(7)]) {
+        let numbered = [Report::Sibling(123_456), Report::Listener(7), Report::MapIds(513)];
+        for report in plain.into_iter().chain(numbered) {
             assert_eq!(Report::decode(&report.encode()), Some(report));
         }
         assert_eq!(Report::decode(&[9; REPORT_BYTES]), None);

@@ -25,6 +25,16 @@ pub(crate) fn sockets(floor: RawFd) -> Result<(OwnedFd, OwnedFd)> {
     Ok((own, above(childs, floor)?))
 }
 
+/// What a child needs its parent for on its way.
+pub(crate) enum Request {
+    /// The mounts are there: what is to be done then, the hooks among it.
+    Hooks,
+    /// Hand over the notification descriptor of the filter.
+    Listener(OwnedFd),
+    /// Map the IDs of this mount.
+    MapIds(u16, OwnedFd),
+}
+
 /// A child that has been cloned and not executed yet. Dropping it ends the child.
 pub(crate) struct Talk {
     pub(crate) cloned: Option<Cloned>,
@@ -69,13 +79,12 @@ impl Talk {
         Ok(self)
     }
 
-    /// Waits until the child has said that it is ready; returns its terminal. On the way, `hooks` is called when the
-    /// mounts are there, `listener` with the notification descriptor of the filter.
+    /// Waits until the child has said that it is ready; returns its terminal. On the way, `serve` does what it
+    /// asks for.
     pub(crate) fn until_ready(
         &self,
         context: Context<'_>,
-        mut hooks: impl FnMut() -> Result<()>,
-        mut listener: impl FnMut(OwnedFd) -> Result<()>,
+        mut serve: impl FnMut(Request) -> Result<()>,
     ) -> Result<Option<OwnedFd>> {
         let mut console = None;
         loop {
@@ -83,14 +92,18 @@ impl Talk {
                 Some((Report::Ready, _)) => return Ok(console),
                 Some((Report::Terminal, master)) => console = master,
                 Some((Report::Hooks, _)) => {
-                    hooks()?;
+                    serve(Request::Hooks)?;
                     self.go()?;
                 }
                 Some((Report::Listener(number), _)) => {
-                    listener(self.descriptor(number)?)?;
+                    serve(Request::Listener(self.descriptor(number)?))?;
                     self.go()?;
                 }
-                Some((Report::Failed(_) | Report::Sibling(_), _)) => {}
+                Some((Report::MapIds(index), Some(tree))) => {
+                    serve(Request::MapIds(index, tree))?;
+                    self.go()?;
+                }
+                Some((Report::Failed(_) | Report::Sibling(_) | Report::MapIds(_), _)) => {}
                 None => return Err(self.ended()),
             }
         }

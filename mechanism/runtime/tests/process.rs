@@ -192,6 +192,9 @@ fn users() {
     assert_eq!(user(json!({"uid": 99})), "uid=99 gid=0(root)\n/\n");
     assert_eq!(user(json!({"username": "web"})), "uid=33(web) gid=34(web) groups=34(web),44(extra)\n/home/web\n");
     assert_eq!(user(json!({"username": "web:extra"})), "uid=33(web) gid=44(extra) groups=44(extra)\n/home/web\n");
+    // Of several the last one counts, and an empty one is none.
+    let twice = json!({"process": {"env": ["HOME=/override", "HOME="]}});
+    assert!(run(&bundle, &with(script(text), twice)).ends_with("\n/root\n"));
     let unknown = with(script(text), json!({"process": {"user": {"username": "nobody"}}}));
     let error = try_run(&bundle, &unknown).unwrap_err();
     assert_eq!(error.to_string(), "unable to find user nobody: no matching entries in passwd file");
@@ -309,21 +312,22 @@ fn hooks_run_in_their_places() {
     let rootfs = bundle.root();
     let in_container =
         json!({"path": "/bin/sh", "args": ["sh", "-c", "cat > /state; echo $X > /hook"], "env": ["X=y"]});
-    // The host's programs, but the container's mounts.
-    let look = format!("test -c {}/dev/null && hostname >> {}", rootfs.display(), log.display());
+    // The host's programs, but the container's mounts, beginning at its root.
+    let look = format!("test -c {}/dev/null && test -c dev/null && hostname >> {}", rootfs.display(), log.display());
     let extra = json!({"hooks": {
         "prestart": [hook("prestart", "")],
         "createRuntime": [hook("createRuntime", "")],
         "createContainer": [hook("createContainer", &look)],
-        "startContainer": [in_container],
+        "startContainer": [in_container, {"path": "/bin/sh", "args": ["sh", "-c", "echo $HOME $PATH >> /hook"]}],
         "poststart": [hook("poststart", "")],
         "poststop": [hook("poststop", "exit 1"), hook("poststop again", "")],
     }});
     let spec = with(script("cat /hook; cat /state"), extra);
     let output = run(&bundle, &spec);
-    let (first, state) = output.split_once('\n').unwrap();
+    let [first, second, state] = output.splitn(3, '\n').collect::<Vec<_>>().try_into().unwrap();
     let state: serde_json::Value = serde_json::from_str(state).unwrap();
-    assert_eq!(first, "y");
+    // One without an environment has the process's.
+    assert_eq!((first, second), ("y", "/root /usr/local/bin:/usr/bin:/bin"));
     assert_eq!((state["id"].as_str(), state["status"].as_str()), (Some("test"), Some("created")));
     let path = log;
     let log = fs::read_to_string(&path).unwrap();

@@ -124,19 +124,22 @@ impl New {
         check(&spec, options)?;
         debug_seccomp(&spec);
         let hierarchies = Hierarchies::detect()?;
-        let own = format!("/tare-oci-{}", options.id);
+        // As other runtimes name it.
+        let own = format!("/{}", options.id);
         let path = spec.linux.as_ref().map(|linux| linux.cgroups_path.as_str()).filter(|path| !path.is_empty());
         let cgroup = Cgroup::open(&hierarchies, path.unwrap_or(&own));
         let directory = store.add(&options.id)?;
+        if let Err(error) = vacant(&cgroup) {
+            // The group is somebody else's and stays.
+            directory.remove()?;
+            return Err(error);
+        }
         let new = Self { id: options.id.clone(), bundle, spec, directory, cgroup };
         new.prepare(&hierarchies, &json).inspect_err(|_| new.undo())?;
         Ok(new)
     }
 
     fn prepare(&self, hierarchies: &Hierarchies, json: &[u8]) -> anyhow::Result<()> {
-        if !self.cgroup.all_procs()?.is_empty() {
-            bail!("container's cgroup is not empty: `{}`", self.cgroup.path());
-        }
         Cgroup::create(hierarchies, self.cgroup.path())?;
         let resources = self.spec.linux.as_ref().and_then(|linux| linux.resources.clone()).unwrap_or_default();
         self.cgroup.apply(&plan(&resources, self.cgroup.version())?)?;
@@ -170,6 +173,7 @@ impl New {
             start_fifo: if fifo { Some(make_fifo(&self.directory.fifo())?) } else { None },
             no_pivot: options.no_pivot,
             keep_keyring: options.no_new_keyring,
+            binds_as_asked: true,
             ..Launch::new(&self.id, &self.bundle, &spec)
         };
         Ok(tare_runtime::create(launch)?)
@@ -209,6 +213,17 @@ impl New {
             result.unwrap_or_else(|error| warn(&error.to_string()));
         }
     }
+}
+
+/// The container has its group for itself, and its init must not stand still in it for ever.
+fn vacant(cgroup: &Cgroup) -> anyhow::Result<()> {
+    if !cgroup.all_procs()?.is_empty() {
+        bail!("container's cgroup is not empty: `{}`", cgroup.path());
+    }
+    if cgroup.freezes_newcomers()? {
+        bail!("container's cgroup unexpectedly frozen: `{}`", cgroup.path());
+    }
+    Ok(())
 }
 
 fn check(spec: &Spec, options: &Create) -> anyhow::Result<()> {

@@ -2,10 +2,12 @@
 //! `tare_sys::process`); a failure goes over the socket as step, index and errno.
 //!
 //! Read in this order: this file (the two kinds of children), [`mounts`] with [`paths`], [`over`], [`dev`], [`terminal`],
-//! [`copy`], and [`process`], the way from there to execve.
+//! [`copy`], [`hide`], then [`enter`], and [`process`], the way from there to execve.
 
 pub(crate) mod copy;
 pub(crate) mod dev;
+mod enter;
+mod hide;
 pub(crate) mod mounts;
 mod over;
 pub(crate) mod paths;
@@ -66,7 +68,6 @@ pub(crate) struct InitTask<'a> {
     pub(crate) common: Task<'a>,
     pub(crate) plan: &'a Plan,
     pub(crate) prepared: &'a Prepared,
-    pub(crate) pivot: bool,
 }
 
 /// Another process in a container.
@@ -171,7 +172,7 @@ fn become_init(child: &Child, task: &InitTask<'_>) -> Outcome<Infallible> {
         write_proc(common.host_proc, &sysctl.path, resolve, &sysctl.value).map_err(nth(Step::Sysctl, index))?;
     }
     label(common)?;
-    mounts::enter_root(task)?;
+    enter::enter_root(task)?;
     process::finish(child, common, terminal)
 }
 

@@ -1,22 +1,22 @@
-//! The container's file system: attaching the root, the mounts, devices and masks below it, and moving in.
+//! The container's file system: attaching the root, and the mounts, devices and masks below it.
 //!
 //! Everything is attached with move_mount(2) to targets that were opened below the root (see [`super::paths`]).
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, makedev, mkdirat, openat, symlinkat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 use tare_sys::mount::{MountAttr, attr, mount_setattr, propagation};
 use tare_sys::process::namespace;
 
 use super::paths::{self, Make};
 use super::terminal::{self, Terminal};
-use super::{ChildStdio, InitTask, Outcome, at, copy, dev, nth, over, receive, send};
+use super::{ChildStdio, InitTask, Outcome, at, copy, dev, hide, nth, over, receive, send};
 use crate::plan::mounts::Parameter;
 use crate::plan::{MountKind, MountPlan, RootPath};
 use crate::prepare::{CgroupSource, Cgroups, PreparedMount};
@@ -28,7 +28,7 @@ const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags:
 pub(crate) fn set_up(task: &InitTask<'_>) -> Outcome<Option<Terminal>> {
     // All of them before anything is attached, because only until then do the host's paths lead where they always do;
     // and before anything is private, because bind mounts may be peers of the host's.
-    for (index, (mount, prepared)) in task.plan.mounts.iter().zip(&task.prepared.mounts).enumerate() {
+    for (index, (mount, prepared)) in all(task).filter(|(_, (mount, _))| !mount.is_made_late()) {
         make(task, index, mount, prepared)?;
     }
     if task.plan.namespaces.has(namespace::MOUNT) {
@@ -41,8 +41,8 @@ pub(crate) fn set_up(task: &InitTask<'_>) -> Outcome<Option<Terminal>> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
     move_mount(root, c"", CWD, place, flags).map_err(at(Step::AttachRoot))?;
     let mut proc = None;
-    for (index, (mount, prepared)) in task.plan.mounts.iter().zip(&task.prepared.mounts).enumerate() {
-        put(root, index, mount, prepared)?;
+    for (index, (mount, prepared)) in all(task) {
+        put(task, index, mount, prepared)?;
         if mount.file_system() == Some(c"proc") && mount.target.as_c_str() == c"proc" {
             proc = prepared.made.get().map(OwnedFd::as_fd);
         }
@@ -62,30 +62,47 @@ pub(crate) fn set_up(task: &InitTask<'_>) -> Outcome<Option<Terminal>> {
         send(task.common.socket, Report::Hooks).map_err(at(Step::Hooks))?;
         receive(task.common.socket).map_err(at(Step::Hooks))?;
     }
-    hide(task, root, proc)?;
+    hide::hide(task, root, proc)?;
     paths::ensure(root, task.plan.cwd.as_c_str(), Make::Directory).map_err(at(Step::MakeCwd))?;
+    let change = MountAttr { set: attr::RDONLY, ..MountAttr::default() };
+    for (index, (_, prepared)) in all(task).filter(|(_, (mount, _))| mount.read_only_last) {
+        if let Some(made) = prepared.made.get() {
+            mount_setattr(made, c"", false, &change).map_err(nth(Step::Attributes, index))?;
+        }
+    }
     if task.plan.root_readonly {
-        let change = MountAttr { set: attr::RDONLY, ..MountAttr::default() };
         mount_setattr(root, c"", false, &change).map_err(at(Step::RootAttributes))?;
     }
     Ok(terminal)
+}
+
+/// The mounts in their order.
+fn all<'a>(task: &InitTask<'a>) -> impl Iterator<Item = (usize, (&'a MountPlan, &'a PreparedMount))> {
+    task.plan.mounts.iter().zip(&task.prepared.mounts).enumerate()
 }
 
 /// Makes one mount, detached.
 fn make(task: &InitTask<'_>, index: usize, mount: &MountPlan, prepared: &PreparedMount) -> Outcome {
     let fail = |step| nth(step, index);
     let made = match (&mount.kind, &prepared.cgroups) {
-        (MountKind::Bind { source, recursive }, _) => {
+        (MountKind::Bind { source, recursive, .. }, _) => {
             if prepared.made.get().is_some() {
                 return Ok(());
             }
             let tree = open_source(source, *recursive).map_err(fail(Step::OpenSource))?;
+            if mount.idmap.is_some() {
+                // Only who owns the file system may.
+                ask_for_ids(task, index, &tree).map_err(fail(Step::IdMap))?;
+            }
             apply(&tree, mount).map_err(fail(Step::Attributes))?;
             tree
         }
-        (MountKind::New { file_system, parameters, .. }, _) => new_mount(index, mount, file_system, parameters)?,
+        (MountKind::New { file_system, parameters, .. }, _) => {
+            let mode = if mount.is_made_late() { mode_of(task, mount).map_err(fail(Step::Target))? } else { None };
+            new_mount(index, mount, file_system, parameters, mode)?
+        }
         (MountKind::Cgroup, Cgroups::V1(sources)) => {
-            let made = new_mount(index, mount, c"tmpfs", &task.prepared.cgroup_parameters)?;
+            let made = new_mount(index, mount, c"tmpfs", &task.prepared.cgroup_parameters, None)?;
             for source in sources {
                 keep_cgroup(source, mount).map_err(fail(Step::CgroupTree))?;
             }
@@ -93,7 +110,7 @@ fn make(task: &InitTask<'_>, index: usize, mount: &MountPlan, prepared: &Prepare
         }
         // A new mount in the container's cgroup namespace, else its own group of the host's.
         (MountKind::Cgroup, Cgroups::V2(source)) => {
-            let new = || new_mount(index, mount, c"cgroup2", &[]).ok();
+            let new = || new_mount(index, mount, c"cgroup2", &[], None).ok();
             match task.plan.namespaces.has(namespace::CGROUP).then(new).flatten() {
                 Some(made) => made,
                 None => return keep_cgroup(source, mount).map_err(fail(Step::CgroupTree)),
@@ -103,6 +120,22 @@ fn make(task: &InitTask<'_>, index: usize, mount: &MountPlan, prepared: &Prepare
     };
     let _ = prepared.made.set(made);
     Ok(())
+}
+
+/// Has the parent map the IDs of a mount.
+fn ask_for_ids(task: &InitTask<'_>, index: usize, tree: &OwnedFd) -> Result<(), Errno> {
+    let report = Report::MapIds(u16::try_from(index).unwrap_or(u16::MAX)).encode();
+    tare_sys::socket::send_with_fds(task.common.socket, &report, &[tree.as_fd()])?;
+    receive(task.common.socket)
+}
+
+/// The mode of the directory that is about to be mounted on; none if that is still to be made.
+fn mode_of(task: &InitTask<'_>, mount: &MountPlan) -> Result<Option<u32>, Errno> {
+    match paths::open(task.prepared.root.as_fd(), mount.target.as_c_str()) {
+        Ok(target) => Ok(Some(fstat(&target)?.st_mode & 0o7777)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// A detached mount of a path of the host.
@@ -131,8 +164,12 @@ fn keep_cgroup(source: &CgroupSource, mount: &MountPlan) -> Result<(), Errno> {
 }
 
 /// Attaches one mount.
-fn put(root: BorrowedFd<'_>, index: usize, mount: &MountPlan, prepared: &PreparedMount) -> Outcome {
+fn put(task: &InitTask<'_>, index: usize, mount: &MountPlan, prepared: &PreparedMount) -> Outcome {
     let fail = |step| nth(step, index);
+    let root = task.prepared.root.as_fd();
+    if mount.is_made_late() {
+        make(task, index, mount, prepared)?;
+    }
     let made = match (&prepared.cgroups, prepared.made.get()) {
         (_, Some(made)) => made,
         (Cgroups::V2(source), None) => match source.made.get() {
@@ -201,7 +238,13 @@ fn explain(errno: Errno, target: OwnedFd, wanted: Make) -> Errno {
     if errno == Errno::INVAL && directory != (wanted == Make::Directory) { Errno::NOTDIR } else { errno }
 }
 
-fn new_mount(index: usize, mount: &MountPlan, file_system: &CStr, parameters: &[Parameter]) -> Outcome<OwnedFd> {
+fn new_mount(
+    index: usize,
+    mount: &MountPlan,
+    file_system: &CStr,
+    parameters: &[Parameter],
+    mode: Option<u32>,
+) -> Outcome<OwnedFd> {
     let context = fsopen(file_system, FsOpenFlags::FSOPEN_CLOEXEC).map_err(nth(Step::FsOpen, index))?;
     for Parameter { key, value } in parameters {
         match value {
@@ -209,6 +252,11 @@ fn new_mount(index: usize, mount: &MountPlan, file_system: &CStr, parameters: &[
             None => fsconfig_set_flag(&context, key.as_c_str()),
         }
         .map_err(nth(Step::FsConfig, index))?;
+    }
+    if let Some(mode) = mode {
+        let octal = octal(mode);
+        let value = CStr::from_bytes_with_nul(&octal).map_err(|_| nth(Step::FsConfig, index)(Errno::INVAL))?;
+        fsconfig_set_string(&context, c"mode", value).map_err(nth(Step::FsConfig, index))?;
     }
     fsconfig_create(&context).map_err(nth(Step::FsConfig, index))?;
     let mut set = mount.own.set | mount.recursive.set;
@@ -218,6 +266,12 @@ fn new_mount(index: usize, mount: &MountPlan, file_system: &CStr, parameters: &[
     }
     let set = MountAttrFlags::from_bits_retain(u32::try_from(set).unwrap_or_default());
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, set).map_err(nth(Step::FsMount, index))
+}
+
+/// Four digits of a mode, and a NUL.
+fn octal(mode: u32) -> [u8; 5] {
+    let digit = |shift: u32| b'0' + u8::try_from(mode >> shift & 7).unwrap_or_default();
+    [digit(9), digit(6), digit(3), digit(0), 0]
 }
 
 /// procfs and sysfs lie where the specification says, not where the image has a link to: the masks count on it.
@@ -242,6 +296,9 @@ pub(crate) fn attach(mount: impl AsFd, target: BorrowedFd<'_>) -> Result<(), Err
 
 /// Attributes and propagation of a mount that is there.
 pub(crate) fn apply(mount: impl AsFd, plan: &MountPlan) -> Result<(), Errno> {
+    if let Some(locks) = plan.locks {
+        locks.check(&mount)?;
+    }
     let (mut own, mut recursive) = (plan.own, plan.recursive);
     let mut types = plan.propagation.as_slice();
     if let [(kind, all)] = types {
@@ -264,126 +321,6 @@ pub(crate) fn apply(mount: impl AsFd, plan: &MountPlan) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Masks paths and makes others read-only. What lies in procfs is looked up in the mount that was just made, whatever
-/// is mounted at its place now.
-fn hide(task: &InitTask<'_>, root: BorrowedFd<'_>, proc: Option<BorrowedFd<'_>>) -> Outcome {
-    let mut null_attached = false;
-    let mut null: Option<OwnedFd> = None;
-    let mut empty: Option<OwnedFd> = None;
-    for (index, path) in task.plan.masked.iter().enumerate() {
-        let fail = nth(Step::Mask, index);
-        let target = match find(root, proc, path) {
-            Ok(target) => target,
-            Err(Errno::NOENT | Errno::NOTDIR) => continue,
-            Err(errno) => return Err(fail(errno)),
-        };
-        let kind = FileType::from_raw_mode(fstat(&target).map_err(&fail)?.st_mode);
-        if kind == FileType::Directory {
-            let attached = empty.is_some();
-            let source = match empty.take() {
-                Some(source) => source,
-                None => empty_directory().map_err(&fail)?,
-            };
-            stamp(source.as_fd(), attached, target.as_fd()).map_err(&fail)?;
-            empty = Some(source);
-        } else {
-            let source = match null.take() {
-                Some(source) => source,
-                None => null_device().map_err(&fail)?,
-            };
-            stamp(source.as_fd(), null_attached, target.as_fd()).map_err(&fail)?;
-            null_attached = true;
-            null = Some(source);
-        }
-    }
-    for (index, path) in task.plan.readonly.iter().enumerate() {
-        let fail = nth(Step::Readonly, index);
-        let target = match find(root, proc, path) {
-            Ok(target) => target,
-            Err(Errno::NOENT | Errno::NOTDIR) => continue,
-            Err(errno) => return Err(fail(errno)),
-        };
-        let tree = clone_tree(target.as_fd(), OpenTreeFlags::AT_RECURSIVE).map_err(&fail)?;
-        let change = MountAttr { set: attr::RDONLY, ..MountAttr::default() };
-        mount_setattr(&tree, c"", true, &change).map_err(&fail)?;
-        attach(&tree, target.as_fd()).map_err(&fail)?;
-    }
-    Ok(())
-}
-
-fn find(root: BorrowedFd<'_>, proc: Option<BorrowedFd<'_>>, path: &RootPath) -> Result<OwnedFd, Errno> {
-    let below_proc = path.as_c_str().to_bytes_with_nul().strip_prefix(b"proc/");
-    match (proc, below_proc.and_then(|rest| CStr::from_bytes_with_nul(rest).ok())) {
-        (Some(proc), Some(rest)) => {
-            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-            tare_sys::scoped::open(proc, rest, OFlags::PATH, resolve)
-        }
-        _ => paths::open(root, path.as_c_str()),
-    }
-}
-
-/// Puts one mount in several places. A detached mount can be cloned from Linux 6.15 on only, so the first place gets
-/// the mount itself and the others clones of that.
-fn stamp(source: BorrowedFd<'_>, attached: bool, target: BorrowedFd<'_>) -> Result<(), Errno> {
-    if attached { attach(clone_tree(source, OpenTreeFlags::empty())?, target) } else { attach(source, target) }
-}
-
 pub(crate) fn clone_tree(mount: BorrowedFd<'_>, flags: OpenTreeFlags) -> Result<OwnedFd, Errno> {
     open_tree(mount, c"", CLONE | OpenTreeFlags::AT_EMPTY_PATH | flags)
-}
-
-/// A detached mount of the host's `/dev/null`, and of nothing else that might be in its place.
-fn null_device() -> Result<OwnedFd, Errno> {
-    const NULL: (u32, u32) = (1, 3);
-    let device = openat(CWD, c"/dev/null", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    let stat = fstat(&device)?;
-    let character = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
-    if !character || stat.st_rdev != makedev(NULL.0, NULL.1) {
-        return Err(Errno::NODEV);
-    }
-    clone_tree(device.as_fd(), OpenTreeFlags::empty())
-}
-
-fn empty_directory() -> Result<OwnedFd, Errno> {
-    let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    for (key, value) in [(c"source", c"tmpfs"), (c"mode", c"755"), (c"nr_blocks", c"1"), (c"nr_inodes", c"1")] {
-        fsconfig_set_string(&context, key, value)?;
-    }
-    fsconfig_create(&context)?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
-        | MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-}
-
-/// Makes the root the process's own and lets go of the host's file system.
-pub(crate) fn enter_root(task: &InitTask<'_>) -> Outcome {
-    move_in(task)?;
-    // Not before: no root can be pivoted to that is shared.
-    if let Some((kind, recursive)) = task.plan.root_propagation {
-        let change = MountAttr { propagation: kind, ..MountAttr::default() };
-        mount_setattr(&task.prepared.root, c"", recursive, &change).map_err(at(Step::RootAttributes))?;
-    }
-    Ok(())
-}
-
-fn move_in(task: &InitTask<'_>) -> Outcome {
-    rustix::process::fchdir(&task.prepared.root).map_err(at(Step::EnterRoot))?;
-    if !task.plan.namespaces.has(namespace::MOUNT) {
-        // The host's root stays what it is.
-        return rustix::process::chroot(c".").map_err(at(Step::Chroot));
-    }
-    if !task.pivot {
-        let root = task.prepared.root.as_fd();
-        if task.prepared.root_place.as_c_str() != c"/" {
-            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-            move_mount(root, c"", CWD, c"/", flags).map_err(at(Step::AttachRoot))?;
-        }
-        return rustix::process::chroot(c".").map_err(at(Step::Chroot));
-    }
-    rustix::process::pivot_root(c".", c".").map_err(at(Step::Pivot))?;
-    // The old root lies on top of the new one now, and that is what `.` leads to.
-    unmount(c".", UnmountFlags::DETACH).map_err(at(Step::DetachHost))?;
-    rustix::process::chdir(c"/").map_err(at(Step::EnterRoot))
 }

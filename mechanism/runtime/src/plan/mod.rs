@@ -1,5 +1,6 @@
 //! Everything that is known before the clone, as data: what the child then does is a walk over it.
 
+mod bind;
 pub(crate) mod capabilities;
 pub(crate) mod devices;
 pub(crate) mod mounts;
@@ -34,6 +35,17 @@ pub(crate) struct Limits {
     pub(crate) init: bool,
 }
 
+/// What a launch brings that decides on the plan.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Given<'a> {
+    /// The host's directory that becomes the root, if it is one.
+    pub(crate) root: Option<&'a Path>,
+    /// A network namespace.
+    pub(crate) network: bool,
+    /// Bind mounts have the attributes of their options alone.
+    pub(crate) binds_as_asked: bool,
+}
+
 /// The world that a container's process is put in.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -57,19 +69,20 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(spec: &Spec, bundle: &Path, network_by_fd: bool) -> Result<Self> {
+    pub(crate) fn new(spec: &Spec, bundle: &Path, given: &Given<'_>) -> Result<Self> {
         let none = Linux::default();
         let linux = spec.linux.as_ref().unwrap_or(&none);
         if linux.intel_rdt.is_some() {
             return Err(Error::invalid("linux.intelRdt: not supported"));
         }
-        let namespaces = Namespaces::new(linux, network_by_fd)?;
+        let namespaces = Namespaces::new(linux, given.network)?;
         crate::netdevices::check(linux, &namespaces)?;
         let named = !spec.hostname.is_empty() || !spec.domainname.is_empty();
         if named && !namespaces.has(namespace::UTS) {
             return Err(Error::invalid("hostname and domainname: only with a uts namespace of its own"));
         }
-        let mounts = spec.mounts.iter().map(|mount| MountPlan::new(mount, bundle)).collect::<Result<Vec<_>>>()?;
+        let mounts = spec.mounts.iter().map(|mount| MountPlan::new(mount, linux, bundle, given));
+        let mounts = mounts.collect::<Result<Vec<_>>>()?;
         let host_dev =
             |mount: &MountPlan| mount.target.as_c_str() == c"dev" && matches!(mount.kind, MountKind::Bind { .. });
         let populate_dev = !mounts.iter().any(host_dev);
@@ -132,14 +145,17 @@ mod tests {
         {"destination":"relative","type":"bind","source":"in-bundle","options":["bind","ro"]},
         {"destination":"/shared","type":"bind","source":"/s","options":["rbind","shared","rro"]},
         {"destination":"/t","type":"tmpfs","source":"tmpfs","options":["tmpcopyup","noswap"]},
-        {"destination":"/shared","type":"none","options":["rslave"]}],
+        {"destination":"/shared","type":"none","options":["rslave"]},
+        {"destination":"/bundle/rootfs/again","type":"bind","source":"rootfs/shared","options":["rbind","rprivate"]},
+        {"destination":"/run","type":"tmpfs","source":"tmpfs","options":["ro","mode=700"]}],
         "linux":{"namespaces":[{"type":"mount"},{"type":"uts"}],"maskedPaths":["/proc/kcore","/proc/kcore"],
         "rootfsPropagation":"rslave"}}"#;
 
     #[test]
     fn mounts_of_a_container() {
         let spec = Spec::from_slice(DOCKER.as_bytes()).unwrap();
-        let plan = Plan::new(&spec, Path::new("/bundle"), false).unwrap();
+        let given = Given { root: Some(Path::new("/bundle/rootfs")), ..Given::default() };
+        let plan = Plan::new(&spec, Path::new("/bundle"), &given).unwrap();
         let lines: Vec<String> = plan.mounts.iter().map(ToString::to_string).collect();
         insta::assert_snapshot!(lines.join("\n"), @"
         /proc new proc source=proc nosuid nodev noexec
@@ -150,8 +166,10 @@ mod tests {
         /etc/hosts rbind /h/hosts rprivate
         /relative bind /bundle/in-bundle ro rslave
         /shared rbind /s rro shared
-        /t new tmpfs source=tmpfs noswap copy-up
+        /t new tmpfs source=tmpfs noswap copy-up takes-mode
         /shared change rslave
+        /again rbind /bundle/rootfs/shared in-root rprivate
+        /run new tmpfs source=tmpfs mode=700 ro-last
         ");
         assert!(plan.populate_dev && plan.root_readonly && !plan.parent_acts);
         assert_eq!(plan.masked.len(), 1);
@@ -164,7 +182,7 @@ mod tests {
         let refused = |change: &dyn Fn(&mut Spec)| {
             let mut spec = spec.clone();
             change(&mut spec);
-            Plan::new(&spec, Path::new("/bundle"), false).unwrap_err().to_string()
+            Plan::new(&spec, Path::new("/bundle"), &Given::default()).unwrap_err().to_string()
         };
         let mount = |spec: &mut Spec| spec.mounts.first_mut().map(std::mem::take).map(|_| ()).unwrap();
         assert_eq!(refused(&mount), "mount destination ``: not allowed");

@@ -102,12 +102,17 @@ impl Namespaces {
     /// Whether the container is in an existing user namespace. Nobody comes back from one, so a process in between joins
     /// it and clones the child.
     pub(crate) fn joins_user(&self) -> bool {
-        self.join.iter().any(|join| join.flag == namespace::USER)
+        self.joins(namespace::USER)
+    }
+
+    /// Whether the container is in an existing namespace of this kind.
+    pub(crate) fn joins(&self, flag: u32) -> bool {
+        self.join.iter().any(|join| join.flag == flag)
     }
 
     /// Whether the container has a namespace of this kind that is not the runtime's.
     pub(crate) fn has(&self, flag: u32) -> bool {
-        (self.create | self.unshare) & flag != 0 || self.join.iter().any(|join| join.flag == flag)
+        (self.create | self.unshare) & flag != 0 || self.joins(flag)
     }
 }
 

@@ -7,6 +7,10 @@ use tare_sys::mount::{MountAttr, attr, propagation};
 pub(crate) struct Options {
     /// Attributes of the mount itself.
     pub(crate) own: MountAttr,
+    /// Some option is about these attributes, if only to say that one is not set.
+    pub(crate) any_own: bool,
+    /// `relatime`, which is what no attribute means.
+    pub(crate) relatime: bool,
     /// Attributes of it and all below it.
     pub(crate) recursive: MountAttr,
     /// Propagation types in order, and whether each is for all below too.
@@ -64,6 +68,8 @@ pub(crate) fn parse(options: &[String]) -> Options {
     for option in options.iter().map(String::as_str) {
         if let Some(&(_, set, clear)) = ATTRIBUTES.iter().find(|(name, ..)| *name == option) {
             add(&mut all.own, set, clear);
+            all.any_own = true;
+            all.relatime |= option == "relatime";
         } else if let Some(&(_, kind, recursive)) = PROPAGATION.iter().find(|(name, ..)| *name == option) {
             all.propagation.push((kind, recursive));
         } else if let Some(&(_, set, clear)) =

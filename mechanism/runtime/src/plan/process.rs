@@ -146,7 +146,7 @@ impl ProcessPlan {
 }
 
 /// The environment with HOME, each variable once: the last one counts, as for a shell.
-fn environment<'a>(own: &'a [String], user: &'a User) -> Vec<&'a str> {
+pub(crate) fn environment<'a>(own: &'a [String], user: &'a User) -> Vec<&'a str> {
     let mut seen = HashSet::with_capacity(own.len());
     let mut all: Vec<&str> = own
         .iter()

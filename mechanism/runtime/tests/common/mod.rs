@@ -21,6 +21,7 @@ const APPLETS: &[&str] = &[
     "sh", "true", "false", "cat", "echo", "id", "ls", "readlink", "hostname", "mount", "umount", "sleep", "stat",
     "stty", "tty", "grep", "mkdir", "touch", "env", "pwd", "ps", "cut", "sort", "ip", "wc", "head", "chmod", "test",
     "kill", "awk", "find", "tr", "ln", "rm", "cp", "dd", "uname", "ulimit", "printf", "chown", "date", "nc", "seq",
+    "unshare",
 ];
 
 impl Bundle {
