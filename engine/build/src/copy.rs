@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tare_dockerfile::Copy;
 use tare_engine::{Engine, Error, Result};
 use tare_images::ImageStore;
+use tare_images::overlay::Durability;
 use tare_images::rootdir::RootDir;
 use tare_reference::Digest;
 
@@ -181,7 +182,7 @@ impl Builder {
         blocking(move || {
             let layer = TemporaryLayer { store, name: Engine::random_id() };
             layer.store.create_rw_layer(&layer.name, &below).map_err(stored)?;
-            let root = layer.store.mount_rw_layer(&layer.name).map_err(stored)?;
+            let root = layer.store.mount_rw_layer(&layer.name, Durability::Volatile).map_err(stored)?;
             work(RootDir::from_fd(root))?;
             Ok(layer)
         })

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, OpenTreeFlags, fsconfig_create,
-    fsconfig_set_string, fsmount, fsopen, mount as mount2, mount_change, open_tree,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount as mount2, mount_change, open_tree,
 };
 
 use crate::{Error, Result};
@@ -28,10 +28,32 @@ const OPTIONS: [(&str, &str); 3] = [("index", "off"), ("metacopy", "off"), ("red
 /// Whether this kernel has `lowerdir+`; found out before the first mount.
 static APPENDS: OnceLock<bool> = OnceLock::new();
 
+/// What a writable overlay's files are worth after a loss of power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// What programs have synced is on the disk, and unmounting writes out the whole file system of the upper directory:
+    /// the end of a container waits for what all others have written.
+    Durable,
+    /// Nothing: what was written goes with its container, at the latest when the machine is started again. Syncing does
+    /// nothing, and unmounting does not wait for the disk. Kernels before 6.8 do as for the other.
+    Volatile,
+}
+
+/// An overlay's own directories.
+#[derive(Debug, Clone, Copy)]
+pub struct Writable<'a> {
+    /// What is changed.
+    pub upper: &'a Path,
+    /// Overlayfs's own, on the same file system.
+    pub work: &'a Path,
+    /// What is left of it after a loss of power.
+    pub durability: Durability,
+}
+
 /// Mounts layers (topmost first) on each other, with upper and work directory on top, or read-only without them.
-pub fn mount(lowers: &[PathBuf], writable: Option<(&Path, &Path)>) -> Result<OwnedFd> {
+pub fn mount(lowers: &[PathBuf], writable: Option<Writable<'_>>) -> Result<OwnedFd> {
     let too_long = |path: &Path| path.as_os_str().len() > MAX_VALUE;
-    let upper_too_long = writable.is_some_and(|(upper, work)| too_long(upper) || too_long(work));
+    let upper_too_long = writable.is_some_and(|own| too_long(own.upper) || too_long(own.work));
     if upper_too_long || lowers.iter().any(|lower| too_long(lower)) || !appends_layers()? {
         return mount_old(lowers, writable);
     }
@@ -52,15 +74,18 @@ fn appends(takes: impl Fn(&str) -> bool) -> bool {
     !takes("no-such-option") && takes("lowerdir+")
 }
 
-fn mount_new(lowers: &[PathBuf], writable: Option<(&Path, &Path)>) -> Result<OwnedFd> {
-    let shown = writable.map(|(upper, _)| upper).or(lowers.first().map(PathBuf::as_path)).unwrap_or(Path::new(""));
+fn mount_new(lowers: &[PathBuf], writable: Option<Writable<'_>>) -> Result<OwnedFd> {
+    let shown = writable.map(|own| own.upper).or(lowers.first().map(PathBuf::as_path)).unwrap_or(Path::new(""));
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(Error::io("fsopen", "overlay"))?;
     for lower in lowers {
         fsconfig_set_string(&context, "lowerdir+", lower).map_err(Error::io("fsconfig lowerdir+", lower))?;
     }
-    if let Some((upper, work)) = writable {
+    if let Some(Writable { upper, work, durability }) = writable {
         fsconfig_set_string(&context, "upperdir", upper).map_err(Error::io("fsconfig upperdir", upper))?;
         fsconfig_set_string(&context, "workdir", work).map_err(Error::io("fsconfig workdir", work))?;
+        if durability == Durability::Volatile {
+            fsconfig_set_flag(&context, "volatile").map_err(Error::io("fsconfig", "volatile"))?;
+        }
     } else if lowers.len() == 1 {
         // overlayfs wants two layers or an upper one; the same one twice it refuses, an empty one does no harm
         let empty = empty_beside(shown);
@@ -75,7 +100,7 @@ fn mount_new(lowers: &[PathBuf], writable: Option<(&Path, &Path)>) -> Result<Own
 }
 
 /// With mount(2), in a thread that has its own namespace and ends with it.
-pub(crate) fn mount_old(lowers: &[PathBuf], writable: Option<(&Path, &Path)>) -> Result<OwnedFd> {
+pub(crate) fn mount_old(lowers: &[PathBuf], writable: Option<Writable<'_>>) -> Result<OwnedFd> {
     let plan = OldPlan::new(lowers, writable)?;
     let thread = std::thread::Builder::new().name("mount".to_owned());
     std::thread::scope(|scope| {
@@ -95,7 +120,7 @@ struct OldPlan {
 }
 
 impl OldPlan {
-    fn new(lowers: &[PathBuf], writable: Option<(&Path, &Path)>) -> Result<OldPlan> {
+    fn new(lowers: &[PathBuf], writable: Option<Writable<'_>>) -> Result<OldPlan> {
         let first = lowers.first().map_or(Path::new("/"), PathBuf::as_path);
         // <root>/layers/<short>/diff → <root>/layers
         let directory = first.ancestors().nth(2).unwrap_or(Path::new("/")).to_owned();
@@ -108,7 +133,7 @@ impl OldPlan {
             }
             options.extend(escape(&relative(&directory, lower)));
         }
-        if let Some((upper, work)) = writable {
+        if let Some(Writable { upper, work, .. }) = writable {
             for (key, path) in [("upperdir", upper), ("workdir", work)] {
                 options.extend_from_slice(format!(",{key}=").as_bytes());
                 options.extend(escape(&relative(&directory, path)));
@@ -169,7 +194,7 @@ mod tests {
     use std::os::fd::AsRawFd;
     use std::path::{Path, PathBuf};
 
-    use super::{appends, escape, mount, mount_old, relative};
+    use super::{Durability, Writable, appends, escape, mount, mount_old, relative};
 
     /// `<root>/layers/<n>/diff` with a file of its own each, topmost first; and upper and work directory.
     fn stack(root: &Path, count: usize) -> (Vec<PathBuf>, PathBuf, PathBuf) {
@@ -194,7 +219,7 @@ mod tests {
         let (lowers, upper, work) = stack(&root, 125);
         let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let mounts = [
-            mount_old(&lowers, Some((&upper, &work))).unwrap(),
+            mount_old(&lowers, Some(Writable { upper: &upper, work: &work, durability: Durability::Durable })).unwrap(),
             mount_old(&lowers, None).unwrap(),
             mount_old(&lowers[..1], None).unwrap(),
             mount(&lowers, None).unwrap(),

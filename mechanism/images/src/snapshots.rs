@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use tare_reference::Digest;
 
+use crate::overlay::{self, Durability, Writable};
 use crate::store::ImageStore;
-use crate::{Error, Result, files, gc, overlay};
+use crate::{Error, Result, files, gc};
 
 /// Stands for "no layers": a link cannot be empty.
 const NO_LAYERS: &str = ".";
@@ -103,10 +104,17 @@ impl ImageStore {
     /// Mounts a container's root file system, detached: nothing on the host shows it until someone attaches it.
     ///
     /// Only one such mount may exist at a time; cp, diff and export of a running container use its own.
-    pub fn mount_rw_layer(&self, container: &str) -> Result<OwnedFd> {
+    pub fn mount_rw_layer(&self, container: &str, durability: Durability) -> Result<OwnedFd> {
         let lowers = self.rw_layer_lowers(container)?;
-        let layer = self.rw_layer(container);
-        overlay::mount(&lowers, Some((&layer.upper, &layer.work)))
+        let RwLayer { upper, work } = self.rw_layer(container);
+        // How overlayfs tells that the last mount was volatile, so that nobody relies on what a crash has left. Whoever
+        // says so here gives that up with its container.
+        let mark = work.join("work/incompat");
+        match fs::remove_dir_all(&mark) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("remove", &mark)(e)),
+            _ => {}
+        }
+        overlay::mount(&lowers, Some(Writable { upper: &upper, work: &work, durability }))
     }
 
     /// Mounts an image read-only, detached.

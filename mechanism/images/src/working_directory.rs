@@ -8,6 +8,7 @@ use rustix::fs::{Mode, mkdirat};
 use rustix::io::Errno;
 use tare_archive::path::{clean, join};
 
+use crate::overlay::Durability;
 use crate::rootdir::RootDir;
 use crate::settle::{Look, look};
 use crate::store::ImageStore;
@@ -22,7 +23,7 @@ impl ImageStore {
         if path.is_empty() || self.is_plain_directory(container, &path)? {
             return Ok(());
         }
-        let root = RootDir::from_fd(self.mount_rw_layer(container)?);
+        let root = RootDir::from_fd(self.mount_rw_layer(container, Durability::Durable)?);
         let mut made = Vec::new();
         for name in path.split(|&byte| byte == b'/') {
             let next = join(&made, name);

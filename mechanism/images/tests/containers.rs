@@ -13,6 +13,7 @@ use tare_archive::{Kind, Reader, Writer};
 use tare_images::changes::changes;
 use tare_images::copy::{PutOptions, get, put, stat};
 use tare_images::export::{Naming, export, export_layer};
+use tare_images::overlay::Durability;
 use tare_images::rootdir::RootDir;
 use tare_images::{Error, RwLayer};
 
@@ -47,7 +48,7 @@ impl Container {
         );
         let image = fixture.store.image(&id).unwrap();
         let layer = fixture.store.create_rw_layer("c", image.diff_ids()).unwrap();
-        let mount = fixture.store.mount_rw_layer("c").unwrap();
+        let mount = fixture.store.mount_rw_layer("c", Durability::Durable).unwrap();
         Container { fixture, layer, mount }
     }
 

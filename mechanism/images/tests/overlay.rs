@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use common::{Fixture, Tar, names};
 use tare_archive::{Entry, Kind};
+use tare_images::overlay::Durability;
 
 /// A detached mount can be looked into through its descriptor.
 fn path(mount: &OwnedFd) -> PathBuf {
@@ -55,7 +56,7 @@ fn containers_write_to_their_own() {
     let id = f.image(Some("app"), &stack());
     let image = f.store.image(&id).unwrap();
     let layer = f.store.create_rw_layer("c1", image.diff_ids()).unwrap();
-    let mount = f.store.mount_rw_layer("c1").unwrap();
+    let mount = f.store.mount_rw_layer("c1", Durability::Durable).unwrap();
     let root = path(&mount);
     let meta = fs::metadata(&root).unwrap();
     assert_eq!((meta.mode() & 0o7777, meta.gid()), (0o750, 9), "the image's root directory");
@@ -69,11 +70,35 @@ fn containers_write_to_their_own() {
 }
 
 #[test]
+fn volatile_mounts_follow_each_other() {
+    let f = Fixture::new();
+    let id = f.image(Some("app"), &stack());
+    let layer = f.store.create_rw_layer("c1", f.store.image(&id).unwrap().diff_ids()).unwrap();
+    for durability in [Durability::Volatile, Durability::Volatile, Durability::Durable] {
+        let mount = f.store.mount_rw_layer("c1", durability).unwrap();
+        // the kernel's mark, which would forbid the next mount
+        let marked = layer.work.join("work/incompat/volatile").exists();
+        assert_eq!(marked, durability == Durability::Volatile && lowerdir_append());
+        let file = path(&mount).join("etc/counted");
+        let before = fs::read_to_string(&file).unwrap_or_default();
+        fs::write(&file, before + "x").unwrap();
+    }
+    assert_eq!(fs::read_to_string(layer.upper.join("etc/counted")).unwrap(), "xxx");
+}
+
+/// Whether the kernel takes options of an overlay one by one, since 6.8.
+fn lowerdir_append() -> bool {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map(|n| n.parse::<u32>().unwrap_or(0));
+    (numbers.next(), numbers.next()) >= (Some(6), Some(8))
+}
+
+#[test]
 fn odd_stacks_mount() {
     let f = Fixture::new();
     let empty = f.image(Some("scratch-like"), &[]);
     f.store.create_rw_layer("c0", f.store.image(&empty).unwrap().diff_ids()).unwrap();
-    let mount = f.store.mount_rw_layer("c0").unwrap();
+    let mount = f.store.mount_rw_layer("c0", Durability::Durable).unwrap();
     assert_eq!(names(&path(&mount)), [".dockerenv", "dev", "etc", "proc", "sys"]);
 
     // the same layer twice, and one without entries
@@ -124,7 +149,7 @@ fn mount_points_are_there_and_look_like_the_images() {
     );
     let image = f.store.image(&id).unwrap();
     let layer = f.store.create_rw_layer("c1", image.diff_ids()).unwrap();
-    let mount = f.store.mount_rw_layer("c1").unwrap();
+    let mount = f.store.mount_rw_layer("c1", Durability::Durable).unwrap();
     let root = path(&mount);
     let meta = |p: &str| fs::symlink_metadata(root.join(p)).unwrap();
     assert_eq!((meta("etc").mode() & 0o7777, meta("etc").gid(), meta("dev").mode() & 0o7777), (0o711, 5, 0o700));
@@ -153,6 +178,6 @@ fn layers_made_for_a_container_outlive_the_process() {
     again.collect().unwrap();
     again.sync().unwrap();
     let third = tare_images::ImageStore::open(f.directory.path()).unwrap();
-    drop(third.mount_rw_layer("c1").unwrap());
+    drop(third.mount_rw_layer("c1", Durability::Durable).unwrap());
     third.sync().unwrap();
 }

@@ -13,6 +13,7 @@ use tare_docker_api::container::{Change, PathStat};
 use tare_docker_api::time::Time;
 use tare_images::copy::{self, PutOptions};
 use tare_images::export::{Naming, export};
+use tare_images::overlay::Durability;
 use tare_images::rootdir::RootDir;
 use tare_images::view::{self, Covering};
 use tokio::sync::mpsc;
@@ -152,7 +153,11 @@ impl Engine {
         let engine = Arc::clone(self);
         let id = container.id.clone();
         crate::blocking(move || {
-            let root = if pid > 0 { view::root_of_process(pid) } else { engine.images.mount_rw_layer(&id) };
+            let root = if pid > 0 {
+                view::root_of_process(pid)
+            } else {
+                engine.images.mount_rw_layer(&id, Durability::Durable)
+            };
             root.and_then(|root| view::cover(root, &coverings, &engine.config.exec_root)).map_err(crate::image::error)
         })
         .await

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tare_docker_api::network::EndpointSettings;
+use tare_images::overlay::Durability;
 use tare_shim_protocol::{CONFIG_NAME, FdRole, SPEC_NAME, ShimConfig};
 
 use super::Container;
@@ -41,7 +42,10 @@ impl Engine {
         let places = self.places(&record)?;
         let engine = Arc::clone(self);
         let id = record.id.clone();
-        let root = tokio::task::spawn_blocking(move || engine.images.mount_rw_layer(&id));
+        // `--rm`: not even a crash leaves it, so nobody reads its files after one.
+        let removed = record.host_config.auto_remove;
+        let durability = if removed { Durability::Volatile } else { Durability::Durable };
+        let root = tokio::task::spawn_blocking(move || engine.images.mount_rw_layer(&id, durability));
         let engine = Arc::clone(self);
         let rest = crate::blocking(move || {
             let mut sandbox = Sandbox { id: random::id(), ..Sandbox::default() };

@@ -9,6 +9,8 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, open};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
+use tare_images::overlay::Durability;
+
 use super::held::not_accessible;
 use super::{local, no_such};
 use crate::Engine;
@@ -62,7 +64,7 @@ impl Engine {
         let layer = image_layer(&record.id, &mount.destination);
         let place = self.mount_place(&layer);
         self.held.hold(&place, user, || {
-            let tree = self.images.mount_rw_layer(&layer).map_err(crate::image::error)?;
+            let tree = self.images.mount_rw_layer(&layer, Durability::Durable).map_err(crate::image::error)?;
             crate::make_directory(&place, 0o711)?;
             attach(&tree, &place).map_err(|error| Error::io("move_mount", place.display(), error))
         })?;
