@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use crate::cli::{Cli, Globals};
 use crate::command::{Command, Group};
-use crate::commands::{GROUPS, HIDDEN, TABLE, build};
+use crate::commands::{GROUPS, HIDDEN, TABLE, build, foreign};
 use crate::error::{CliError, EXIT_USAGE};
-use crate::flags::{self, Flag, FlagError, Matches, Values};
+use crate::flags::{self, Flag, FlagError, Matches, Parsed, Values};
 use crate::tls::TlsFiles;
 use crate::{PROGRAM, help, values};
 
@@ -22,7 +22,7 @@ pub static GLOBAL_FLAGS: &[Flag] = &[
     )
     .short('c'),
     Flag::bool("debug", "Enable debug mode").short('D'),
-    Flag::text("host", "Daemon socket to connect to").short('H'),
+    Flag::list("host", "Daemon socket to connect to").short('H'),
     Flag::text("log-level", "Set the logging level (\"debug\", \"info\", \"warn\", \"error\", \"fatal\")")
         .short('l')
         .default("info"),
@@ -38,20 +38,25 @@ pub static GLOBAL_FLAGS: &[Flag] = &[
 pub enum Request {
     /// Print this text on stdout.
     Print(String),
+    /// Print this text, which nobody asked for, on stderr.
+    Hint(String),
     /// Print this text on stderr, and fail.
     Fail(CliError),
     /// Run this command.
     Run(Matches),
-    /// Print the overall help.
-    Overview,
+    /// Print the overall help: on stdout when it was asked for, else on stderr.
+    Overview {
+        /// It was asked for.
+        asked: bool,
+    },
     /// Become a plugin ([`crate::plugins`]).
     Plugin {
         /// The plugin's name.
         name: String,
         /// The command is another one of the plugin's.
         renamed: Option<Renamed>,
-        /// What to say when there is no such plugin.
-        otherwise: CliError,
+        /// What to do when there is no such plugin.
+        otherwise: Box<Request>,
     },
 }
 
@@ -79,15 +84,13 @@ impl Renamed {
 /// How docker's plugin for BuildKit, which `docker build` is, knows that command.
 const BUILDX: &[&str] = &["buildx", "build"];
 
+/// What docker says before the reason why there is no way to its daemon.
+pub const NO_ENDPOINT: &str = "Failed to initialize: unable to resolve docker endpoint: ";
+
 /// Reads a command line (without the program's name). `globals` gets the options before the command.
 pub fn read(args: Vec<String>, globals: &mut Globals, width: usize) -> Request {
-    let parsed = match flags::parse(GLOBAL_FLAGS, args, false) {
+    let Parsed { values, args, help, .. } = match flags::parse(GLOBAL_FLAGS, args, false) {
         Ok(parsed) => parsed,
-        Err(FlagError::Help(_)) => {
-            // Plugins are shown, too: the environment says where they are.
-            apply(&Values::new(GLOBAL_FLAGS), globals);
-            return Request::Overview;
-        }
         Err(FlagError::Bad(why)) => {
             let usage = format!(
                 "{why}\n\nUsage:  {PROGRAM} [OPTIONS] COMMAND [ARG...]\n\nRun '{PROGRAM} --help' for more information"
@@ -96,11 +99,34 @@ pub fn read(args: Vec<String>, globals: &mut Globals, width: usize) -> Request {
         }
         Err(FlagError::Unsupported(why)) => return Request::Fail(CliError::new(why)),
     };
-    apply(&parsed.values, globals);
-    if parsed.values.bool("version") {
+    apply(&values, globals);
+    globals.notice = help.map_or("", flags::Help::notice);
+    if values.given("host") && values.given("context") {
+        return Request::Fail(CliError::new("conflicting options: cannot specify both --host and --context"));
+    }
+    if help.is_some() {
+        return topic(&args, width);
+    }
+    if values.bool("version") {
         return Request::Print(format!("Tare version {}, build {}\n", crate::VERSION, crate::BUILD));
     }
-    route(parsed.args, width)
+    match route(args, width) {
+        Request::Run(matches) if values.list("host").len() > 1 && needs_host(&matches.path) => {
+            let before = if matches.path.starts_with("context ") { "" } else { NO_ENDPOINT };
+            Request::Fail(CliError::new(format!("{before}Specify only one -H")))
+        }
+        request => request,
+    }
+}
+
+/// Whether a command has to know where the daemon is.
+fn needs_host(path: &str) -> bool {
+    let (group, name) = path.split_once(' ').unwrap_or((path, ""));
+    match group {
+        "context" => matches!(name, "ls" | "list" | "inspect"),
+        "manifest" | "completion" => false,
+        _ => true,
+    }
 }
 
 /// Takes over the global options and what the environment says where they are silent.
@@ -112,12 +138,13 @@ fn apply(values: &Values, globals: &mut Globals) {
         false => variable("DOCKER_CONFIG").map_or_else(|| home().join(".docker"), PathBuf::from),
     };
     globals.debug = values.bool("debug");
+    globals.host_variable = ["TARE_HOST", "DOCKER_HOST"].into_iter().find(|name| variable(name).is_some());
     globals.tls = TlsFiles::asked_for(values, &globals.config_dir, variable);
     if values.given("host") {
         globals.host = Some(values.text("host").to_owned());
     } else if values.given("context") {
         globals.context = values.text("context").to_owned();
-    } else if let Some(host) = variable("TARE_HOST").or_else(|| variable("DOCKER_HOST")) {
+    } else if let Some(host) = globals.host_variable.and_then(variable) {
         globals.host = Some(host);
     } else if let Some(context) = variable("DOCKER_CONTEXT") {
         globals.context = context;
@@ -125,8 +152,9 @@ fn apply(values: &Values, globals: &mut Globals) {
 }
 
 fn route(args: Vec<String>, width: usize) -> Request {
+    let wants_help = args.iter().any(|arg| arg == "--help" || arg == "-h");
     let mut rest = args.into_iter();
-    let Some(first) = rest.next() else { return Request::Overview };
+    let Some(first) = rest.next() else { return Request::Overview { asked: false } };
     if first == "help" {
         return help_command(rest.collect(), width);
     }
@@ -136,36 +164,72 @@ fn route(args: Vec<String>, width: usize) -> Request {
     if let Some(group) = GROUPS.iter().find(|g| g.name == first) {
         return route_group(group, rest.collect(), width);
     }
-    let text = format!("{PROGRAM}: unknown command: {PROGRAM} {first}\n\nRun '{PROGRAM} --help' for more information");
-    Request::Plugin { name: first, renamed: None, otherwise: CliError::new(text) }
+    let otherwise = match foreign::refusal(&first) {
+        Some(refusal) => Request::Fail(refusal),
+        None if wants_help => Request::Overview { asked: true },
+        None => Request::Fail(CliError::new(format!(
+            "{PROGRAM}: unknown command: {PROGRAM} {first}\n\nRun '{PROGRAM} --help' for more information"
+        ))),
+    };
+    Request::Plugin { name: first, renamed: None, otherwise: Box::new(otherwise) }
 }
 
 fn route_group(group: &Group, args: Vec<String>, width: usize) -> Request {
     let name = group.name;
-    let Some(first) = args.first() else { return Request::Print(help::group_help(group)) };
-    if let Some(command) = find(&format!("{name} {first}")) {
-        let path = format!("{name} {first}");
+    let Some(first) = args.first() else { return Request::Hint(help::group_help(group)) };
+    let path = format!("{name} {first}");
+    if let Some(command) = find(&path) {
         return parse(command, path, args.into_iter().skip(1).collect(), width);
     }
+    if let Some(refusal) = foreign::refusal(&path) {
+        return Request::Fail(refusal);
+    }
     let usage = format!("Usage:  {PROGRAM} {name}\n\nRun '{PROGRAM} {name} --help' for more information");
-    let failure = match flags::parse(&[], vec![first.clone()], false) {
-        Err(FlagError::Help(_)) => return Request::Print(help::group_help(group)),
-        Err(FlagError::Bad(why)) => CliError::with_code(format!("{why}\n\n{usage}"), EXIT_USAGE),
+    Request::Fail(match flags::parse(&[], args.clone(), true) {
+        Ok(Parsed { help: Some(help), args, .. }) => {
+            let command = args.first().and_then(|word| find(&format!("{name} {word}")).zip(Some(word)));
+            let text = match command {
+                Some((command, word)) => help::command_help(command, &format!("{name} {word}"), width),
+                None => help::group_help(group),
+            };
+            return Request::Print(format!("{}{text}", help.notice()));
+        }
+        Err(FlagError::Bad(why)) if first.starts_with('-') => {
+            CliError::with_code(format!("{why}\n\n{usage}"), EXIT_USAGE)
+        }
         _ => CliError::new(format!("{PROGRAM}: unknown command: {PROGRAM} {name} {first}\n\n{usage}")),
-    };
-    Request::Fail(failure)
+    })
 }
 
-fn help_command(topic: Vec<String>, width: usize) -> Request {
-    let path = topic.join(" ");
-    let Some(first) = topic.into_iter().next() else { return Request::Overview };
+fn help_command(words: Vec<String>, width: usize) -> Request {
+    let Some(first) = words.first() else { return Request::Overview { asked: true } };
+    let path = words.join(" ");
     if let Some(command) = find(&path) {
         return Request::Print(help::command_help(command, &path, width));
     }
     if let Some(group) = GROUPS.iter().find(|g| g.name == path) {
         return Request::Print(help::group_help(group));
     }
-    Request::Plugin { name: first, renamed: None, otherwise: CliError::new(format!("unknown help topic: {path}")) }
+    let refusal = foreign::refusal(first).or_else(|| foreign::refusal(&path));
+    // Of a group that there is, the word that it does not have.
+    let known = usize::from(GROUPS.iter().any(|g| g.name == first));
+    let unknown = || CliError::new(format!("unknown help topic: {}", words[known..].join(" ")));
+    let otherwise = Request::Fail(refusal.unwrap_or_else(unknown));
+    Request::Plugin { name: first.clone(), renamed: None, otherwise: Box::new(otherwise) }
+}
+
+/// The help that `--help` before a command asks for: the command's, else that of everything.
+fn topic(words: &[String], width: usize) -> Request {
+    let pairs = words.first().zip(words.get(1)).map(|(group, name)| format!("{group} {name}"));
+    let path = pairs.filter(|path| find(path).is_some()).or_else(|| words.first().cloned());
+    let Some(path) = path else { return Request::Overview { asked: true } };
+    if let Some(command) = find(&path) {
+        return Request::Print(help::command_help(command, &path, width));
+    }
+    match GROUPS.iter().find(|g| g.name == path) {
+        Some(group) => Request::Print(help::group_help(group)),
+        None => Request::Overview { asked: true },
+    }
 }
 
 /// Whether builds may go to the plugin: `DOCKER_BUILDKIT=0` says no.
@@ -183,22 +247,28 @@ fn parse(command: &'static Command, path: String, args: Vec<String>, width: usiz
     let arguments = args.len();
     let matches = match Matches::parse(command, path.clone(), args) {
         Ok(matches) => matches,
-        Err(FlagError::Help(old)) => {
-            let notice = if old { "Flag shorthand -h has been deprecated, use --help\n" } else { "" };
-            return Request::Print(format!("{notice}{}", help::command_help(command, &path, width)));
-        }
         Err(FlagError::Bad(why)) => {
-            let text = format!("{why}\n\nUsage:  {usage}\n\nRun '{PROGRAM} {path} --help' for more information");
-            let error = CliError::with_code(text, EXIT_USAGE);
-            // Flags that are BuildKit's alone: `--secret`, `--output`, ….
-            if std::ptr::eq(command, &build::COMMAND) && uses_buildkit() {
-                let renamed = Some(Renamed { words: path.split(' ').count(), arguments, to: BUILDX });
-                return Request::Plugin { name: BUILDX[0].to_owned(), renamed, otherwise: error };
+            let fail = |why: &str| {
+                let text = format!("{why}\n\nUsage:  {usage}\n\nRun '{PROGRAM} {path} --help' for more information");
+                Request::Fail(CliError::with_code(text, EXIT_USAGE))
+            };
+            if !std::ptr::eq(command, &build::COMMAND) {
+                return fail(&why);
             }
-            return Request::Fail(error);
+            let needs_plugin = build::buildkit_flag(&why);
+            if !uses_buildkit() {
+                return fail(&needs_plugin.map_or(why, build::refuse_classic));
+            }
+            // Flags that are BuildKit's alone: `--secret`, `--output`, ….
+            let otherwise = fail(&needs_plugin.map_or(why, build::refuse_without_plugin));
+            let renamed = Some(Renamed { words: path.split(' ').count(), arguments, to: BUILDX });
+            return Request::Plugin { name: BUILDX[0].to_owned(), renamed, otherwise: Box::new(otherwise) };
         }
         Err(FlagError::Unsupported(why)) => return Request::Fail(CliError::with_code(why, EXIT_USAGE)),
     };
+    if let Some(help) = matches.help {
+        return Request::Print(format!("{}{}", help.notice(), help::command_help(command, &path, width)));
+    }
     match command.arity.complaint(matches.args.len()) {
         None => Request::Run(matches),
         Some((complaint, verb)) => Request::Fail(CliError::new(format!(

@@ -29,6 +29,10 @@ pub struct Globals {
     pub context: String,
     /// `-H`, `TARE_HOST` or `DOCKER_HOST`; `None`: our own daemon, started when it does not run.
     pub host: Option<String>,
+    /// The variable that names a daemon, if one does, whatever the options say.
+    pub host_variable: Option<&'static str>,
+    /// What is said, on stderr, about the way help was asked for.
+    pub notice: &'static str,
     /// `--tls` and the like; `None`: in the clear.
     pub tls: Option<TlsFiles>,
     /// `--debug`

@@ -12,9 +12,13 @@ use std::path::PathBuf;
 use serde_json::Value;
 use tare_docker_client::tls::Material;
 
+use crate::app::NO_ENDPOINT;
 use crate::cli::Cli;
 use crate::error::CliError;
+use crate::output::text::natural_order;
 
+/// The only endpoint that there is a use for.
+pub const ENDPOINT: &str = "docker";
 /// The name of the context that needs no definition: our own daemon.
 pub const DEFAULT: &str = "default";
 /// Largest definition that is read, in bytes: real ones have some hundred.
@@ -81,50 +85,48 @@ pub fn endpoint(cli: &Cli) -> Result<Option<Endpoint>, CliError> {
     if name == DEFAULT {
         return Ok(None);
     }
-    let context = find(cli, &name)?;
+    let unresolved = |error: CliError| CliError::new(format!("{NO_ENDPOINT}{error}"));
+    let context = find(cli, &name).map_err(unresolved)?;
     let material = material(cli, &context)?;
     let tls = (material != Material::default()).then_some(material);
     Ok(Some(Endpoint { host: context.host, tls }))
 }
 
 /// What a context's TLS is made with.
-pub fn material(cli: &Cli, context: &Context) -> Result<Material, CliError> {
-    let files = store::tls_path(cli, &context.directory).join("docker");
-    let file = |name: &str| match fs::read(files.join(name)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(CliError::new(format!("unable to resolve docker endpoint: {}: {error}", files.join(name).display())))
-        }
-        text => Ok(text.ok().filter(|_| context.name != DEFAULT)),
-    };
-    let authority = file("ca.pem")?;
-    let identity = file("cert.pem")?.zip(file("key.pem")?);
-    Ok(Material { authority, identity, skip_verify: skips_verify(&context.document) })
-}
-
-/// Whether a definition says to believe any daemon.
-fn skips_verify(document: &Value) -> bool {
-    document.pointer("/Endpoints/docker/SkipTLSVerify") == Some(&Value::Bool(true))
+fn material(cli: &Cli, context: &Context) -> Result<Material, CliError> {
+    let files = store::tls_files(cli, context)?.remove(ENDPOINT).unwrap_or_default();
+    let file = |name: &str| files.get(name).cloned();
+    Ok(Material {
+        authority: file("ca.pem"),
+        identity: file("cert.pem").zip(file("key.pem")),
+        skip_verify: context.document.pointer("/Endpoints/docker/SkipTLSVerify") == Some(&Value::Bool(true)),
+    })
 }
 
 /// A context by name.
 pub fn find(cli: &Cli, name: &str) -> Result<Context, CliError> {
-    let missing = || CliError::new(format!("context \"{name}\": context not found"));
+    let missing = || {
+        let file = store::metadata_path(cli, &store::directory(name)).join("meta.json");
+        CliError::new(format!(
+            "context \"{name}\": context not found: open {}: no such file or directory",
+            file.display()
+        ))
+    };
     all(cli).into_iter().find(|c| c.name == name).ok_or_else(missing)
 }
 
-/// All contexts, the default one first; definitions that cannot be read are left out.
+/// All contexts by name; definitions that cannot be read are left out.
 pub fn all(cli: &Cli) -> Vec<Context> {
     let mut contexts = vec![default_context(cli)];
     let directory = cli.globals.config_dir.join("contexts/meta");
-    let Ok(entries) = fs::read_dir(directory) else { return contexts };
-    for entry in entries.flatten() {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let file = entry.path().join("meta.json");
         let small = fs::metadata(&file).is_ok_and(|m| m.len() <= MAX_SIZE);
         let Some(bytes) = small.then(|| fs::read(&file).ok()).flatten() else { continue };
         let directory = entry.file_name().to_string_lossy().into_owned();
         contexts.extend(parse(&bytes).map(|context| Context { directory, ..context }));
     }
-    contexts[1..].sort_by(|a, b| a.name.cmp(&b.name));
+    contexts.sort_by(|a, b| natural_order(&a.name, &b.name));
     contexts
 }
 
@@ -134,7 +136,9 @@ fn default_context(cli: &Cli) -> Context {
         "Name": DEFAULT, "Metadata": {}, "Endpoints": {"docker": {"Host": host, "SkipTLSVerify": false}},
         "TLSMaterial": {}, "Storage": {"MetadataPath": "<IN MEMORY>", "TLSPath": "<IN MEMORY>"}
     });
-    Context { name: DEFAULT.into(), description: "Tare's own daemon".into(), host, document, ..Context::default() }
+    let is_own = cli.globals.host.is_none() && cli.globals.tls.is_none();
+    let description = if is_own { "Tare's own daemon" } else { "Current DOCKER_HOST based configuration" };
+    Context { name: DEFAULT.into(), description: description.into(), host, document, ..Context::default() }
 }
 
 fn parse(bytes: &[u8]) -> Option<Context> {

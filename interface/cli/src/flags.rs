@@ -3,8 +3,12 @@
 //! `--name value`, `--name=value`, `-n value`, `-nvalue`, `-n=value`, joined short flags (`-it`), `--flag=false`, `--`.
 //! Values are checked while parsing, so a command only ever sees good ones. Texts of errors are Docker's.
 
+mod parse;
+
 use crate::command::Command;
 use crate::values;
+
+pub use parse::{FlagError, Help, Parsed, parse};
 
 /// A check of one value: the error is what follows `invalid argument "x" for "--y" flag: `.
 pub type Check = fn(&str) -> Result<(), String>;
@@ -167,6 +171,8 @@ pub struct Matches {
     pub args: Vec<String>,
     /// Whether `--` came, and before which argument.
     pub dash: Option<usize>,
+    /// Help was asked for instead.
+    pub help: Option<Help>,
     values: Values,
 }
 
@@ -237,6 +243,7 @@ impl Values {
         self.flags.iter().zip(&self.given).filter(|(_, v)| v.is_some()).map(|(f, _)| f.long)
     }
 
+    /// Takes over a value of the `i`th flag.
     fn set(&mut self, i: usize, value: String) -> Result<(), FlagError> {
         let flag = &self.flags[i];
         flag.verify(&value).map_err(|why| {
@@ -244,11 +251,7 @@ impl Values {
                 Some(short) => format!("-{short}, --{}", flag.long),
                 None => format!("--{}", flag.long),
             };
-            FlagError::Bad(format!(
-                "invalid argument {} for {} flag: {why}",
-                values::quote(&value),
-                values::quote(&name)
-            ))
+            parse::invalid(&value, &name, &why)
         })?;
         if let Some(why) = flag.unsupported {
             return Err(FlagError::Unsupported(format!("\"--{}\" is not supported: {why}", flag.long)));
@@ -273,8 +276,8 @@ impl std::ops::Deref for Matches {
 impl Matches {
     /// Reads a command's arguments.
     pub fn parse(command: &'static Command, path: String, args: Vec<String>) -> Result<Matches, FlagError> {
-        let parsed = parse(command.flags, args, command.interspersed)?;
-        Ok(Matches { command, path, args: parsed.args, dash: parsed.dash, values: parsed.values })
+        let Parsed { values, args, dash, help } = parse(command.flags, args, command.interspersed)?;
+        Ok(Matches { command, path, args, dash, help, values })
     }
 
     /// The argument at `i`; empty when there are fewer (the command's [`crate::command::Arity`] says there are not).
@@ -287,104 +290,4 @@ impl Matches {
         let given = self.values.flags.iter().zip(&self.values.given).filter(|(_, v)| v.is_some());
         given.filter_map(|(f, _)| f.deprecated.map(|why| format!("Flag --{} has been deprecated, {why}", f.long)))
     }
-}
-
-/// Why a command line cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FlagError {
-    /// Help was asked for; true when by the deprecated `-h`.
-    Help(bool),
-    /// It is wrong.
-    Bad(String),
-    /// It is right, but not for us.
-    Unsupported(String),
-}
-
-/// Result of [`parse`].
-pub struct Parsed {
-    /// Flags.
-    pub values: Values,
-    /// Other arguments.
-    pub args: Vec<String>,
-    /// Number of arguments before `--`, when it came.
-    pub dash: Option<usize>,
-}
-
-/// Reads flags and arguments. Without `interspersed` everything from the first argument on is an argument.
-pub fn parse(flags: &'static [Flag], input: Vec<String>, interspersed: bool) -> Result<Parsed, FlagError> {
-    let mut parsed = Parsed { values: Values::new(flags), args: Vec::new(), dash: None };
-    let mut input = input.into_iter();
-    while let Some(arg) = input.next() {
-        if arg == "--" {
-            parsed.dash = Some(parsed.args.len());
-            parsed.args.extend(input);
-            break;
-        } else if let Some(long) = arg.strip_prefix("--") {
-            parse_long(&mut parsed.values, &arg, long, &mut input)?;
-        } else if arg.len() > 1 && arg.starts_with('-') {
-            parse_short(&mut parsed.values, &arg[1..], &mut input)?;
-        } else {
-            parsed.args.push(arg);
-            if !interspersed {
-                parsed.args.extend(input);
-                break;
-            }
-        }
-    }
-    Ok(parsed)
-}
-
-fn parse_long(
-    values: &mut Values,
-    arg: &str,
-    long: &str,
-    rest: &mut impl Iterator<Item = String>,
-) -> Result<(), FlagError> {
-    let (name, value) = match long.split_once('=') {
-        Some((name, value)) => (name, Some(value)),
-        None => (long, None),
-    };
-    if name.is_empty() || name.starts_with('-') {
-        return Err(FlagError::Bad(format!("bad flag syntax: {arg}")));
-    }
-    let Some(i) = values.flags.iter().position(|f| f.long == name) else {
-        return Err(match name {
-            "help" => FlagError::Help(false),
-            _ => FlagError::Bad(format!("unknown flag: --{name}")),
-        });
-    };
-    let value = match value {
-        Some(value) => value.to_owned(),
-        None if values.flags[i].kind == Kind::Bool => "true".to_owned(),
-        None => rest.next().ok_or_else(|| FlagError::Bad(format!("flag needs an argument: --{name}")))?,
-    };
-    values.set(i, value)
-}
-
-fn parse_short(values: &mut Values, shorts: &str, rest: &mut impl Iterator<Item = String>) -> Result<(), FlagError> {
-    let mut left = shorts;
-    while let Some(short) = left.chars().next() {
-        let after = &left[short.len_utf8()..];
-        let Some(i) = values.flags.iter().position(|f| f.short == Some(short)) else {
-            return Err(match short {
-                'h' => FlagError::Help(true),
-                _ => FlagError::Bad(format!("unknown shorthand flag: {} in -{left}", values::quote_char(short))),
-            });
-        };
-        let explicit = after.strip_prefix('=').filter(|v| !v.is_empty() || values.flags[i].kind != Kind::Bool);
-        let value = if let Some(value) = explicit {
-            value.to_owned()
-        } else if values.flags[i].kind == Kind::Bool {
-            values.set(i, "true".to_owned())?;
-            left = after;
-            continue;
-        } else if !after.is_empty() {
-            after.to_owned()
-        } else {
-            let message = || format!("flag needs an argument: {} in -{left}", values::quote_char(short));
-            rest.next().ok_or_else(|| FlagError::Bad(message()))?
-        };
-        return values.set(i, value);
-    }
-    Ok(())
 }

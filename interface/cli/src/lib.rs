@@ -5,7 +5,7 @@
 //! * [`app`]: from arguments to a command; [`command`], [`flags`], [`values`], [`help`]: what a command is made of
 //! * [`man`]: manual pages
 //! * [`cli`]: what a command works with; [`config`]: `config.json`; [`credentials`]; [`context`]; [`tls`]; [`error`]
-//! * [`plugins`]: programs that are commands
+//! * [`plugins`]: programs that are commands; [`manifests`]: lists of manifests, here and on registries
 //! * [`output`]: tables, templates, human sizes
 //! * [`opts`], [`streams`], [`progress`], [`copy`]: options of `run`, terminals and attached streams, progress of pulls, `cp`
 //! * [`commands`]: the commands
@@ -23,6 +23,7 @@ pub mod error;
 pub mod flags;
 pub mod help;
 pub mod man;
+pub mod manifests;
 pub mod opts;
 pub mod output;
 pub mod plugins;
@@ -66,18 +67,30 @@ pub fn main(invocation: Invocation) -> i32 {
     let out = Output::stdout();
     let request = app::read(args, &mut globals, out.width());
     let cli = Cli::new(globals, out, Output::stderr());
-    let print = |text: String| cli.out.print(text).map_or_else(|e| app::report(&cli, &e), |()| 0);
+    // A closed stderr is no reason not to go on.
+    let _ = cli.err.print(cli.globals.notice);
+    answer(&cli, request, invocation.args)
+}
+
+/// Does what a command line asks for; gives the exit status.
+fn answer(cli: &Cli, request: Request, args: Vec<OsString>) -> i32 {
+    let print = |out: &Output, text: String| out.print(text).map_or_else(|e| app::report(cli, &e), |()| 0);
     match request {
-        Request::Print(text) => print(text),
-        Request::Overview => print(help::overall_help(cli.globals.local, &plugins::all(&cli), cli.out.width())),
-        Request::Fail(error) => app::report(&cli, &error),
-        Request::Run(matches) => wait_for(&cli, app::run(&cli, &matches)),
+        Request::Print(text) => print(&cli.out, text),
+        Request::Hint(text) => print(&cli.err, text),
+        Request::Overview { asked } => {
+            let text = help::overall_help(cli.globals.local, &plugins::all(cli), cli.out.width());
+            print(if asked { &cli.out } else { &cli.err }, text)
+        }
+        Request::Fail(error) => app::report(cli, &error),
+        Request::Run(matches) => wait_for(cli, app::run(cli, &matches)),
         Request::Plugin { name, renamed, otherwise } => {
+            let Some(plugin) = plugins::find(cli, &name) else { return answer(cli, *otherwise, args) };
             let args = match renamed {
-                Some(renamed) => renamed.apply(invocation.args),
-                None => invocation.args,
+                Some(renamed) => renamed.apply(args),
+                None => args,
             };
-            wait_for(&cli, async { app::report(&cli, &plugins::run(&cli, &name, args, otherwise).await) })
+            wait_for(cli, async { app::report(cli, &plugins::run(cli, &plugin, args).await) })
         }
     }
 }

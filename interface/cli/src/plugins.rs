@@ -83,12 +83,16 @@ pub fn all(cli: &Cli) -> Vec<Plugin> {
     found.into_iter().map(|(name, path)| Plugin { metadata: examine(cli, &name, &path), name, path }).collect()
 }
 
-/// Becomes the plugin that is the command `name`; returns when it cannot: with `otherwise` when there is no such plugin.
-pub async fn run(cli: &Cli, name: &str, args: Vec<OsString>, otherwise: CliError) -> CliError {
+/// The program of the plugin that is the command `name`.
+pub fn find(cli: &Cli, name: &str) -> Option<PathBuf> {
     let file = format!("{PREFIX}{name}");
     let path = directories(cli).into_iter().map(|d| d.join(&file)).find(|path| path.exists());
-    let Some(path) = path.filter(|path| examine(cli, name, path).is_ok()) else { return otherwise };
-    let mut command = Command::new(&path);
+    path.filter(|path| examine(cli, name, path).is_ok())
+}
+
+/// Becomes a plugin; returns when it cannot.
+pub async fn run(cli: &Cli, path: &Path, args: Vec<OsString>) -> CliError {
+    let mut command = Command::new(path);
     command.args(args);
     match address(cli) {
         Ok((variable, value)) => command.env(variable, value),

@@ -9,10 +9,7 @@ use tare_cli::help;
 const DOCKER: &str = include_str!("flags.txt");
 
 /// Commands of docker that are not there yet, or never will be.
-const ABSENT: &[&str] = &["system dial-stdio", "volume update"];
-
-/// Flags that are unknown, which the error says.
-const ABSENT_FLAGS: &[&str] = &["image build --isolation", "image build --security-opt", "image build --squash"];
+const ABSENT: &[&str] = &["volume update"];
 
 fn read(line: &str) -> Request {
     let args = line.split_whitespace().map(str::to_owned).collect();
@@ -22,10 +19,13 @@ fn read(line: &str) -> Request {
 fn failure(line: &str) -> (i32, String) {
     match read(line) {
         Request::Fail(error) => (error.code, error.message),
-        Request::Print(text) => panic!("{line}: prints {text}"),
+        Request::Print(text) | Request::Hint(text) => panic!("{line}: prints {text}"),
         Request::Run(_) => panic!("{line}: runs"),
-        Request::Overview => panic!("{line}: prints the overall help"),
-        Request::Plugin { otherwise, .. } => (otherwise.code, otherwise.message),
+        Request::Overview { .. } => panic!("{line}: prints the overall help"),
+        Request::Plugin { otherwise, .. } => match *otherwise {
+            Request::Fail(error) => (error.code, error.message),
+            _ => panic!("{line}: is no mistake"),
+        },
     }
 }
 
@@ -42,8 +42,7 @@ fn every_flag_of_docker_is_known() {
             let (short, long) = flag.split_once('/').map_or((None, flag), |(s, l)| (s.chars().nth(1), l));
             let long = long.trim_start_matches('-');
             let known = command.flags.iter().find(|f| f.long == long);
-            let absent = ABSENT_FLAGS.contains(&format!("{name} {flag}").as_str());
-            if long != "help" && !absent && known.is_none_or(|f| f.short != short) {
+            if long != "help" && known.is_none_or(|f| f.short != short) {
                 missing.push(format!("{name} {flag}"));
             }
         }
@@ -203,8 +202,8 @@ fn global_options_come_first() {
 
 #[test]
 fn the_overall_help() {
-    for line in ["--help", "", "help"] {
-        assert!(matches!(read(line), Request::Overview), "{line}");
+    for (line, on_request) in [("--help", true), ("", false), ("help", true), ("--help nope", true)] {
+        assert!(matches!(read(line), Request::Overview { asked } if asked == on_request), "{line}");
     }
     let text = help::overall_help(&[], &[], 80);
     let common = text.split("Common Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
@@ -213,4 +212,114 @@ fn the_overall_help() {
         names,
         ["run", "exec", "ps", "build", "pull", "push", "images", "login", "logout", "search", "version", "info"]
     );
+}
+
+#[test]
+fn help_that_nobody_asked_for_is_no_result() {
+    for group in GROUPS {
+        let Request::Hint(text) = read(group.name) else { panic!("{}: no hint", group.name) };
+        let Request::Print(help) = read(&format!("{} --help", group.name)) else { panic!("{}: no help", group.name) };
+        assert_eq!(text, help);
+    }
+}
+
+#[test]
+fn ways_to_ask_for_help() {
+    let text = |line: &str| match read(line) {
+        Request::Print(text) => text,
+        _ => panic!("{line}: no help"),
+    };
+    for line in ["--help ps", "-h ps", "ps --help x y", "--context x --help ps", "ps --all --help"] {
+        assert!(text(line).starts_with("Usage:  tare ps [OPTIONS]\n"), "{line}");
+    }
+    for line in ["container --help ls", "--help container ls", "help container ls"] {
+        assert!(text(line).starts_with("Usage:  tare container ls [OPTIONS]\n"), "{line}");
+    }
+    for line in ["container foo --help", "--help container foo", "container --help foo"] {
+        assert!(text(line).starts_with("Usage:  tare container COMMAND\n"), "{line}");
+    }
+    for line in ["ps -h", "container -h"] {
+        assert!(text(line).starts_with("Flag shorthand -h has been deprecated, use --help\nUsage: "), "{line}");
+    }
+    let mut globals = Globals::default();
+    app::read(vec!["-h".to_owned()], &mut globals, 80);
+    assert_eq!(globals.notice, "Flag shorthand -h has been deprecated, use --help\n");
+    // What is wrong beside it is wrong.
+    for line in ["ps --help --nope", "ps --nope --help", "--help --nope"] {
+        assert!(failure(line).1.starts_with("unknown flag: --nope\n"), "{line}");
+    }
+    assert!(failure("run --help=x").1.starts_with("invalid argument \"x\" for \"--help\" flag: strconv.ParseBool: "));
+    assert!(matches!(read("ps --help=false"), Request::Run(_)));
+    assert_eq!(failure("help container foo").1, "unknown help topic: foo");
+    assert!(matches!(read("foo --help"), Request::Plugin { otherwise, .. }
+        if matches!(*otherwise, Request::Overview { asked: true })));
+}
+
+#[test]
+fn options_before_help_count() {
+    for line in ["--config /x --help", "--help --config /x", "--config /x"] {
+        let mut globals = Globals::default();
+        app::read(line.split(' ').map(str::to_owned).collect(), &mut globals, 80);
+        assert_eq!(globals.config_dir, std::path::Path::new("/x"), "{line}");
+    }
+}
+
+#[test]
+fn one_host() {
+    let no_endpoint = "Failed to initialize: unable to resolve docker endpoint: Specify only one -H";
+    assert_eq!(failure("-H a -H b ps"), (1, no_endpoint.to_owned()));
+    assert_eq!(failure("-H a -H b context ls"), (1, "Specify only one -H".to_owned()));
+    assert!(matches!(read("-H a -H b ps --help"), Request::Print(_)));
+    assert!(matches!(read("-H a -H b context show"), Request::Run(_)));
+    let conflict = "conflicting options: cannot specify both --host and --context";
+    for line in ["-H a -c b ps", "-H a -c b --help", "-c b -H a context ls"] {
+        assert_eq!(failure(line), (1, conflict.to_owned()), "{line}");
+    }
+}
+
+#[test]
+fn commands_of_docker_that_are_not_there_say_why() {
+    let swarm = "Tare runs containers on a single machine and has no Swarm";
+    for (line, path, why) in [
+        ("swarm init", "swarm", swarm),
+        ("node ls", "node", swarm),
+        ("service create x", "service", swarm),
+        ("stack deploy -c x y", "stack", swarm),
+        ("secret", "secret", swarm),
+        ("config --help", "config", swarm),
+        ("help swarm", "swarm", swarm),
+        ("checkpoint create c x", "checkpoint", "Tare does not save the state of running processes"),
+        ("trust sign x", "trust", "Tare does not sign images and does not verify their signatures"),
+        (
+            "plugin install x",
+            "plugin",
+            "Tare's drivers for volumes, networks and logs are built in, the engine takes no others",
+        ),
+        ("volume update x", "volume update", "it changes cluster volumes, and Tare has no Swarm"),
+    ] {
+        assert_eq!(failure(line), (1, format!("tare: 'tare {path}' is not supported: {why}")), "{line}");
+    }
+    let text = help::overall_help(&[], &[], 80);
+    for name in ["swarm", "node", "service", "stack", "secret", "config", "checkpoint", "plugin", "trust"] {
+        assert!(!text.lines().any(|line| line.starts_with(&format!("  {name} "))), "{name}");
+    }
+}
+
+#[test]
+fn builds_with_flags_of_buildkit_say_what_they_need() {
+    for (line, flag) in [
+        ("build --secret id=x .", "secret"),
+        ("image build --ssh default .", "ssh"),
+        ("builder build -o out .", "output"),
+        ("build --cache-to type=inline .", "cache-to"),
+    ] {
+        let (code, text) = failure(line);
+        let start = format!(
+            "unknown flag: --{flag}\n\n\"--{flag}\" needs docker's plugin buildx, which is not installed. It is in the packages \
+             docker-buildx-plugin"
+        );
+        assert!(code == 125 && text.starts_with(&start) && text.contains("/docker-buildx.\n\nUsage:  tare "), "{text}");
+    }
+    assert!(failure("build --nope .").1.starts_with("unknown flag: --nope\n\nUsage:  tare build"));
+    assert!(failure("run --secret x").1.starts_with("unknown flag: --secret\n\nUsage:  tare run"));
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use tare_cli::app::{self, Request};
 use tare_cli::cli::{Cli, Globals, Output};
+use tare_cli::flags::Matches;
 
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Vec<u8>>>);
@@ -25,17 +26,19 @@ fn typed(config: &Path, line: &str) -> String {
     let mut args = vec!["--config".to_owned(), config.display().to_string()];
     args.extend(line.split(' ').map(str::to_owned));
     let mut globals = Globals::default();
-    let request = app::read(args, &mut globals, 80);
+    match app::read(args, &mut globals, 80) {
+        Request::Run(matches) => run(globals, &matches),
+        Request::Fail(error) => format!("{error}\nexit {}\n", error.code),
+        _ => panic!("{line}: does not run"),
+    }
+}
+
+/// What a command prints on both streams, and its status where it is not 0.
+fn run(globals: Globals, matches: &Matches) -> String {
     let seen = Shared::default();
     let cli = Cli::new(globals, Output::to(seen.clone()), Output::to(seen.clone()));
-    let code = match request {
-        Request::Run(matches) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(app::run(&cli, &matches))
-        }
-        Request::Fail(error) => app::report(&cli, &error),
-        _ => panic!("{line}: does not run"),
-    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let code = runtime.block_on(app::run(&cli, matches));
     let text = String::from_utf8(seen.0.lock().unwrap().clone()).unwrap();
     if code == 0 { text } else { format!("{text}exit {code}\n") }
 }
@@ -72,8 +75,8 @@ fn a_context_from_its_making_to_its_end() {
     copy
     Successfully created context "copy"
     $ context ls --format {{.Name}}|{{.Description}}|{{.DockerEndpoint}}
-    default|Tare's own daemon|unix:///run/tare.sock
     copy|there|tcp://h:2376
+    default|Tare's own daemon|unix:///run/tare.sock
     far|there|tcp://h:2376
     $ context update copy --docker host=tcp://i:1,skip-tls-verify=1
     copy
@@ -158,4 +161,90 @@ fn contexts_travel_with_their_certificates() {
     }
     type_line("context rm two");
     assert!(!Path::new(path).exists());
+}
+
+#[test]
+fn lists_and_their_warnings() {
+    let directory = tempfile::tempdir().unwrap();
+    let type_line = |line: &str| typed(directory.path(), line);
+    for name in ["c10", "c9", "zz"] {
+        type_line(&format!("context create {name} --docker host=tcp://{name}:1"));
+    }
+    assert_eq!(type_line("context ls -q"), "c9\nc10\ndefault\nzz\n");
+    insta::assert_snapshot!(type_line("--context zz context ls"), @r"
+    NAME      DESCRIPTION         DOCKER ENDPOINT         ERROR
+    c9                            tcp://c9:1              
+    c10                           tcp://c10:1             
+    default   Tare's own daemon   unix:///run/tare.sock   
+    zz *                          tcp://zz:1              
+    ");
+    // As many columns as there are of the reason; where it ends depends on the directory.
+    let shown = type_line("--context nope context ls");
+    let row = shown.lines().find(|line| line.starts_with("nope * ")).unwrap().trim_end();
+    let error = row["nope *".len()..].trim_start();
+    assert!(error.starts_with("context \"nope\": context not found: open /") && error.ends_with('…'), "{error}");
+    assert_eq!(error.chars().count(), 45);
+    let line = "-H tcp://h:1 context ls --format {{.Name}}|{{.Description}}|{{.DockerEndpoint}}|{{.Current}}";
+    assert!(type_line(line).contains("\ndefault|Current DOCKER_HOST based configuration|tcp://h:1|true\n"));
+    let missing = |name: &str| {
+        let file = tare_cli::context::store::directory(name);
+        let file = directory.path().join("contexts/meta").join(file).join("meta.json");
+        format!("context \"{name}\": context not found: open {}: no such file or directory\nexit 1\n", file.display())
+    };
+    assert_eq!(type_line("context use nope"), missing("nope"));
+    assert_eq!(type_line("context export nope"), missing("nope"));
+    assert_eq!(type_line("context inspect nope"), format!("[]\n{}", missing("nope")));
+    assert_eq!(
+        type_line("--context nope ps"),
+        format!("Failed to initialize: unable to resolve docker endpoint: {}", missing("nope"))
+    );
+}
+
+#[test]
+fn variables_that_override_the_context_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let typed = |line: &str| {
+        let mut globals = Globals::default();
+        let args = ["--config", &directory.path().display().to_string(), "--context", "default"];
+        let args = args.into_iter().chain(line.split(' ')).map(str::to_owned).collect();
+        let Request::Run(matches) = app::read(args, &mut globals, 80) else { panic!("{line}: does not run") };
+        globals.host_variable = Some("DOCKER_HOST");
+        run(globals, &matches)
+    };
+    typed("context create far --docker host=tcp://h:2376");
+    let warning = "Warning: DOCKER_HOST environment variable overrides the active context. To use";
+    let end = "either set the global --context flag, or unset DOCKER_HOST environment variable.\n";
+    assert!(typed("context ls").ends_with(&format!("\n{warning} a context, {end}")));
+    assert!(typed("context use far").ends_with(&format!("\n{warning} \"far\", {end}")));
+    assert!(!typed("context use default").contains("Warning"));
+}
+
+#[test]
+fn what_is_not_ours_in_a_context_survives() {
+    let directory = tempfile::tempdir().unwrap();
+    let type_line = |line: &str| typed(directory.path(), line);
+    let store = directory.path().join("contexts");
+    let place = |kind: &str, name: &str| store.join(kind).join(tare_cli::context::store::directory(name));
+    let document = r#"{"Name":"one","Metadata":{"Description":"d","Mine":"m"},"Endpoints":{"docker":{"Host":"tcp://h:1","SkipTLSVerify":false},"other":{"x":1}}}"#;
+    std::fs::create_dir_all(place("meta", "one")).unwrap();
+    std::fs::write(place("meta", "one").join("meta.json"), document).unwrap();
+    for path in ["docker/ca.pem", "docker/extra", "other/token"] {
+        let path = place("tls", "one").join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "secret").unwrap();
+    }
+    let archive = directory.path().join("archive").display().to_string();
+    type_line(&format!("context export one {archive}"));
+    type_line(&format!("context import two {archive}"));
+    type_line("context create three --from two --description new");
+    type_line("context update two --description new");
+    for (name, description) in [("one", "d"), ("two", "new"), ("three", "new")] {
+        let format = "{{.Metadata.Description}}|{{.Metadata.Mine}}|{{.Endpoints.other.x}}|{{.TLSMaterial}}";
+        let shown = type_line(&format!("context inspect {name} --format {format}"));
+        let files = "map[docker:[ca.pem extra] other:[token]]";
+        assert_eq!(shown, format!("{description}|m|1|{files}\n"), "{name}");
+    }
+    type_line("context update two --docker host=tcp://i:1");
+    let shown = type_line("context inspect two --format {{.Endpoints.docker.Host}}|{{.TLSMaterial}}");
+    assert_eq!(shown, "tcp://i:1|map[other:[token]]\n");
 }

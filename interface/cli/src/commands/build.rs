@@ -14,7 +14,7 @@ use tare_reference::Reference;
 use super::pull::{NO_TRUST, platform_flag};
 use crate::cli::{Cli, Output};
 use crate::command::{Arity, Command};
-use crate::copy::pack::{PackError, in_background, pack_context};
+use crate::copy::pack::{PackError, in_background, pack_context, pack_context_compressed};
 use crate::error::CliError;
 use crate::flags::{Flag, Matches};
 use crate::opts::surroundings::{absolute, path_error};
@@ -37,7 +37,7 @@ pub static COMMAND: Command = Command {
         Flag::list("build-arg", "Set build-time variables").check(|v| env::check(v).map_err(String::from)),
         Flag::commas("cache-from", "Images to consider as cache sources"),
         Flag::text("cgroup-parent", "Set the parent cgroup for the \"RUN\" instructions during build"),
-        Flag::bool("compress", "Compress the build context using gzip").hidden().unsupported(LOCAL),
+        Flag::bool("compress", "Compress the build context using gzip"),
         Flag::int("cpu-period", "Limit the CPU CFS (Completely Fair Scheduler) period"),
         Flag::int("cpu-quota", "Limit the CPU CFS (Completely Fair Scheduler) quota"),
         Flag::int("cpu-shares", "CPU shares (relative weight)").short('c'),
@@ -49,6 +49,7 @@ pub static COMMAND: Command = Command {
         Flag::text("file", "Name of the Dockerfile (Default is \"PATH/Dockerfile\")").short('f'),
         Flag::bool("force-rm", "Always remove intermediate containers"),
         Flag::text("iidfile", "Write the image ID to the file"),
+        Flag::text("isolation", "Container isolation technology"),
         Flag::list("label", "Set metadata for an image").check(|v| text::label(v).map_err(String::from)),
         Flag::bytes("memory", "Memory limit").short('m'),
         Flag::bytes_or_minus_one("memory-swap", "Swap limit equal to memory plus swap: -1 to enable unlimited swap"),
@@ -58,7 +59,9 @@ pub static COMMAND: Command = Command {
         Flag::bool("pull", "Always attempt to pull a newer version of the image"),
         Flag::bool("quiet", "Suppress the build output and print image ID on success").short('q'),
         Flag::bool("rm", "Remove intermediate containers after a successful build").default("true"),
+        Flag::commas("security-opt", "Security options"),
         Flag::bytes("shm-size", "Size of \"/dev/shm\""),
+        Flag::bool("squash", "Squash newly built layers into a single new layer").hidden(),
         Flag::list("tag", "Name and optionally a tag in the \"name:tag\" format")
             .short('t')
             .check(|v| Reference::parse_normalized(v).map(drop).map_err(|e| e.to_string())),
@@ -70,7 +73,51 @@ pub static COMMAND: Command = Command {
     run: |cli, m| Box::pin(run(cli, m)),
 };
 
-const LOCAL: &str = "contexts go over a local socket uncompressed";
+/// Flags that only the client of BuildKit has, docker's plugin buildx; short ones beside them.
+const BUILDKIT_FLAGS: &[(&str, Option<char>)] = &[
+    ("allow", None),
+    ("annotation", None),
+    ("attest", None),
+    ("build-context", None),
+    ("builder", None),
+    ("cache-to", None),
+    ("call", None),
+    ("check", None),
+    ("load", None),
+    ("metadata-file", None),
+    ("no-cache-filter", None),
+    ("output", Some('o')),
+    ("progress", None),
+    ("provenance", None),
+    ("push", None),
+    ("sbom", None),
+    ("secret", None),
+    ("ssh", None),
+];
+
+/// The flag of BuildKit's client that the parser does not know, by what it says.
+pub fn buildkit_flag(why: &str) -> Option<&'static str> {
+    let long = why.strip_prefix("unknown flag: --");
+    let short = why.strip_prefix("unknown shorthand flag: '").and_then(|rest| rest.chars().next());
+    let found =
+        BUILDKIT_FLAGS.iter().find(|(name, letter)| long == Some(name) || (short.is_some() && short == *letter));
+    found.map(|(name, _)| *name)
+}
+
+/// What is said about such a flag when there is no plugin.
+pub fn refuse_without_plugin(flag: &str) -> String {
+    format!(
+        "unknown flag: --{flag}\n\n\"--{flag}\" needs docker's plugin buildx, which is not installed. It is in the packages \
+         docker-buildx-plugin (from docker.com)\nand docker-buildx (of Debian and Ubuntu), or is the program from \
+         https://github.com/docker/buildx/releases at\n~/.docker/cli-plugins/docker-buildx."
+    )
+}
+
+/// What is said about such a flag with `DOCKER_BUILDKIT=0`.
+pub fn refuse_classic(flag: &str) -> String {
+    format!("unknown flag: --{flag}\n\n\"--{flag}\" is BuildKit's, and DOCKER_BUILDKIT=0 asks for the classic builder.")
+}
+
 /// The name of the Dockerfile when none is given.
 const DOCKERFILE: &str = "Dockerfile";
 /// The file that says what stays behind.
@@ -155,7 +202,9 @@ impl std::io::Write for Said {
 /// Flags as parameters of the request, without the context's.
 fn parameters(m: &Matches) -> Result<Query, CliError> {
     let mut query = m.list("tag").iter().fold(Query::new(), |query, tag| query.add("t", tag));
-    for (name, flag) in [("q", "quiet"), ("nocache", "no-cache"), ("forcerm", "force-rm"), ("pull", "pull")] {
+    for (name, flag) in
+        [("q", "quiet"), ("nocache", "no-cache"), ("forcerm", "force-rm"), ("pull", "pull"), ("squash", "squash")]
+    {
         query = query.flag(name, m.bool(flag));
     }
     query = query.add("rm", if m.bool("rm") { "1" } else { "0" });
@@ -177,6 +226,9 @@ fn parameters(m: &Matches) -> Result<Query, CliError> {
         "" => String::new(),
         text => platform::format(&platform::parse(text).map_err(|e| CliError::new(e.0))?),
     };
+    for option in m.list("security-opt") {
+        query = query.add("securityopt", option);
+    }
     for host in m.list("add-host") {
         query = query.add("extrahosts", text::extra_host(host).map_err(|e| CliError::new(e.0))?);
     }
@@ -185,6 +237,7 @@ fn parameters(m: &Matches) -> Result<Query, CliError> {
         .add("labels", document(json!(env::to_map(m.list("label")))))
         .add("cachefrom", document(json!(m.list("cache-from"))))
         .add("ulimits", document(json!(limits)))
+        .some("isolation", m.text("isolation"))
         .some("networkmode", m.text("network"))
         .some("target", m.text("target"))
         .some("platform", platform)
@@ -224,7 +277,7 @@ impl Context {
             return Ok(plain(Some(transfer::input_body(&cli.input)?), ""));
         }
         if Path::new(place).is_dir() {
-            return Context::local(cli, place, file);
+            return Context::local(cli, m);
         }
         if ["http://", "https://", "git://", "git@", "github.com/"].iter().any(|start| place.starts_with(start)) {
             // The engine fetches it.
@@ -233,7 +286,8 @@ impl Context {
         Err(CliError::new(format!("unable to prepare context: path {} not found", crate::values::quote(place))))
     }
 
-    fn local(cli: &Cli, place: &str, file: &str) -> Result<Context, CliError> {
+    fn local(cli: &Cli, m: &Matches) -> Result<Context, CliError> {
+        let (place, file) = (m.arg(0), m.text("file"));
         let cwd = std::env::current_dir().map_err(|e| CliError::new(path_error("getwd", ".", &e)))?;
         let root = PathBuf::from(absolute(&cwd, place));
         let mut more = Vec::new();
@@ -267,7 +321,11 @@ impl Context {
             // The builder needs these, whatever the patterns say.
             ignore.add(&format!("!{needed}")).map_err(CliError::new)?;
         }
-        let (receiver, packing) = in_background(move |out| pack_context(&root, ignore, &more, out));
+        let compress = m.bool("compress");
+        let (receiver, packing) = in_background(move |out| match compress {
+            true => pack_context_compressed(&root, ignore, &more, out),
+            false => pack_context(&root, ignore, &more, out),
+        });
         let body = Some(transfer::channel_body(receiver));
         Ok(Context { body, packing: Some(packing), dockerfile, remote: String::new() })
     }

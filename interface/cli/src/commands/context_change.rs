@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt as _;
 
+use serde_json::{Value, json};
 use tare_docker_client::tls::Material;
 
 use crate::cli::Cli;
 use crate::command::{Arity, Command};
+use crate::context::store::TlsFiles;
 use crate::context::{self, Context, DEFAULT, archive, store};
 use crate::error::CliError;
 use crate::flags::{Flag, Matches};
@@ -24,7 +26,16 @@ const ENDPOINT: Flag =
 pub static CREATE: Command = Command {
     names: &["context create"],
     usage: "[OPTIONS] CONTEXT",
-    about: "Create a context\n\nDocker endpoint config: from, host, ca, cert, key, skip-tls-verify, for example\n--docker \
+    about: "Create a context\n\nDocker endpoint config:\n\n\
+            NAME                DESCRIPTION\n\
+            from                Copy named context's Docker endpoint configuration\n\
+            host                Docker endpoint on which to connect\n\
+            ca                  Trust certs signed only by this CA\n\
+            cert                Path to TLS certificate file\n\
+            key                 Path to TLS key file\n\
+            skip-tls-verify     Skip TLS certificate validation\n\n\
+            Example:\n\n\
+            $ tare context create my-context --description \"some description\" --docker \
             \"host=tcp://myserver:2376,ca=~/ca-file,cert=~/cert-file,key=~/key-file\"",
     common: 0,
     arity: Arity::Exactly(1),
@@ -37,7 +48,17 @@ pub static CREATE: Command = Command {
 pub static UPDATE: Command = Command {
     names: &["context update"],
     usage: "[OPTIONS] CONTEXT",
-    about: "Update a context\n\nDocker endpoint config: from, host, ca, cert, key, skip-tls-verify",
+    about: "Update a context\n\nDocker endpoint config:\n\n\
+            NAME                DESCRIPTION\n\
+            from                Copy named context's Docker endpoint configuration\n\
+            host                Docker endpoint on which to connect\n\
+            ca                  Trust certs signed only by this CA\n\
+            cert                Path to TLS certificate file\n\
+            key                 Path to TLS key file\n\
+            skip-tls-verify     Skip TLS certificate validation\n\n\
+            Example:\n\n\
+            $ tare context update my-context --description \"some description\" --docker \
+            \"host=tcp://myserver:2376,ca=~/ca-file,cert=~/cert-file,key=~/key-file\"",
     common: 0,
     arity: Arity::Exactly(1),
     interspersed: true,
@@ -73,7 +94,7 @@ pub static EXPORT: Command = Command {
 pub static IMPORT: Command = Command {
     names: &["context import"],
     usage: "CONTEXT FILE|-",
-    about: "Import a context from a tar file",
+    about: "Import a context from a tar or zip file",
     common: 0,
     arity: Arity::Exactly(2),
     interspersed: true,
@@ -87,17 +108,28 @@ fn pairs(text: &str) -> Result<Vec<(&str, &str)>, String> {
     text.split(',').map(pair).collect()
 }
 
-/// Where a context leads, and with what.
+/// Docker's endpoint of a context, and the files that go with it.
 struct Target {
-    host: String,
-    material: Material,
+    endpoint: Value,
+    files: BTreeMap<String, Vec<u8>>,
 }
 
-fn of(cli: &Cli, name: &str) -> Result<(Context, Target), CliError> {
+impl Target {
+    /// Makes it a context's.
+    fn put(self, document: &mut Value, files: &mut TlsFiles) {
+        document["Endpoints"][context::ENDPOINT] = self.endpoint;
+        files.remove(context::ENDPOINT);
+        if !self.files.is_empty() {
+            files.insert(context::ENDPOINT.to_owned(), self.files);
+        }
+    }
+}
+
+/// A context with all that belongs to it.
+fn of(cli: &Cli, name: &str) -> Result<(Context, TlsFiles), CliError> {
     let context = context::find(cli, name)?;
-    let material = context::material(cli, &context)?;
-    let host = context.host.clone();
-    Ok((context, Target { host, material }))
+    let files = store::tls_files(cli, &context)?;
+    Ok((context, files))
 }
 
 /// The endpoint that `--docker` describes; `None`: it was not given.
@@ -117,7 +149,10 @@ fn target(cli: &Cli, m: &Matches) -> Result<Option<Target>, CliError> {
         return Err(wrong(unknown.join("\n")));
     }
     if let Some(name) = config.get("from") {
-        return of(cli, name).map(|(_, target)| Some(target));
+        let (context, mut files) = of(cli, name)?;
+        let endpoint = context.document.pointer("/Endpoints/docker").cloned();
+        let endpoint = endpoint.ok_or_else(|| wrong(format!("unable to get endpoint from context \"{name}\"")))?;
+        return Ok(Some(Target { endpoint, files: files.remove(context::ENDPOINT).unwrap_or_default() }));
     }
     let read = |key: &str| match config.get(key).filter(|path| !path.is_empty()) {
         None => Ok(None),
@@ -134,7 +169,7 @@ fn target(cli: &Cli, m: &Matches) -> Result<Option<Target>, CliError> {
     }
     let identity = read("cert")?.zip(read("key")?);
     let material = Material { authority: read("ca")?, identity, skip_verify };
-    Ok(Some(Target { host: host.to_owned(), material }))
+    Ok(Some(Target { endpoint: store::endpoint(host, skip_verify), files: store::files_of(&material) }))
 }
 
 fn exists(cli: &Cli, name: &str) -> bool {
@@ -149,39 +184,49 @@ fn check_new(cli: &Cli, name: &str) -> Result<(), CliError> {
     }
 }
 
-fn save(cli: &Cli, name: &str, description: &str, target: &Target) -> Result<(), CliError> {
-    let document = store::document(name, description, &target.host, target.material.skip_verify);
-    store::write(cli, name, &document, &target.material)
-}
-
 fn create(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     let name = m.arg(0);
     check_new(cli, name)?;
-    let target = target(cli, m)?;
-    match (target, m.text("from")) {
+    let (mut document, mut files);
+    match (target(cli, m)?, m.text("from")) {
         (Some(_), from) if !from.is_empty() => {
             return Err(CliError::new("cannot use --docker flag when --from is set"));
         }
-        (Some(target), _) => save(cli, name, m.text("description"), &target)?,
+        (Some(target), _) => {
+            (document, files) = (json!({"Metadata": {}, "Endpoints": {}}), TlsFiles::new());
+            target.put(&mut document, &mut files);
+        }
         (None, from) => {
             let from = if from.is_empty() { context::current(cli)? } else { from.to_owned() };
-            let (source, target) = of(cli, &from)?;
-            // The default one's says what it is, not what the copy is.
-            let inherited = if from == DEFAULT { "" } else { source.description.as_str() };
-            save(cli, name, if m.given("description") { m.text("description") } else { inherited }, &target)?;
+            let (source, its_files) = of(cli, &from)?;
+            (document, files) = (store::definition(&source.document), its_files);
         }
     }
+    document["Name"] = name.into();
+    describe(&mut document, m);
+    store::write(cli, name, &document, &files)?;
     cli.out.println(name)?;
     cli.err.println(format!("Successfully created context \"{name}\""))?;
     Ok(0)
 }
 
+/// Takes over a description, if there is one.
+fn describe(document: &mut Value, m: &Matches) {
+    if !m.text("description").is_empty() {
+        document["Metadata"]["Description"] = m.text("description").into();
+    }
+}
+
 fn update(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     let name = m.arg(0);
     store::check_name(name)?;
-    let (context, old) = of(cli, name)?;
-    let description = if m.given("description") { m.text("description") } else { &context.description };
-    save(cli, name, description, &target(cli, m)?.unwrap_or(old))?;
+    let (context, mut files) = of(cli, name)?;
+    let mut document = store::definition(&context.document);
+    describe(&mut document, m);
+    if let Some(target) = target(cli, m)? {
+        target.put(&mut document, &mut files);
+    }
+    store::write(cli, name, &document, &files)?;
     cli.out.println(name)?;
     cli.err.println(format!("Successfully updated context \"{name}\""))?;
     Ok(0)
@@ -222,10 +267,12 @@ fn remove_one(cli: &Cli, name: &str, in_use: bool) -> Result<(), CliError> {
 
 fn export(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     let name = m.arg(0);
-    let (context, target) = of(cli, name)?;
-    let document = store::document(name, &context.description, &target.host, target.material.skip_verify);
+    if name != DEFAULT {
+        store::check_name(name)?;
+    }
+    let (context, files) = of(cli, name)?;
     let mut bytes = Vec::new();
-    archive::write(&document, &target.material, &mut bytes)?;
+    archive::write(&store::definition(&context.document), &files, &mut bytes)?;
     let default = format!("{name}.dockercontext");
     let path = if m.args.len() > 1 { m.arg(1) } else { &default };
     if path == "-" {
@@ -244,7 +291,7 @@ fn export(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
 fn import(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     let (name, path) = (m.arg(0), m.arg(1));
     check_new(cli, name)?;
-    let (mut document, material) = match path {
+    let (document, files) = match path {
         "-" => archive::read(std::io::stdin().lock())?,
         path => {
             let file = File::open(path).map_err(|error| CliError::new(path_error("open", path, &error)))?;
@@ -254,8 +301,9 @@ fn import(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     if !document.is_object() {
         return Err(CliError::new(format!("{path}: meta.json is not a context")));
     }
+    let mut document = store::definition(&document);
     document["Name"] = name.into();
-    store::write(cli, name, &document, &material)?;
+    store::write(cli, name, &document, &files)?;
     cli.out.println(name)?;
     cli.err.println(format!("Successfully imported context \"{name}\""))?;
     Ok(0)

@@ -3,10 +3,11 @@
 use super::inspect::inspect_local;
 use crate::cli::Cli;
 use crate::command::{Arity, Command};
-use crate::context::{self, Context};
+use crate::context::{self, Context, store};
 use crate::error::CliError;
 use crate::flags::{Flag, Matches};
 use crate::output::rows::{FORMAT_HELP, Format, INSPECT_FORMAT_HELP, Row};
+use crate::output::text::{ellipsis, natural_order};
 
 /// `context ls`
 pub static LIST: Command = Command {
@@ -67,31 +68,51 @@ fn list(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
         ("" | "table", false) => TABLE,
         (other, _) => other,
     };
-    let rows = context::all(cli).into_iter().map(|c| row(&c, c.name == current)).collect();
-    Format::parse(format)?.write(&cli.out, HEADER, rows)?;
+    let mut contexts = context::all(cli);
+    let mut error = String::new();
+    if !contexts.iter().any(|context| context.name == current) {
+        error = context::find(cli, &current).err().map_or_else(String::new, |error| error.message);
+        contexts.push(Context { name: current.clone(), ..Context::default() });
+        contexts.sort_by(|a, b| natural_order(&a.name, &b.name));
+    }
+    let rows = contexts.into_iter().map(|context| {
+        let is_current = context.name == current;
+        row(&context, is_current, if is_current { &error } else { "" })
+    });
+    Format::parse(format)?.write(&cli.out, HEADER, rows.collect())?;
+    if let Some(name) = cli.globals.host_variable {
+        cli.err.println(format!(
+            "Warning: {name} environment variable overrides the active context. To use a context, either set the global \
+             --context flag, or unset {name} environment variable."
+        ))?;
+    }
     Ok(0)
 }
 
-fn row(context: &Context, current: bool) -> Row {
+/// Columns of a reason why a context cannot be used.
+const ERROR_WIDTH: usize = 45;
+
+fn row(context: &Context, is_current: bool, error: &str) -> Row {
     Row::new("*formatter.clientContextContext")
         .with("Name", context.name.as_str())
-        .with("Current", current)
+        .with("Current", is_current)
         .with("Description", context.description.as_str())
         .with("DockerEndpoint", context.host.as_str())
-        .with("Error", "")
+        .with("Error", ellipsis(error, ERROR_WIDTH))
 }
 
 fn choose(cli: &Cli, name: &str) -> Result<i32, CliError> {
     if name != context::DEFAULT {
+        store::check_name(name)?;
         context::find(cli, name)?;
     }
     context::choose(cli, name)?;
     cli.out.println(name)?;
     cli.err.println(format!("Current context is now \"{name}\""))?;
-    if name != context::DEFAULT && cli.globals.host.is_some() {
+    if let Some(variable) = cli.globals.host_variable.filter(|_| name != context::DEFAULT) {
         cli.err.println(format!(
-            "Warning: DOCKER_HOST or TARE_HOST environment variable overrides the active context. To use \"{name}\", \
-             either set the global --context flag, or unset the variable."
+            "Warning: {variable} environment variable overrides the active context. To use \"{name}\", either set the \
+             global --context flag, or unset {variable} environment variable."
         ))?;
     }
     Ok(0)
@@ -100,7 +121,7 @@ fn choose(cli: &Cli, name: &str) -> Result<i32, CliError> {
 async fn inspect(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     let names = if m.args.is_empty() { vec![context::current(cli)?] } else { m.args.clone() };
     inspect_local(cli, &names, m.text("format"), |name| {
-        context::find(cli, name).map(|context| context::store::described(cli, &context))
+        context::find(cli, name).and_then(|context| store::described(cli, &context))
     })
     .await
 }

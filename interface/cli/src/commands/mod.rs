@@ -11,9 +11,11 @@ pub mod cp;
 pub mod create;
 pub mod exec;
 pub mod export;
+pub mod foreign;
 pub mod import;
 pub mod load;
 pub mod logs;
+pub mod manifest;
 pub mod pull;
 pub mod push;
 pub mod run;
@@ -68,6 +70,7 @@ pub static GROUPS: &[Group] = &[
     Group { name: "container", about: "Manage containers" },
     Group { name: "context", about: "Manage contexts" },
     Group { name: "image", about: "Manage images" },
+    Group { name: "manifest", about: "Manage Docker image manifests and manifest lists" },
     Group { name: "network", about: "Manage networks" },
     Group { name: "system", about: "Manage Tare" },
     Group { name: "volume", about: "Manage volumes" },
@@ -101,6 +104,11 @@ pub static TABLE: &[&Command] = &[
     &history::COMMAND,
     &image_prune::COMMAND,
     &images::COMMAND,
+    &manifest::ANNOTATE,
+    &manifest::CREATE,
+    &manifest::INSPECT,
+    &manifest::PUSH,
+    &manifest::REMOVE,
     &rmi::COMMAND,
     &tag::COMMAND,
     // Networks and volumes.

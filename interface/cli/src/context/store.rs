@@ -1,6 +1,8 @@
 //! Changing the store: definitions, and the certificates that go with them.
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -8,13 +10,18 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tare_docker_client::tls::Material;
 use tare_reference::Digest;
+use tare_sys::errno::words;
 
-use super::{Context, DEFAULT};
+use super::{Context, DEFAULT, ENDPOINT};
 use crate::cli::Cli;
 use crate::error::CliError;
 
-/// Names of the files of an endpoint's certificates.
-pub const FILES: [&str; 3] = ["ca.pem", "cert.pem", "key.pem"];
+/// What TLS is made with: the files of every endpoint, by its name and theirs. Docker's has `ca.pem`, `cert.pem`, `key.pem`;
+/// others are kept for those who know them.
+pub type TlsFiles = BTreeMap<String, BTreeMap<String, Vec<u8>>>;
+
+/// Most bytes of a file of them that are read.
+const MAX_TLS_FILE: u64 = 10 << 20;
 /// What names look like.
 const PATTERN: &str = "^[a-zA-Z0-9][a-zA-Z0-9_.+-]+$";
 
@@ -51,50 +58,104 @@ pub fn directory(name: &str) -> String {
     Digest::from_sha256(&Sha256::digest(name).into()).hex().to_owned()
 }
 
-/// A definition for docker's endpoint at `host`.
-pub fn document(name: &str, description: &str, host: &str, skip_verify: bool) -> Value {
-    let metadata = if description.is_empty() { json!({}) } else { json!({ "Description": description }) };
+/// Docker's endpoint at `host`.
+pub fn endpoint(host: &str, skip_verify: bool) -> Value {
     let mut endpoint = json!({ "SkipTLSVerify": skip_verify });
     if !host.is_empty() {
         endpoint["Host"] = host.into();
     }
-    json!({"Name": name, "Metadata": metadata, "Endpoints": {"docker": endpoint}})
+    endpoint
+}
+
+/// A definition without what is known about where it is kept.
+pub fn definition(document: &Value) -> Value {
+    let object = |key: &str| document.get(key).filter(|value| value.is_object()).cloned().unwrap_or_else(|| json!({}));
+    json!({"Name": document["Name"], "Metadata": object("Metadata"), "Endpoints": object("Endpoints")})
+}
+
+/// The files of one endpoint.
+pub fn files_of(material: &Material) -> BTreeMap<String, Vec<u8>> {
+    let (certificate, key) = material.identity.clone().unzip();
+    let files = [("ca.pem", material.authority.clone()), ("cert.pem", certificate), ("key.pem", key)];
+    files.into_iter().filter_map(|(name, content)| Some((name.to_owned(), content?))).collect()
+}
+
+/// What a context's TLS is made with; the default one's is what the options before the command name.
+pub fn tls_files(cli: &Cli, context: &Context) -> Result<TlsFiles, CliError> {
+    if context.name == DEFAULT {
+        let Some(asked) = &cli.globals.tls else { return Ok(TlsFiles::new()) };
+        let files = files_of(&asked.read()?);
+        return Ok(if files.is_empty() { TlsFiles::new() } else { BTreeMap::from([(ENDPOINT.to_owned(), files)]) });
+    }
+    let mut all = TlsFiles::new();
+    for (endpoint, name, path) in tls_paths(cli, context) {
+        let fail = |why: &dyn std::fmt::Display| {
+            CliError::new(format!("failed to read TLS data for endpoint {endpoint}: open {}: {why}", path.display()))
+        };
+        let mut content = Vec::new();
+        let file = File::open(&path).map_err(|error| fail(&words(&error)))?;
+        file.take(MAX_TLS_FILE + 1).read_to_end(&mut content).map_err(|error| fail(&words(&error)))?;
+        if content.len() as u64 > MAX_TLS_FILE {
+            return Err(fail(&"file is too large"));
+        }
+        all.entry(endpoint).or_default().insert(name, content);
+    }
+    Ok(all)
+}
+
+/// Endpoint, name and path of each of these files.
+fn tls_paths(cli: &Cli, context: &Context) -> Vec<(String, String, PathBuf)> {
+    let mut paths = Vec::new();
+    for endpoint in fs::read_dir(tls_path(cli, &context.directory)).into_iter().flatten().flatten() {
+        for file in fs::read_dir(endpoint.path()).into_iter().flatten().flatten() {
+            let name = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+            if file.path().is_file() {
+                paths.push((name(&endpoint), name(&file), file.path()));
+            }
+        }
+    }
+    paths.sort();
+    paths
 }
 
 /// What `inspect` shows: the definition, with the names of its certificates and where everything is.
-pub fn described(cli: &Cli, context: &Context) -> Value {
-    let mut document = context.document.clone();
-    if context.name == DEFAULT {
-        return document;
+pub fn described(cli: &Cli, context: &Context) -> Result<Value, CliError> {
+    let mut material: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (endpoint, files) in tls_files(cli, context)? {
+        material.insert(endpoint, files.into_keys().collect());
     }
-    let files = tls_path(cli, &context.directory).join("docker");
-    let present: Vec<&str> = FILES.into_iter().filter(|name| files.join(name).exists()).collect();
-    document["TLSMaterial"] = if present.is_empty() { json!({}) } else { json!({ "docker": present }) };
-    document["Storage"] = json!({
-        "MetadataPath": metadata_path(cli, &context.directory),
-        "TLSPath": tls_path(cli, &context.directory),
-    });
-    document
+    let mut document = definition(&context.document);
+    document["TLSMaterial"] = json!(material);
+    document["Storage"] = match context.name.as_str() {
+        DEFAULT => json!({ "MetadataPath": "<IN MEMORY>", "TLSPath": "<IN MEMORY>" }),
+        _ => json!({
+            "MetadataPath": metadata_path(cli, &context.directory),
+            "TLSPath": tls_path(cli, &context.directory),
+        }),
+    };
+    Ok(document)
 }
 
 /// Writes a definition and its certificates, in place of those that were there.
-pub fn write(cli: &Cli, name: &str, document: &Value, material: &Material) -> Result<(), CliError> {
+pub fn write(cli: &Cli, name: &str, document: &Value, material: &TlsFiles) -> Result<(), CliError> {
     let directory = directory(name);
     let metadata = metadata_path(cli, &directory);
     let fail = |path: &Path, error: &std::io::Error| CliError::new(format!("write `{}`: {error}", path.display()));
     fs::create_dir_all(&metadata).map_err(|error| fail(&metadata, &error))?;
     let tls = tls_path(cli, &directory);
     remove_all(&tls)?;
-    let files = tls.join("docker");
-    for (name, content) in certificates(material) {
+    for (endpoint, files) in material {
+        let place = tls.join(endpoint);
         let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(&files).map_err(|error| fail(&files, &error))?;
-        let path = files.join(name);
-        // A key is its owner's alone from the first moment.
-        let mut options = fs::OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
-        let written = file.and_then(|mut file| std::io::Write::write_all(&mut file, content));
-        written.map_err(|error| fail(&path, &error))?;
+        builder.recursive(true).mode(0o700).create(&place).map_err(|error| fail(&place, &error))?;
+        for (name, content) in files {
+            let path = place.join(name);
+            // A key is its owner's alone from the first moment.
+            let mut options = fs::OpenOptions::new();
+            let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
+            let written = file.and_then(|mut file| std::io::Write::write_all(&mut file, content));
+            written.map_err(|error| fail(&path, &error))?;
+        }
     }
     let path = metadata.join("meta.json");
     let mut file = tempfile::NamedTempFile::new_in(&metadata).map_err(|error| fail(&path, &error))?;
@@ -103,13 +164,6 @@ pub fn write(cli: &Cli, name: &str, document: &Value, material: &Material) -> Re
     file.as_file().set_permissions(mode).map_err(|error| fail(&path, &error))?;
     file.persist(&path).map_err(|error| fail(&path, &error.error))?;
     Ok(())
-}
-
-/// The files of an endpoint's certificates that there are, by name.
-pub fn certificates(material: &Material) -> impl Iterator<Item = (&'static str, &[u8])> {
-    let identity = material.identity.as_ref();
-    let contents = [material.authority.as_ref(), identity.map(|pair| &pair.0), identity.map(|pair| &pair.1)];
-    FILES.into_iter().zip(contents).filter_map(|(name, content)| Some((name, content?.as_slice())))
 }
 
 /// Removes a context, with its certificates.

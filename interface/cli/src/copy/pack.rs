@@ -9,6 +9,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use tare_archive::{Entry, Kind, Time, Writer};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinHandle;
@@ -81,6 +83,19 @@ pub fn pack_context(path: &Path, ignore: Ignore, more: &[(String, Vec<u8>)], out
         packer.append(Path::new(name), &entry, &mut &**content)?;
     }
     packer.writer.finish().map(drop).map_err(|e| PackError::of(path, e))
+}
+
+/// The same, compressed.
+pub fn pack_context_compressed(
+    path: &Path,
+    ignore: Ignore,
+    more: &[(String, Vec<u8>)],
+    out: impl Write,
+) -> Result<(), PackError> {
+    let mut out = GzEncoder::new(out, Compression::default());
+    pack_context(path, ignore, more, &mut out)?;
+    let ended = out.finish().and_then(|mut out| out.flush());
+    ended.map_err(|e| PackError::of(path, tare_archive::Error::Io(e)))
 }
 
 struct Packer<W> {

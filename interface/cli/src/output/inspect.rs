@@ -83,17 +83,19 @@ pub fn run(template: &Template, type_name: &str, json: &Json) -> Result<String, 
     plain.map_err(|e| CliError::new(format!("template parsing error: {e}")))
 }
 
-/// Columns by which nested JSON is indented.
-const INDENT: usize = 4;
-
-/// JSON laid out over lines, its values as they were written.
+/// JSON laid out over lines as `inspect` does, its values as they were written.
 pub fn indent(json: &[u8]) -> String {
+    indent_by("    ", json)
+}
+
+/// JSON laid out over lines, with so much before what is nested.
+pub fn indent_by(step: &str, json: &[u8]) -> String {
     let mut out = String::with_capacity(json.len() * 2);
     let mut depth = 0_usize;
     let mut pieces = Pieces(json).peekable();
     let line = |out: &mut String, depth: usize| {
         out.push('\n');
-        out.extend(std::iter::repeat_n(' ', depth * INDENT));
+        out.extend(std::iter::repeat_n(step, depth));
     };
     while let Some(piece) = pieces.next() {
         match piece {
@@ -123,7 +125,8 @@ pub fn indent(json: &[u8]) -> String {
     out
 }
 
-fn compact(json: &[u8]) -> String {
+/// JSON on one line, its values as they were written.
+pub fn compact(json: &[u8]) -> String {
     Pieces(json).map(|piece| String::from_utf8_lossy(piece)).collect()
 }
 

@@ -273,7 +273,7 @@ pub fn tare_with(daemon: &Daemon, args: &[&str], input: Input) -> Run {
             0
         }
         Request::Fail(error) => app::report(&cli, &error),
-        Request::Overview | Request::Plugin { .. } => panic!("{args:?}: no command of ours"),
+        Request::Overview { .. } | Request::Hint(_) | Request::Plugin { .. } => panic!("{args:?}: no command of ours"),
         Request::Run(matches) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let code = runtime.block_on(app::run(&cli, &matches));
