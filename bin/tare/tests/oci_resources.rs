@@ -77,7 +77,8 @@ fn a_process_in_a_group_below_the_containers() {
     if !v1.is_dir() {
         return;
     }
-    fs::create_dir(v1.join(format!("tare-oci-{id}/sub"))).unwrap();
+    let group = own.lines().find_map(|line| line.split_once(":memory:/")).unwrap().1;
+    fs::create_dir(v1.join(group).join("sub")).unwrap();
     let below = host.ok(&["exec", "--cgroup", "memory:sub", id, "cat", "/proc/self/cgroup"]);
     for line in below.lines().filter(joined) {
         let group = if line.contains(":memory:") { format!("{id}/sub") } else { id.clone() };
@@ -107,4 +108,32 @@ fn the_flags_of_a_filter_are_said_on_request() {
         config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_X"]});
     });
     assert!(host.fails(&["run", id]).1.contains("unknown seccomp flag `SECCOMP_FILTER_FLAG_X`"));
+}
+
+#[test]
+fn a_start_container_hook_is_one_of_the_containers_processes() {
+    let host = Host::new();
+    let id = &host.id("hook");
+    let kill = json!({"defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["getcwd"], "action": "SCMP_ACT_KILL"}]});
+    let hook = |script: &str| json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+    // Its own entry of /proc is there, and nothing is open but its streams and that.
+    let script =
+        "test $(readlink /proc/self/ns/pid) = $(readlink /proc/1/ns/pid) && test $(ls /proc/self/fd | wc -l) = 4";
+    for applet in ["test", "readlink", "wc", "pwd"] {
+        std::os::unix::fs::symlink("busybox", host.bundle().join("rootfs/bin").join(applet)).unwrap();
+    }
+    host.config("echo started", |config| config["hooks"]["startContainer"] = hook(script));
+    assert_eq!(host.ok(&["run", id]), "started\n");
+    host.config("echo started", |config| {
+        config["hooks"]["startContainer"] = hook("exec pwd");
+        config["linux"]["seccomp"] = kill.clone();
+    });
+    for (create, command) in [(false, "run"), (true, "start")] {
+        if create {
+            host.create(id, &[]);
+        }
+        let error = host.fails(&[command, id]).1;
+        assert!(error.contains("error running startContainer hook") && error.contains("bad system call"), "{error}");
+    }
 }

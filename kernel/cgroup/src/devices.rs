@@ -188,6 +188,8 @@ fn access(letters: &str) -> Result<u8, Error> {
             'r' => READ,
             'w' => WRITE,
             'm' => MKNOD,
+            // As other runtimes read it: beside the others it says nothing.
+            'a' => 0,
             _ => return Err(Error::Invalid(format!("invalid device access `{letters}`"))),
         };
     }
@@ -351,6 +353,14 @@ mod tests {
         devices.allow = a
         devices.deny = c 1:1 w
         devices.deny = b *:* w
+        ");
+    }
+
+    #[test]
+    fn a_letter_that_says_nothing() {
+        insta::assert_snapshot!(lines(&filter(&["allow a", "deny c 1:11 rwa"])), @r"
+        devices.allow = a
+        devices.deny = c 1:11 rw
         ");
     }
 

@@ -17,8 +17,9 @@ use crate::error::{Error, Result};
 use crate::launch::user;
 use crate::plan::mounts::c_string;
 use crate::plan::process::environment;
+use crate::plan::process::{Filter, seccomp};
 use crate::prepare::root_of;
-use crate::talk::end;
+use crate::talk::{Excursion, Undumpable, end};
 
 /// Points of a container's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +82,10 @@ pub fn run_hooks(kind: HookKind, spec: &Spec, state: &State, container: Option<B
         }
         _ => Vec::new(),
     };
-    let place = container.map(|container| Place { container, directory: None });
+    let inside = kind == HookKind::StartContainer && !kind.list(hooks).is_empty();
+    let filter = if inside { seccomp(spec.linux.as_ref())? } else { None };
+    let inside = inside.then(|| Inside::new(state.pid, filter.as_ref()));
+    let place = container.map(|container| Place { container, directory: None, inside });
     run_list(kind, hooks, &own, state, place)
 }
 
@@ -92,6 +96,24 @@ pub(crate) struct Place<'a> {
     pub(crate) container: BorrowedFd<'a>,
     /// Working directory in its mount namespace, if it is not the root of that.
     pub(crate) directory: Option<&'a CStr>,
+    /// It is one of the container's processes.
+    pub(crate) inside: Option<Inside<'a>>,
+}
+
+/// What a hook that is one of the container's processes has in common with its init.
+#[derive(Clone, Copy)]
+pub(crate) struct Inside<'a> {
+    /// The init, whose process namespace it is.
+    pub(crate) pid: i32,
+    /// The filter of system calls.
+    pub(crate) filter: Option<&'a Filter>,
+}
+
+impl<'a> Inside<'a> {
+    /// With a filter that leaves calls to an agent, the hook would wait for answers that nobody gives: it has none then.
+    pub(crate) fn new(pid: i32, filter: Option<&'a Filter>) -> Self {
+        Self { pid, filter: filter.filter(|filter| filter.agent.is_none()) }
+    }
 }
 
 pub(crate) fn run_list(
@@ -125,8 +147,7 @@ fn run(hook: &Hook, environment: &[String], state: &State, place: Option<Place<'
     let argv = if hook.args.is_empty() { vec![path.clone()] } else { strings(&hook.args)? };
     let program = Program { path, argv: Strings::new(argv), envp: Strings::new(strings(environment)?) };
     let streams = [input.as_fd(), output.as_fd()];
-    let child = clone(0, None, |child| become_hook(child, &program, streams, place));
-    let child = child.map_err(|errno| format!("clone3: {}", crate::error::name(errno)))?;
+    let child = start(place, |child| become_hook(child, &program, streams, place))?;
     match wait(&child, hook.timeout) {
         Ok(()) => Ok(()),
         Err(reason) => {
@@ -137,6 +158,24 @@ fn run(hook: &Hook, environment: &[String], state: &State, place: Option<Place<'
             Err(if message.is_empty() { reason } else { format!("{reason}: {}", message.trim_end()) })
         }
     }
+}
+
+/// Clones a hook, into the process namespace of the container if that is where it belongs.
+fn start(place: Option<Place<'_>>, hook: impl Fn(&Child) -> i32) -> Result<Cloned, String> {
+    let fail = |errno| format!("clone3: {}", crate::error::name(errno));
+    let Some(inside) = place.and_then(|place| place.inside) else { return clone(0, None, hook).map_err(fail) };
+    let mut excursion = Excursion::new();
+    excursion.enter_of_process(inside.pid).map_err(|error| error.to_string())?;
+    let undumpable = Undumpable::new();
+    let child = clone(0, None, hook).map_err(fail);
+    drop(undumpable);
+    if let Err(error) = excursion.end() {
+        if let Ok(child) = &child {
+            end(child.pidfd.as_fd());
+        }
+        return Err(error.to_string());
+    }
+    child
 }
 
 struct Program {
@@ -162,7 +201,7 @@ fn become_hook(
     place: Option<Place<'_>>,
 ) -> i32 {
     const FAILED: i32 = 126;
-    if let Some(Place { container, directory }) = place {
+    if let Some(Place { container, directory, .. }) = place {
         let namespaces = ThreadNameSpaceType::MOUNT
             | ThreadNameSpaceType::NETWORK
             | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
@@ -183,7 +222,9 @@ fn become_hook(
         && child.duplicate_to(output, 1).is_ok()
         && child.duplicate_to(output, 2).is_ok()
         && child.close_all_but(3, &[]).is_ok();
-    if placed {
+    let filter = place.and_then(|place| place.inside).and_then(|inside| inside.filter);
+    let filtered = filter.is_none_or(|filter| tare_sys::seccomp::attach(&filter.instructions, filter.flags).is_ok());
+    if placed && filtered {
         let errno = child.execute(&program.path, &program.argv, &program.envp);
         let _ = rustix::io::write(rustix::stdio::stderr(), crate::error::name(errno).as_bytes());
     }
@@ -191,6 +232,8 @@ fn become_hook(
 }
 
 fn wait(child: &Cloned, timeout: Option<i64>) -> Result<(), String> {
+    /// `SIGSYS`: what a filter ends a process with.
+    const FORBIDDEN: i32 = 31;
     let limit = timeout.filter(|seconds| *seconds > 0).map(|seconds| Timespec { tv_sec: seconds, tv_nsec: 0 });
     let mut fds = [PollFd::from_borrowed_fd(child.pidfd.as_fd(), PollFlags::IN)];
     let ended = rustix::io::retry_on_intr(|| poll(&mut fds, limit.as_ref()));
@@ -202,6 +245,7 @@ fn wait(child: &Cloned, timeout: Option<i64>) -> Result<(), String> {
     match status.as_ref().map(|status| (status.exit_status(), status.terminating_signal())) {
         Some((Some(0), _)) => Ok(()),
         Some((Some(code), _)) => Err(format!("exit status {code}")),
+        Some((_, Some(FORBIDDEN))) => Err(format!("signal {FORBIDDEN}: bad system call")),
         Some((_, Some(signal))) => Err(format!("signal {signal}")),
         _ => Err(format!("lost (pidfd {})", child.pidfd.as_raw_fd())),
     }

@@ -11,7 +11,7 @@ use tare_sys::process::{clone, namespace};
 
 use crate::child::{self, ChildStdio, InitTask, Task, Wait};
 use crate::error::{Error, ErrorKind, Result};
-use crate::hooks::{self, HookKind, Place};
+use crate::hooks::{self, HookKind, Inside, Place};
 use crate::plan::process::environment;
 use crate::plan::{Given, Limits, Plan, ProcessPlan};
 use crate::prepare::{self, Prepared, above};
@@ -211,7 +211,10 @@ pub fn create(launch: Launch<'_>) -> Result<Created> {
     let console = talk.until_ready(context, |request| match request {
         Request::Hooks => {
             netdevices::move_all(pid, &linux.net_devices)?;
-            create_hooks(hooks.as_deref(), Place { container: pidfd.as_fd(), directory: Some(&root_place) })
+            create_hooks(
+                hooks.as_deref(),
+                Place { container: pidfd.as_fd(), directory: Some(&root_place), inside: None },
+            )
         }
         Request::MapIds(index, tree) => map_ids(&plan, usize::from(index), &tree),
         Request::Listener(fd) => {
@@ -244,7 +247,8 @@ impl Created {
     pub fn start(mut self) -> Result<Init> {
         if let Some(hooks) = &mut self.hooks {
             hooks.state.status = Status::Created;
-            let place = Place { container: self.pidfd.as_fd(), directory: None };
+            let inside = Some(Inside::new(self.pid, self.process.seccomp.as_ref()));
+            let place = Place { container: self.pidfd.as_fd(), directory: None, inside };
             hooks.run(HookKind::StartContainer, Some(place))?;
         }
         self.talk.go()?;

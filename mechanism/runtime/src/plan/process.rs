@@ -212,7 +212,7 @@ fn rlimits(process: &Process) -> Result<Vec<(Resource, Rlimit)>> {
     Ok(all)
 }
 
-fn seccomp(linux: Option<&Linux>) -> Result<Option<Filter>> {
+pub(crate) fn seccomp(linux: Option<&Linux>) -> Result<Option<Filter>> {
     if let Some(compiled) = linux.and_then(|linux| linux.compiled_seccomp.as_ref()) {
         let instructions =
             compiled_instructions(compiled).ok_or_else(|| Error::invalid("seccomp: malformed instructions"))?;
