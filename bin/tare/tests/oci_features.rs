@@ -211,3 +211,16 @@ fn a_group_that_is_frozen_takes_nobody() {
     // It is not ours to remove, and nothing was made in it.
     fs::remove_dir(&group).unwrap();
 }
+
+#[test]
+fn ambient_capabilities_that_cannot_be_raised_are_told() {
+    let host = Host::new();
+    host.config("grep CapAmb /proc/self/status", |config| {
+        config["process"]["capabilities"]["inheritable"] = json!(["CAP_KILL"]);
+        config["process"]["capabilities"]["ambient"] = json!(["CAP_KILL", "CAP_CHOWN"]);
+    });
+    let output = host.run(&["run", &host.id("ambient")]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "CapAmb:\t0000000000000020\n");
+    let said = "warning: can't raise ambient capability CAP_CHOWN: operation not permitted\n";
+    assert_eq!(String::from_utf8_lossy(&output.stderr), said);
+}

@@ -259,7 +259,7 @@ fn size(spec: &Spec) -> Option<(u16, u16)> {
     Some((size.height, size.width))
 }
 
-/// Capabilities that nobody knows are left out; the specification wants that said.
+/// Capabilities that nobody knows are left out, and ambient ones that cannot be; the specification wants that said.
 pub(super) fn warn_unknown(process: &Process) {
     let Some(sets) = &process.capabilities else { return };
     let known: Vec<String> = tare_runtime::capability_names().collect();
@@ -270,6 +270,11 @@ pub(super) fn warn_unknown(process: &Process) {
     unknown.dedup();
     if !unknown.is_empty() {
         warn(&format!("ignoring unknown or unavailable capabilities: [{}]", unknown.join(" ")));
+    }
+    // The kernel raises only those that are permitted and inheritable.
+    let can_be_raised = |name: &String| sets.permitted.contains(name) && sets.inheritable.contains(name);
+    for name in sets.ambient.iter().filter(|name| known.contains(name) && !can_be_raised(name)) {
+        warn(&format!("can't raise ambient capability {name}: operation not permitted"));
     }
 }
 
