@@ -21,6 +21,10 @@ fn remove(c: &Console) {
     assert!(refused.to_lowercase().contains("no such object: busy"), "{refused}");
     c.ok("run -d --name busy busybox:1.29 sleep 1000");
     assert_eq!(c.ok("rm --force busy"), "busy");
+    c.ok("run -d --rm --name busy -v /data busybox:1.29 sleep 1000");
+    assert_eq!(c.ok("rm --force busy"), "busy", "its own removal is not in the way");
+    c.ok("run -d --rm --name busy busybox:1.29 sleep 1000");
+    c.ok("rm -f busy");
 }
 
 fn volumes(c: &Console) {

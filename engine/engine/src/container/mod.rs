@@ -74,7 +74,7 @@ pub(crate) struct Inner {
     pub(crate) sandbox: crate::network::sandbox::Sandbox,
     /// Wait before the last restart by policy.
     pub(crate) restart_delay: std::time::Duration,
-    /// It is being restarted by hand: one that removes itself when it ends does not do so between the two.
+    /// It is being restarted or removed by hand: one that removes itself when it ends leaves that to them.
     pub(crate) kept: bool,
     /// Health checks, restarts and the like that end with this run.
     pub(crate) tasks: Vec<tokio::task::AbortHandle>,

@@ -40,8 +40,18 @@ impl Engine {
             Status::Removing => return Err(Error::no_such_container(name)),
             _ => {}
         }
-        self.end_for_removal(&container).await?;
-        self.remove_container(&container, options.volumes).await
+        // `--rm`: it is this removal that takes it at its end.
+        let volumes = {
+            let mut inner = container.read();
+            inner.kept = true;
+            options.volumes || (inner.state.is_alive() && inner.record.host_config.auto_remove)
+        };
+        let removed = match self.end_for_removal(&container).await {
+            Ok(()) => self.remove_container(&container, volumes).await,
+            failed => failed,
+        };
+        container.read().kept = false;
+        removed
     }
 
     async fn end_for_removal(self: &Arc<Self>, container: &Arc<Container>) -> Result<()> {
