@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tare_images::oci::Platform;
+
 /// Arguments that need no declaration.
 const BUILT_IN: [&str; 10] = [
     "HTTP_PROXY",
@@ -92,6 +94,22 @@ impl Arguments {
         let global = || self.global.get(name).and_then(Option::as_ref).filter(|_| declared.contains_key(name));
         given.or_else(default).or_else(global)
     }
+}
+
+/// `TARGETPLATFORM` and the like.
+pub(crate) fn for_platform(target: Option<&Platform>) -> Vec<(String, String)> {
+    let build = Platform::host();
+    let target = target.unwrap_or(&build);
+    let of = |prefix: &str, platform: &Platform| {
+        let values = [
+            ("PLATFORM", platform.to_string()),
+            ("OS", platform.os.clone()),
+            ("ARCH", platform.architecture.clone()),
+            ("VARIANT", platform.variant.clone()),
+        ];
+        values.map(|(name, value)| (format!("{prefix}{name}"), value))
+    };
+    [of("BUILD", &build), of("TARGET", target)].concat()
 }
 
 #[cfg(test)]

@@ -12,11 +12,11 @@ use tokio_util::io::SyncIoBridge;
 
 use crate::caller::{Caller, Directory, Wanted};
 use crate::context::{
-    Context, IGNORE_FILE, MAX_DOCKERFILE, Workspace, extract, last, open_root, read, remote, remote_files,
+    Context, IGNORE_FILE, Workspace, extract, find_dockerfile, last, open_root, other_name, read, remote, remote_files,
 };
 use crate::events::What;
 use crate::needed::Files;
-use crate::options::{DOCKERFILE, Options};
+use crate::options::Options;
 use crate::output::Output;
 use crate::{blocking, frontend};
 
@@ -89,23 +89,16 @@ async fn definition(
 ) -> Result<(Dockerfile, String, Option<String>)> {
     let own = format!("{name}{IGNORE_FILE}");
     let mut follow = vec![name.to_owned(), own.clone()];
-    // Some have it in lower case, which nobody needs to name.
-    let lower =
-        last(name).eq(DOCKERFILE).then(|| format!("{}{}", &name[..name.len() - DOCKERFILE.len()], "dockerfile"));
-    follow.extend(lower.clone());
+    follow.extend(other_name(name));
     let place = workspace.directory()?;
     let wanted = Wanted { directory: Directory::Dockerfile, follow, exclude: Vec::new(), place: place.clone() };
     transfer(caller, wanted, "dockerfile", output).await?;
     let name = name.to_owned();
     blocking(move || {
         let root = open_root(&place)?;
-        let mut text = read(&root, &name, MAX_DOCKERFILE)?;
-        if let (None, Some(lower)) = (&text, lower) {
-            text = read(&root, &lower, MAX_DOCKERFILE)?;
-        }
         let missing =
             || Error::invalid(format!("failed to read dockerfile: open {}: no such file or directory", last(&name)));
-        let text = text.ok_or_else(missing)?;
+        let (_, text) = find_dockerfile(&root, &name)?.ok_or_else(missing)?;
         // Another may read another language: it is refused before this one is looked for.
         frontend::check(&text)?;
         let file = parse(&text).map_err(|error| Error::invalid(error.to_string()))?;

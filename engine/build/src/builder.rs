@@ -14,7 +14,7 @@ use tare_reference::{Digest, Reference};
 use tokio::sync::mpsc;
 
 use crate::Source;
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, for_platform};
 use crate::cache::Cache;
 use crate::caller::credentials;
 use crate::checks;
@@ -102,8 +102,8 @@ impl Builder {
             let text = "[WARNING]: Empty continuation lines will become errors in a future release.";
             self.output.say(format!("\u{1b}[91m{text}\n\u{1b}[0m")).await;
         }
-        let platform = platform_arguments(self.options.platform.as_ref());
-        let mut arguments = Arguments::new(self.options.given.arguments.clone(), platform);
+        let given = self.options.given.arguments.clone();
+        let mut arguments = Arguments::new(given, for_platform(self.options.platform.as_ref()));
         let own = stages.iter().map(|stage| 1 + stage.instructions.len()).sum::<usize>();
         let total = own + file.arguments.len();
         let mut number = 0;
@@ -376,22 +376,6 @@ fn with_id(image: &Arc<ImageContent>, id: &str) -> Arc<ImageContent> {
         }
         _ => Arc::clone(image),
     }
-}
-
-/// `TARGETPLATFORM` and the like.
-fn platform_arguments(target: Option<&Platform>) -> Vec<(String, String)> {
-    let build = Platform::host();
-    let target = target.unwrap_or(&build);
-    let of = |prefix: &str, platform: &Platform| {
-        let values = [
-            ("PLATFORM", platform.to_string()),
-            ("OS", platform.os.clone()),
-            ("ARCH", platform.architecture.clone()),
-            ("VARIANT", platform.variant.clone()),
-        ];
-        values.map(|(name, value)| (format!("{prefix}{name}"), value))
-    };
-    [of("BUILD", &build), of("TARGET", target)].concat()
 }
 
 /// Twelve digits of an ID.

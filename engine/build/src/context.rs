@@ -200,17 +200,25 @@ pub(crate) fn open_root(path: &Path) -> Result<RootDir> {
     RootDir::open(path).map_err(|error| Error::io("open", path.display(), error))
 }
 
-fn dockerfile(root: &RootDir, name: &str) -> Result<(Dockerfile, String)> {
-    let mut name = name.to_owned();
-    let mut found = read(root, &name, MAX_DOCKERFILE)?;
-    if found.is_none() && name == DOCKERFILE {
-        let lower = name.to_lowercase();
-        found = read(root, &lower, MAX_DOCKERFILE)?;
-        if found.is_some() {
-            name = lower;
+/// Another name that a Dockerfile may have which nobody named: some write the usual one in lower case.
+pub(crate) fn other_name(name: &str) -> Option<String> {
+    let directory = name.strip_suffix(DOCKERFILE).filter(|_| last(name) == DOCKERFILE)?;
+    Some(format!("{directory}{}", DOCKERFILE.to_lowercase()))
+}
+
+/// The Dockerfile by its name or the other one: which, and its text.
+pub(crate) fn find_dockerfile(root: &RootDir, name: &str) -> Result<Option<(String, String)>> {
+    for name in [Some(name.to_owned()), other_name(name)].into_iter().flatten() {
+        if let Some(text) = read(root, &name, MAX_DOCKERFILE)? {
+            return Ok(Some((name, text)));
         }
     }
-    let text = found.ok_or_else(|| Error::internal(format!("Cannot locate specified Dockerfile: {name}")))?;
+    Ok(None)
+}
+
+fn dockerfile(root: &RootDir, name: &str) -> Result<(Dockerfile, String)> {
+    let missing = || Error::internal(format!("Cannot locate specified Dockerfile: {name}"));
+    let (name, text) = find_dockerfile(root, name)?.ok_or_else(missing)?;
     if text.is_empty() {
         return Err(Error::invalid(format!("the Dockerfile ({name}) cannot be empty")));
     }
@@ -284,6 +292,18 @@ pub(crate) fn sentence(error: tare_images::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dockerfiles_in_lower_case() {
+        for (name, other) in [
+            ("Dockerfile", Some("dockerfile")),
+            ("a/Dockerfile", Some("a/dockerfile")),
+            ("my.Dockerfile", None),
+            ("dockerfile", None),
+        ] {
+            assert_eq!(other_name(name).as_deref(), other, "{name}");
+        }
+    }
 
     #[test]
     fn paths_stay_inside() {

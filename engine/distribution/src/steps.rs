@@ -126,6 +126,11 @@ impl Distribution {
         .await
     }
 
+    /// Whether a build in progress needs an image.
+    pub fn is_held(&self, image: &Digest) -> bool {
+        self.building.holds(image)
+    }
+
     /// Drops what `wanted` picks of the cache of builds, but for what a container or a running build uses.
     pub async fn prune_steps(&self, wanted: &(dyn Fn(&Step) -> bool + Send + Sync), uses: &dyn Uses) -> Result<Pruned> {
         let visible: HashSet<Digest> = self.store.records().into_iter().map(|record| record.target.digest).collect();

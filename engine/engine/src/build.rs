@@ -1,10 +1,10 @@
 //! What a builder needs of the engine beyond the use cases: the images themselves, and containers that go with the build.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, flock};
 use tare_docker_api::container::{CreateRequest, CreateResponse};
@@ -114,18 +114,13 @@ impl Engine {
     }
 }
 
-/// Removes the caches of commands that no build uses, those not changed since a time (nanoseconds of the Unix epoch) if
-/// there is one. Gives their names and the bytes they had.
-pub(crate) fn prune_caches(directory: &Path, until: Option<i64>) -> (Vec<String>, u64) {
+/// Removes the caches of commands that are `taken` and that no build uses. Gives their names and the bytes they had.
+pub(crate) fn prune_caches(directory: &Path, taken: &HashSet<String>) -> (Vec<String>, u64) {
     let (mut names, mut freed) = (Vec::new(), 0);
     for name in crate::recover::names_in(directory) {
         let path = directory.join(&name);
         let Ok(cache) = File::open(&path) else { continue };
-        let changed = cache.metadata().ok().and_then(|metadata| metadata.modified().ok());
-        let changed = changed.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-        let is_old =
-            until.is_none_or(|until| changed.is_some_and(|at| i64::try_from(at.as_nanos()).is_ok_and(|at| at < until)));
-        if !is_old || flock(&cache, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if !taken.contains(&name) || flock(&cache, FlockOperation::NonBlockingLockExclusive).is_err() {
             continue;
         }
         freed += crate::volume::api::tree_size(&path);

@@ -12,6 +12,7 @@ pub mod events;
 pub mod options;
 
 mod build;
+mod build_cache;
 mod claim;
 mod container;
 mod filter;
@@ -34,6 +35,7 @@ use tare_cgroup::{Cgroup, Hierarchies, Version};
 use tare_images::ImageStore;
 use tare_state::{Change, Kind, Store};
 
+pub use build_cache::Bounds;
 pub use config::{DefaultBridge, EngineConfig, Reloadable, SeccompProfile};
 pub use container::attach::AttachTicket;
 pub use container::exec::ExecTicket;

@@ -234,7 +234,7 @@ impl Engine {
             usage.volumes = Some(volumes.await?);
         }
         if wanted("build-cache") {
-            usage.build_cache = Some(Vec::new());
+            usage.build_cache = Some(self.build_cache().await?);
         }
         Ok(usage)
     }

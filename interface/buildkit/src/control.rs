@@ -3,12 +3,16 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 
+use bollard_buildkit_proto::google::protobuf::Timestamp;
 use bollard_buildkit_proto::moby::buildkit::v1 as api;
 use bollard_buildkit_proto::moby::buildkit::v1::control_server::Control;
 use bollard_buildkit_proto::moby::buildkit::v1::types::{BuildkitVersion, WorkerRecord};
 use bollard_buildkit_proto::pb;
 use futures_util::{Stream, StreamExt as _, stream};
 use tare_docker_api::filters::Filters;
+use tare_docker_api::image::BuildCacheRecord;
+use tare_docker_api::time::Time;
+use tare_engine::Bounds;
 use tare_images::oci::Platform;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -56,6 +60,24 @@ fn version() -> BuildkitVersion {
         package: WORKER.to_owned(),
         version: format!("v{}", env!("CARGO_PKG_VERSION")),
         revision: String::new(),
+    }
+}
+
+/// A record of the cache in BuildKit's form.
+fn usage(record: BuildCacheRecord) -> api::UsageRecord {
+    let stamp = |time: Time| Timestamp { seconds: time.seconds(), nanos: 0 };
+    api::UsageRecord {
+        id: record.id,
+        in_use: record.in_use,
+        size: record.size,
+        parents: record.parents.into_iter().collect(),
+        created_at: Some(stamp(record.created_at)),
+        last_used_at: record.last_used_at.map(stamp),
+        usage_count: record.usage_count,
+        description: record.description,
+        record_type: record.kind,
+        shared: record.shared,
+        ..api::UsageRecord::default()
     }
 }
 
@@ -139,7 +161,9 @@ impl Control for Front {
     }
 
     async fn disk_usage(&self, _: Request<api::DiskUsageRequest>) -> Result<Response<api::DiskUsageResponse>, Status> {
-        Ok(Response::new(api::DiskUsageResponse::default()))
+        let records = self.0.engine.build_cache().await.map_err(|error| Status::internal(error.message))?;
+        let record = records.into_iter().map(usage).collect();
+        Ok(Response::new(api::DiskUsageResponse { record }))
     }
 
     async fn prune(&self, request: Request<api::PruneRequest>) -> Result<Response<Self::PruneStream>, Status> {
@@ -147,14 +171,17 @@ impl Control for Front {
         if let Some(filter) = request.filter.iter().find(|filter| !filter.is_empty()) {
             return unsupported(&format!("the filter {filter:?} of prune"));
         }
-        if request.reserved_space != 0 || request.max_used_space != 0 || request.min_free_space != 0 {
-            return Err(Status::unimplemented("bounds on the space of the cache are not supported by this engine"));
-        }
+        let bytes = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
+        let bounds = Bounds {
+            reserved: bytes(request.reserved_space),
+            max_used: bytes(request.max_used_space),
+            min_free: bytes(request.min_free_space),
+        };
         let mut filters = Filters::default();
         if request.keep_duration > 0 {
             filters.add("until", format!("{}ns", request.keep_duration));
         }
-        let report = self.0.engine.build_prune(filters).await;
+        let report = self.0.engine.build_prune(filters, bounds).await;
         let report = report.map_err(|error| Status::internal(error.message))?;
         // What was freed is known as a whole: the first record has it.
         let mut size = i64::try_from(report.space_reclaimed).unwrap_or(i64::MAX);

@@ -17,6 +17,7 @@ with_both_clients!(
     archives_owners_and_modes,
     tags_labels_and_quiet,
     steps_go_with_their_image,
+    the_cache_and_its_filters,
     triggers_volumes_and_heredocs,
 );
 
@@ -324,6 +325,40 @@ fn steps_go_with_their_image(c: &Console) {
     c.ok("image prune --force");
     let again = c.ok("build -t made context");
     assert_eq!(again.matches("Using cache").count(), 3, "{again}");
+    nothing_left(c);
+}
+
+fn the_cache_and_its_filters(c: &Console) {
+    let lines = "FROM busybox:1.29\nRUN dd if=/dev/zero of=/a bs=1M count=3\nRUN echo b >/b\nENV A=b\n";
+    context(c, &[("Dockerfile", lines)]);
+    c.ok("build -t made context");
+    if c.engine().is_none() {
+        // Docker's classic builder keeps its steps among the images.
+        return;
+    }
+    let list = || {
+        c.ok("system df -v --format '{{range .BuildCache}}{{.ID}} {{.CacheType}} {{.Shared}} {{.Size}} {{.Description}}\n{{end}}'")
+    };
+    let before = list();
+    assert_eq!(before.lines().filter(|line| line.contains(" regular true ")).count(), 3, "{before}");
+    let first = before.lines().find(|line| line.contains("count=3")).unwrap();
+    assert!(first.contains(" 3.1"), "{first}");
+    // What does not fit stays.
+    for filter in ["shared=false", "type=exec.cachemount", "id=zz", "until=24h", "inuse=true", "description=x"] {
+        c.ok(&format!("builder prune --force --filter {filter}"));
+        assert_eq!(list(), before, "{filter}");
+    }
+    c.ok("builder prune --force --keep-storage 1GB");
+    assert_eq!(list(), before);
+    let refused = c.fails("builder prune --force --filter nope=x", 1);
+    assert!(refused.contains("invalid filter 'nope'"), "{refused}");
+    let id = first.split(' ').next().unwrap();
+    let said = c.ok(&format!("builder prune --force --filter id={id}"));
+    assert!(said.contains("Total reclaimed space"), "{said}");
+    assert_eq!(list().lines().count(), before.lines().count() - 1);
+    c.ok("builder prune --force --keep-storage 1");
+    // Oldest first, until no more than that is left: what takes no room may stay.
+    assert!(!list().contains("echo b"), "{}", list());
     nothing_left(c);
 }
 

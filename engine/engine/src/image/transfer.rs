@@ -12,7 +12,6 @@ use tare_docker_api::go::List;
 use tare_docker_api::image::{BuildPruneReport, DeleteItem, DistributionInspect, ImagePruneReport, SearchResult};
 use tare_docker_api::oci::Descriptor;
 use tare_docker_api::stream::JsonMessage;
-use tare_docker_api::time::Time;
 use tare_images::oci::{Config as ImageConfig, Healthcheck};
 use tare_images::{Image, Step};
 use tare_reference::{Digest, Reference};
@@ -22,6 +21,7 @@ use tokio_util::io::StreamReader;
 
 use super::{defaults, platform};
 use crate::Engine;
+use crate::build_cache::{self, Bounds};
 use crate::config::Reloadable;
 use crate::container::merge;
 use crate::container::record::{MountKind, Record};
@@ -375,17 +375,17 @@ impl Engine {
     }
 
     /// Drops the cache of builds.
-    pub async fn build_prune(self: &Arc<Self>, filters: Filters) -> Result<BuildPruneReport> {
-        let until = filter::prune_until(&filters, &["until"])?;
-        let wanted = move |step: &Step| {
-            let at = step.updated.parse::<Time>().unwrap_or_default().unix_nanos();
-            until.is_none_or(|until| at < until)
-        };
+    pub async fn build_prune(self: &Arc<Self>, filters: Filters, bounds: Bounds) -> Result<BuildPruneReport> {
+        let until = filter::prune_until(&filters, build_cache::FILTERS)?;
+        let engine = Arc::clone(self);
+        let taken = Arc::new(crate::blocking(move || engine.taken(&filters, until, bounds)).await?);
+        let steps = Arc::clone(&taken);
+        let wanted = move |step: &Step| steps.contains(step.target.digest.as_str());
         let engine = Arc::clone(self);
         let uses = move |id: &Digest| engine.image_uses(id);
         let mut pruned = self.distribution().prune_steps(&wanted, &uses).await.map_err(failed)?;
         let directory = self.build_cache_directory();
-        let (names, freed) = crate::blocking(move || Ok(crate::build::prune_caches(&directory, until))).await?;
+        let (names, freed) = crate::blocking(move || Ok(crate::build::prune_caches(&directory, &taken))).await?;
         pruned.reclaimed += freed;
         let attributes = std::collections::BTreeMap::from([("reclaimed".to_owned(), pruned.reclaimed.to_string())]);
         self.events.publish("builder", "prune", "", attributes);
@@ -395,7 +395,7 @@ impl Engine {
     }
 
     /// Containers that keep an image.
-    fn image_uses(&self, id: &Digest) -> Vec<Use> {
+    pub(crate) fn image_uses(&self, id: &Digest) -> Vec<Use> {
         let id = id.to_string();
         let containers = self.all_containers();
         let called = |record: &Record| {

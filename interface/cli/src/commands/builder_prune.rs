@@ -22,6 +22,7 @@ pub static COMMAND: Command = Command {
         Flag::bool("all", "Remove all unused build cache, not just dangling ones").short('a'),
         PRUNE_FILTER,
         PRUNE_FORCE,
+        Flag::bytes("keep-storage", "Amount of disk space to keep for cache"),
     ],
     run: |cli, m| Box::pin(run(cli, m)),
 };
@@ -35,6 +36,9 @@ async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     }
     let mut query = Query::new().add("filters", filters.to_json());
     query = query.flag("all", m.bool("all"));
+    if m.bytes("keep-storage") > 0 {
+        query = query.add("keep-storage", m.bytes("keep-storage").to_string());
+    }
     let report: BuildPruneReport = cli.client()?.send(Request::post("/build/prune").query(query)).await?.json().await?;
     if !report.caches_deleted.is_empty() {
         let ids: String = report.caches_deleted.iter().map(|id| format!("{id}\n")).collect();

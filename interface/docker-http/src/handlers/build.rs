@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use tare_build::Options;
 use tare_docker_api::auth::decode_header;
 use tare_docker_api::container::{Resources, Ulimit};
+use tare_engine::Bounds;
 
 use super::{Context, build_steps, streams};
 use crate::error::{Failure, Result};
@@ -25,7 +26,14 @@ pub async fn build(context: Context, request: Request) -> Result<Reply> {
 
 /// `POST /build/prune`
 pub async fn prune(context: Context, request: Request) -> Result<Reply> {
-    Ok(Reply::json(&context.engine.build_prune(request.query.filters()?).await?))
+    let query = &request.query;
+    let bytes = |name: &str| Ok::<_, Failure>(query.int(name)?.map_or(0, |bytes| u64::try_from(bytes).unwrap_or(0)));
+    let reserved = match query.has("reserved-space") {
+        true => bytes("reserved-space")?,
+        false => bytes("keep-storage")?,
+    };
+    let bounds = Bounds { reserved, max_used: bytes("max-used-space")?, min_free: bytes("min-free-space")? };
+    Ok(Reply::json(&context.engine.build_prune(query.filters()?, bounds).await?))
 }
 
 fn options(request: &Request) -> Result<Options> {
