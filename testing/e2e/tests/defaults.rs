@@ -242,3 +242,21 @@ fn the_daemon_s_seccomp_profile() {
     let tasks = || c.ok("info --format {{.NGoroutines}}").parse::<u32>().expect("a number");
     assert!(tasks() > 0);
 }
+
+/// Options of logs are the daemon's where a container with the same driver does not give its own.
+#[test]
+fn the_daemon_s_log_options() {
+    let c = Console::with_options(Client::Tare, &["--log-opt", "max-size=1m", "--log-opt", "max-file=3"]);
+    if c.engine().is_none() {
+        return;
+    }
+    c.ok("create --name all busybox:1.29");
+    c.ok("create --name one --log-opt max-file=2 busybox:1.29");
+    c.ok("create --name same --log-driver json-file busybox:1.29");
+    c.ok("create --name other --log-driver local busybox:1.29");
+    let options = |name| c.ok(&format!("inspect --format '{{{{json .HostConfig.LogConfig.Config}}}}' {name}"));
+    assert_eq!(options("all"), r#"{"max-file":"3","max-size":"1m"}"#);
+    assert_eq!(options("one"), r#"{"max-file":"2","max-size":"1m"}"#);
+    assert_eq!(options("same"), r#"{"max-file":"3","max-size":"1m"}"#);
+    assert_eq!(options("other"), "{}");
+}

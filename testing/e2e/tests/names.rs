@@ -27,8 +27,11 @@ fn names_come_back(c: &Console) {
     }
     c.fails("create --name picky --log-opt nonsense=1 busybox:1.29", 1);
     c.fails("create --name picky --link nobody:x busybox:1.29", 1);
-    c.fails("create --name picky --link db:x --link db:x busybox:1.29", 1);
+    c.fails("create --name picky --link db:x --link nobody:y busybox:1.29", 1);
     c.fails("create --name picky -v a:b:c:d busybox:1.29", 1);
+    // Said twice is said once.
+    c.ok("create --name picky --link db:x --link db:x busybox:1.29");
+    c.ok("rm picky");
     c.ok("create --name picky --link db:x busybox:1.29");
 }
 

@@ -151,7 +151,7 @@ fn bodies(c: &Console) {
     c.ok("pull -q busybox:1.29");
     let json = "Content-Type: application/json\r\n";
     for (body, text) in [
-        (r#""Cmd":[""],"Entrypoint":null"#, "no command specified"),
+        (r#""Entrypoint":[""]"#, "no command specified"),
         (r#""HostConfig":{"ShmSize":-1}"#, "SHM size can not be less than 0"),
         (r#""Healthcheck":{"Test":["CMD","a"],"Retries":-1}"#, "Retries in Healthcheck cannot be negative"),
         (r#""Healthcheck":{"Test":["CMD","a"],"Interval":5}"#, "Interval in Healthcheck cannot be less than 1ms"),

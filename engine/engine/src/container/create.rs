@@ -198,11 +198,14 @@ impl Engine {
             resources.memory_swappiness = None;
         }
         resources.pids_limit = resources.pids_limit.filter(|limit| *limit > 0);
-        if host.log_config.kind.is_empty() {
-            self.config.log_driver.clone_into(&mut host.log_config.kind);
-            if host.log_config.config.is_empty() {
-                host.log_config.config = self.config.log_opts.clone().into();
-            }
+        let log = &mut host.log_config;
+        if log.kind.is_empty() {
+            self.config.log_driver.clone_into(&mut log.kind);
+        }
+        if log.kind == self.config.log_driver {
+            // Each of the daemon's options that the container does not give itself.
+            let own = std::mem::take(&mut log.config).into_inner();
+            log.config = self.config.log_opts.clone().into_iter().chain(own).collect();
         }
         security::default_paths(host, self.facts.cpus);
         self.name_modes_by_id(host);

@@ -42,8 +42,8 @@ impl Engine {
         let places = self.places(&record)?;
         let engine = Arc::clone(self);
         let id = record.id.clone();
-        // `--rm`: not even a crash leaves it, so nobody reads its files after one.
-        let removed = record.host_config.auto_remove;
+        // `--rm` and steps of builds: not even a crash leaves them, so nobody reads their files after one.
+        let removed = record.host_config.auto_remove || record.for_build;
         let durability = if removed { Durability::Volatile } else { Durability::Durable };
         let root = tokio::task::spawn_blocking(move || engine.images.mount_rw_layer(&id, durability));
         let engine = Arc::clone(self);

@@ -15,11 +15,7 @@ const DEFAULT_BRIDGE: &str = "tare0";
 impl Networks {
     /// Makes it.
     pub(super) fn predefine_bridge(&self, config: &EngineConfig, instance: &str, lock: &HostLock) -> Result<()> {
-        let bridge = match &config.bridge {
-            Some(name) => name.clone(),
-            None if self.mechanism.bridge_is_free(DEFAULT_BRIDGE).map_err(network_error)? => DEFAULT_BRIDGE.to_owned(),
-            None => format!("tare-{instance}"),
-        };
+        let bridge = self.choose_bridge(config, instance)?;
         let mut record = blank("bridge", "bridge");
         record.enable_ipv6 = config.default_bridge.ipv6;
         set_options(&mut record, config, &bridge);
@@ -30,12 +26,33 @@ impl Networks {
         self.insert(record)
     }
 
+    /// The name of its interface.
+    fn choose_bridge(&self, config: &EngineConfig, instance: &str) -> Result<String> {
+        Ok(match &config.bridge {
+            Some(name) => name.clone(),
+            None if self.mechanism.bridge_is_free(DEFAULT_BRIDGE).map_err(network_error)? => DEFAULT_BRIDGE.to_owned(),
+            None => format!("tare-{instance}"),
+        })
+    }
+
     /// A stored one as the settings want it now. It keeps its subnets while containers have addresses in them.
-    pub(super) fn renewed(&self, stored: Record, config: &EngineConfig, lock: &HostLock) -> Result<Record> {
+    pub(super) fn renewed(
+        &self,
+        stored: Record,
+        config: &EngineConfig,
+        instance: &str,
+        lock: &HostLock,
+    ) -> Result<Record> {
         let mut record = stored.clone();
-        let bridge = record.options.get(options::BRIDGE_NAME).cloned().unwrap_or_default();
+        let mut bridge = record.options.get(options::BRIDGE_NAME).cloned().unwrap_or_default();
+        let mut known = stored.ipam.config.as_slice();
+        if !self.mechanism.bridge_is_free(&bridge).map_err(network_error)? {
+            // Another engine has taken the name while this one was away, and perhaps the subnets.
+            bridge = self.choose_bridge(config, instance)?;
+            known = &[];
+        }
         set_options(&mut record, config, &bridge);
-        let ipam = self.default_ipam(config, &stored.ipam.config, lock)?;
+        let ipam = self.default_ipam(config, known, lock)?;
         let changed = ipam != *stored.ipam.config || record.enable_ipv6 != config.default_bridge.ipv6;
         if changed && has_ports(&bridge) {
             tracing::warn!("the default bridge keeps its addresses, since containers run on it");

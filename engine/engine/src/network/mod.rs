@@ -141,18 +141,14 @@ impl Networks {
         };
         let lock = HostLock::acquire().map_err(network_error)?;
         for record in records {
-            // Another engine may have taken the default bridge's name while this one was away: then a new one is made.
             let bridge = record.options.get(options::BRIDGE_NAME).cloned().unwrap_or_default();
             if record.name == "bridge" && networks.without_bridge && !has_ports(&bridge) {
                 networks.mechanism.remove_bridge(&bridge).map_err(network_error)?;
                 networks.store.write_sync(vec![Change::Delete(Kind::Network, record.id)])?;
                 continue;
             }
-            if record.name == "bridge" && !networks.mechanism.bridge_is_free(&bridge).map_err(network_error)? {
-                networks.store.write_sync(vec![Change::Delete(Kind::Network, record.id)])?;
-                continue;
-            }
-            let record = if record.name == "bridge" { networks.renewed(record, config, &lock)? } else { record };
+            let record =
+                if record.name == "bridge" { networks.renewed(record, config, instance, &lock)? } else { record };
             networks.restore(record)?;
         }
         networks.predefine(config, instance, &lock)?;
