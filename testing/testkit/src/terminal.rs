@@ -40,7 +40,11 @@ impl Terminal {
         // A session whose controlling terminal this is; --wait hands the status on. Who runs tests in the background may
         // have them ignore what a terminal's keys send.
         let mut wrapped = Command::new("env");
-        wrapped.args(["--default-signal", "setsid", "--ctty", "--wait"]).arg(command.get_program()).args(command.get_args()).env("TERM", "xterm");
+        wrapped
+            .args(["--default-signal", "setsid", "--ctty", "--wait"])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .env("TERM", "xterm");
         for (name, value) in command.get_envs() {
             match value {
                 Some(value) => wrapped.env(name, value),
