@@ -37,14 +37,9 @@ impl Terminal {
     pub fn start(typed: &str, command: &Command) -> Self {
         let (ours, theirs) = open().unwrap_or_else(|error| panic!("open a terminal: {error}"));
         rustix::termios::tcsetwinsize(&ours, SIZE).unwrap_or_else(|error| panic!("size of the terminal: {error}"));
-        // A session whose controlling terminal this is; --wait hands the status on. Who runs tests in the background may
-        // have them ignore what a terminal's keys send.
-        let mut wrapped = Command::new("env");
-        wrapped
-            .args(["--default-signal", "setsid", "--ctty", "--wait"])
-            .arg(command.get_program())
-            .args(command.get_args())
-            .env("TERM", "xterm");
+        // A session whose controlling terminal this is; --wait hands the status on.
+        let mut wrapped = Command::new("setsid");
+        wrapped.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args()).env("TERM", "xterm");
         for (name, value) in command.get_envs() {
             match value {
                 Some(value) => wrapped.env(name, value),
