@@ -119,16 +119,11 @@ fn plan(store: &ImageStore, names: &[String], platforms: Vec<Platform>) -> Resul
 impl Plan {
     /// Finds an image for one of the platforms, this machine's if that is one of them.
     fn resolve(&self, store: &ImageStore, name: &str) -> tare_images::Result<Image> {
-        let Some((first, others)) = self.platforms.split_first() else { return store.resolve_platform(name, None) };
+        let Some(first) = self.platforms.first() else { return store.resolve_platform(name, None) };
         let host = Platform::host();
         let own = self.platforms.iter().find(|platform| host.accepts(platform)).unwrap_or(first);
-        let mut found = store.resolve_platform(name, Some(own));
-        for platform in std::iter::once(first).chain(others) {
-            if found.is_err() {
-                found = store.resolve_platform(name, Some(platform));
-            }
-        }
-        found
+        let of = |platform| store.resolve_platform(name, Some(platform));
+        self.platforms.iter().fold(of(own), |found, platform| found.or_else(|_| of(platform)))
     }
 
     fn add(&mut self, store: &ImageStore, image: &Image, name: Option<&Reference>) -> Result<()> {
@@ -187,9 +182,7 @@ impl Plan {
         }
         Ok(())
     }
-}
 
-impl Plan {
     /// Whether a manifest of an index is of a platform that was not asked for.
     fn leaves_out(&self, child: &Descriptor) -> bool {
         let wanted = |own: &Platform| self.platforms.iter().any(|platform| platform.accepts(own));

@@ -23,7 +23,8 @@ impl ImageStore {
         if path.is_empty() || self.is_plain_directory(container, &path)? {
             return Ok(());
         }
-        let root = RootDir::from_fd(self.mount_rw_layer(container, Durability::Durable)?);
+        // What is made is as durable as the container's own directories: it is in the same journal.
+        let root = RootDir::from_fd(self.mount_rw_layer(container, Durability::Volatile)?);
         let mut made = Vec::new();
         for name in path.split(|&byte| byte == b'/') {
             let next = join(&made, name);
