@@ -218,3 +218,19 @@ fn parameters_of_the_kernel() {
         assert_ne!(c.run(&format!("run --rm {line} busybox:1.29 true")).status, 0, "{line}");
     }
 }
+
+/// In the host's network, too, the container has a sysfs of its own: what the host has mounted in its own is not there.
+#[test]
+fn the_hosts_sysfs() {
+    let Some(c) = console() else { return };
+    for network in ["host", "bridge"] {
+        let run = format!("run --rm --network {network} busybox:1.29 sh -c");
+        let mounts = c.ok(&format!("{run} 'grep \" /sys\" /proc/mounts'"));
+        for line in mounts.lines() {
+            let fields: Vec<&str> = line.split(' ').collect();
+            let [_, point, kind, options, ..] = fields[..] else { panic!("{line}") };
+            let own = matches!(kind, "sysfs" | "cgroup" | "cgroup2" | "tmpfs");
+            assert!(own && options.starts_with("ro"), "{network}: {point}: {line}");
+        }
+    }
+}

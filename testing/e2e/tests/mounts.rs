@@ -271,6 +271,16 @@ fn propagation(c: &Console) {
     c.ok(&format!("run --rm --privileged -v {path}:/x:rslave busybox:1.29 sh -c 'mount -t tmpfs t /x/later && touch /x/later/seen'"));
     assert!(!directory.join("later/seen").exists());
     drop(shared);
+    // What gets nothing passes nothing on.
+    let private = c.path("private");
+    fs::create_dir(&private).expect("a directory");
+    let _private = Mounted::tmpfs(&private);
+    host(&["mount", "--make-private", &private.display().to_string()]);
+    let path = private.display();
+    for (mode, kind) in [("rshared", "shared"), ("shared", "shared"), ("rslave", "shared or slave")] {
+        let refused = c.fails(&format!("run --rm -v {path}:/x:{mode} busybox:1.29 true"), 125);
+        holds(&refused, &format!("path {path} is mounted on {path} but it is not a {kind} mount"));
+    }
     holds(&c.fails("create -v named:/x:rslave busybox:1.29", 1), "field BindOptions must not be specified");
 }
 

@@ -129,15 +129,13 @@ impl Engine {
         let host = &record.host_config;
         let config = &self.config;
         let pick = |own: &[String], engine: &[String]| if own.is_empty() { engine.to_vec() } else { own.to_vec() };
-        if host.network_mode == "host"
-            && host.dns.is_empty()
-            && host.dns_search.is_empty()
-            && host.dns_options.is_empty()
-        {
-            return resolv::Rendered { text: files::host_resolv_conf(), upstream: Vec::new() };
-        }
+        let answers = match sandbox.names {
+            true => resolv::Answers::Embedded,
+            false if host.network_mode == "host" => resolv::Answers::AsHost,
+            false => resolv::Answers::Servers,
+        };
         let wanted = resolv::Wanted {
-            embedded: sandbox.names,
+            answers,
             ipv6: sandbox.endpoints.iter().any(|endpoint| endpoint.ipv6.is_some()),
             nameservers: pick(&host.dns, &config.dns),
             search: pick(&host.dns_search, &config.dns_search),

@@ -61,10 +61,7 @@ pub(crate) fn follow_engine(mounts: &mut [Mount], host: &HostConfig, root: &Path
         if !source.starts_with(root) && !root.starts_with(source) {
             continue;
         }
-        let by_mode = mount.mode.split(',').any(|option| PROPAGATIONS.contains(&option));
-        let request = host.mounts.iter().find(|request| clean(&request.target) == mount.destination);
-        let by_options = request.and_then(|request| request.bind_options.as_ref());
-        if !by_mode && by_options.is_none_or(|options| options.propagation.is_empty()) {
+        if !says_propagation(mount, host) {
             "rslave".clone_into(&mut mount.propagation);
         } else if !matches!(mount.propagation.as_str(), "rslave" | "rshared") {
             return Err(Error::invalid(format!(
@@ -75,6 +72,14 @@ pub(crate) fn follow_engine(mounts: &mut [Mount], host: &HostConfig, root: &Path
         }
     }
     Ok(())
+}
+
+/// Whether the request says how a mount propagates.
+pub(crate) fn says_propagation(mount: &Mount, host: &HostConfig) -> bool {
+    let by_mode = mount.mode.split(',').any(|option| PROPAGATIONS.contains(&option));
+    let request = host.mounts.iter().find(|request| clean(&request.target) == mount.destination);
+    let by_options = request.and_then(|request| request.bind_options.as_ref());
+    by_mode || by_options.is_some_and(|options| !options.propagation.is_empty())
 }
 
 fn anonymous(destination: String) -> Mount {

@@ -102,6 +102,7 @@ impl Engine {
             link_env: if self.config.legacy_link_env { links.env.clone() } else { Vec::new() },
             cgroup: self.cgroup_path(record),
             init: self.init_program(record)?,
+            data_root: &self.config.data_root,
         })?;
         let bundle = self.bundle(&record.id);
         crate::make_directory(&bundle, 0o700)?;

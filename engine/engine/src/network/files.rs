@@ -55,13 +55,8 @@ pub(crate) fn fingerprint(text: &str) -> u64 {
 
 /// resolv.conf of a container.
 pub(crate) fn resolv_conf(wanted: &resolv::Wanted) -> resolv::Rendered {
-    let (path, text) = resolv::host_file(wanted.embedded);
+    let (path, text) = resolv::host_file(wanted.answers);
     resolv::render(&path, &text, wanted)
-}
-
-/// The host's own resolv.conf, for containers in its network.
-pub(crate) fn host_resolv_conf() -> String {
-    fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
 }
 
 /// The host's own hosts file, for containers in its network.

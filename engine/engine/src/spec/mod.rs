@@ -1,15 +1,16 @@
 //! From a container's record to its OCI runtime specification: pure functions over data gathered before.
 //!
-//! [`capabilities`], [`devices`], [`environment`], [`mounts`], [`resources`] and [`security`] each make one part.
+//! [`capabilities`], [`devices`], [`environment`], [`mounts`], [`propagation`], [`resources`] and [`security`] each make one part.
 
 pub(crate) mod capabilities;
 pub(crate) mod devices;
 pub(crate) mod environment;
 pub(crate) mod mounts;
+pub(crate) mod propagation;
 pub(crate) mod resources;
 pub(crate) mod security;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tare_oci_runtime::{Capabilities, ConsoleSize, Linux, Namespace, NamespaceKind, Process, Rlimit, Root, Spec, User};
 
@@ -47,6 +48,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) cgroup: String,
     /// The init to run as PID 1, on the host.
     pub(crate) init: Option<PathBuf>,
+    /// The engine's data root.
+    pub(crate) data_root: &'a Path,
 }
 
 /// Where `--init`'s program is mounted in the container, as in Docker.
@@ -73,7 +76,7 @@ pub(crate) fn build(inputs: &Inputs<'_>) -> Result<Spec> {
             devices,
             cgroups_path: inputs.cgroup.clone(),
             resources: Some(resources::of(&host.resources, device_rules)?),
-            rootfs_propagation: mounts::root_propagation(record),
+            rootfs_propagation: propagation::of_root(record, inputs.data_root)?.to_owned(),
             compiled_seccomp: security.seccomp,
             sysctl: host.sysctls.clone().into_inner(),
             masked_paths: if host.privileged { Vec::new() } else { host.masked_paths.to_vec() },

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tare_oci_runtime::Mount;
 
 use super::{INIT_PATH, Inputs, Place, security};
-use crate::container::record::{self, MountKind, Record};
+use crate::container::record::{self, MountKind};
 use crate::error::Result;
 
 /// Where shared memory is.
@@ -31,18 +31,6 @@ pub(crate) fn all(inputs: &Inputs<'_>) -> Result<Vec<Mount>> {
     deeper.sort_by_key(|mount| mount.destination.as_os_str().as_bytes().iter().filter(|byte| **byte == b'/').count());
     mounts.extend(deeper);
     Ok(mounts)
-}
-
-/// A bind with shared or slave propagation needs a root that lets it through.
-pub(crate) fn root_propagation(record: &Record) -> String {
-    let any = |words: &[&str]| record.mounts.iter().any(|mount| words.contains(&mount.propagation.as_str()));
-    if any(&["shared", "rshared"]) {
-        "shared".to_owned()
-    } else if any(&["slave", "rslave"]) {
-        "rslave".to_owned()
-    } else {
-        String::new()
-    }
 }
 
 fn file(source: &Path, destination: &str, writable: bool) -> Mount {
@@ -81,11 +69,8 @@ fn defaults(inputs: &Inputs<'_>) -> Vec<Mount> {
             &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         ),
     ];
-    // The kernel shows sysfs of a network namespace only to its owner: with the host's, the host's is bound.
-    mounts.push(match inputs.network {
-        Place::Host => mount("/sys", "bind", "/sys", &["rbind", "nosuid", "noexec", "nodev", sys]),
-        _ => mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", sys]),
-    });
+    // Never the host's own, which has debugfs and others in it, all of them writable.
+    mounts.push(mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", sys]));
     mounts.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &[cgroup, "nosuid", "noexec", "nodev"]));
     // The queues of the IPC namespace, whosever it is.
     mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));

@@ -37,7 +37,7 @@ pub(crate) const LINKS: [(&CStr, &CStr); 6] = [
     (c"ptmx", c"pts/ptmx"),
 ];
 
-/// The default devices, unless given otherwise, and the given ones.
+/// The default devices, unless given otherwise, and the given ones; not `/dev/ptmx`, the container's own being linked there.
 pub(crate) fn devices(given: &[Device]) -> Result<Vec<DevicePlan>> {
     let mut all = Vec::with_capacity(DEFAULT.len() + given.len());
     for (name, major, minor) in DEFAULT {
@@ -46,7 +46,7 @@ pub(crate) fn devices(given: &[Device]) -> Result<Vec<DevicePlan>> {
             all.push(plan(&Device { path, kind: "c".to_owned(), major, minor, ..Device::default() })?);
         }
     }
-    for device in given {
+    for device in given.iter().filter(|device| device.path != Path::new("/dev/ptmx")) {
         all.push(plan(device)?);
     }
     Ok(all)
@@ -92,7 +92,8 @@ mod tests {
         };
         let tun =
             Device { path: "/dev/net/tun".into(), kind: "c".to_owned(), major: 10, minor: 200, ..Device::default() };
-        let all = devices(&[tty, tun]).unwrap();
+        let ptmx = Device { path: "/dev/ptmx".into(), kind: "c".to_owned(), major: 5, minor: 2, ..Device::default() };
+        let all = devices(&[tty, ptmx, tun]).unwrap();
         let lines: Vec<String> = all
             .iter()
             .map(|device| format!("{} {} {:o}", device.parent, device.name.to_string_lossy(), device.mode))
