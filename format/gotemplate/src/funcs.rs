@@ -270,7 +270,9 @@ fn zero(map_type: &str) -> Value {
         "map[string]int" => Value::Int(0),
         "map[string]bool" => Value::Bool(false),
         other if other.contains("]struct") => Value::str("{}"),
-        other if other.contains("][]") => Value::List(Arc::new(List { type_name: "[]".into(), items: Vec::new() })),
+        other if other.contains("][]") => {
+            Value::List(Arc::new(List { type_name: "[]".into(), items: Vec::new(), nil: false }))
+        }
         _ => Value::Missing,
     }
 }
@@ -302,9 +304,11 @@ fn slice(arguments: &[Value]) -> Result<Value, String> {
     }
     Ok(match item.base() {
         Value::Str(s) => bytes(&s.as_bytes()[low..high]),
-        Value::List(list) => {
-            Value::List(Arc::new(List { type_name: list.type_name.clone(), items: list.items[low..high].to_vec() }))
-        }
+        Value::List(list) => Value::List(Arc::new(List {
+            type_name: list.type_name.clone(),
+            items: list.items[low..high].to_vec(),
+            nil: list.nil,
+        })),
         _ => item,
     })
 }

@@ -51,6 +51,8 @@ pub struct List {
     pub type_name: Cow<'static, str>,
     /// The elements.
     pub items: Vec<Value>,
+    /// Go's nil: null in JSON.
+    pub nil: bool,
 }
 
 /// A map.
@@ -59,6 +61,8 @@ pub struct Map {
     pub type_name: Cow<'static, str>,
     /// The entries, in the order in which JSON output has them.
     pub entries: Vec<(Arc<str>, Value)>,
+    /// Go's nil: null in JSON.
+    pub nil: bool,
 }
 
 /// A structure.
@@ -125,7 +129,7 @@ impl Value {
     /// A slice of strings.
     pub fn strings<S: AsRef<str>>(items: impl IntoIterator<Item = S>) -> Value {
         let items = items.into_iter().map(Value::str).collect();
-        Value::List(Arc::new(List { type_name: "[]string".into(), items }))
+        Value::List(Arc::new(List { type_name: "[]string".into(), items, nil: false }))
     }
 
     /// Go's name of the type.
@@ -192,6 +196,8 @@ impl Value {
             Value::Uint(u) => Json::Uint(*u),
             Value::Float(f) => Json::Float(*f),
             Value::Str(s) => Json::Str(s.to_string()),
+            Value::List(list) if list.nil => Json::Null,
+            Value::Map(map) if map.nil => Json::Null,
             Value::List(list) => Json::Array(list.items.iter().map(Value::to_json).collect()),
             Value::Map(map) => Json::Object(map.entries.iter().map(|(k, v)| (k.to_string(), v.to_json())).collect()),
             Value::Struct(s) => s.json.clone(),
@@ -213,10 +219,12 @@ impl From<&Json> for Value {
             Json::Array(items) => Value::List(Arc::new(List {
                 type_name: "[]interface {}".into(),
                 items: items.iter().map(Value::from).collect(),
+                nil: false,
             })),
             Json::Object(entries) => Value::Map(Arc::new(Map {
                 type_name: "map[string]interface {}".into(),
                 entries: entries.iter().map(|(k, v)| (k.as_str().into(), Value::from(v))).collect(),
+                nil: false,
             })),
         }
     }

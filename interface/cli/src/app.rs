@@ -22,7 +22,7 @@ pub static GLOBAL_FLAGS: &[Flag] = &[
     )
     .short('c'),
     Flag::bool("debug", "Enable debug mode").short('D'),
-    Flag::list("host", "Daemon socket to connect to").short('H'),
+    Flag::list("host", "Daemon socket to connect to").short('H').type_name("string"),
     Flag::text("log-level", "Set the logging level (\"debug\", \"info\", \"warn\", \"error\", \"fatal\")")
         .short('l')
         .default("info"),
@@ -84,6 +84,9 @@ impl Renamed {
 /// How docker's plugin for BuildKit, which `docker build` is, knows that command.
 const BUILDX: &[&str] = &["buildx", "build"];
 
+/// Names that `--log-level` takes.
+const LEVELS: [&str; 8] = ["panic", "fatal", "error", "warn", "warning", "info", "debug", "trace"];
+
 /// What docker says before the reason why there is no way to its daemon.
 pub const NO_ENDPOINT: &str = "Failed to initialize: unable to resolve docker endpoint: ";
 
@@ -92,13 +95,13 @@ pub fn read(args: Vec<String>, globals: &mut Globals, width: usize) -> Request {
     let Parsed { values, args, help, .. } = match flags::parse(GLOBAL_FLAGS, args, false) {
         Ok(parsed) => parsed,
         Err(FlagError::Bad(why)) => {
-            let usage = format!(
-                "{why}\n\nUsage:  {PROGRAM} [OPTIONS] COMMAND [ARG...]\n\nRun '{PROGRAM} --help' for more information"
-            );
-            return Request::Fail(CliError::with_code(usage, EXIT_USAGE));
+            return Request::Fail(usage_error(&why));
         }
         Err(FlagError::Unsupported(why)) => return Request::Fail(CliError::new(why)),
     };
+    if let Some(error) = conflict(&values) {
+        return Request::Fail(error);
+    }
     apply(&values, globals);
     globals.notice = help.map_or("", flags::Help::notice);
     if values.given("host") && values.given("context") {
@@ -110,23 +113,24 @@ pub fn read(args: Vec<String>, globals: &mut Globals, width: usize) -> Request {
     if values.bool("version") {
         return Request::Print(format!("Tare version {}, build {}\n", crate::VERSION, crate::BUILD));
     }
-    match route(args, width) {
-        Request::Run(matches) if values.list("host").len() > 1 && needs_host(&matches.path) => {
-            let before = if matches.path.starts_with("context ") { "" } else { NO_ENDPOINT };
-            Request::Fail(CliError::new(format!("{before}Specify only one -H")))
-        }
-        request => request,
-    }
+    route(args, width)
 }
 
-/// Whether a command has to know where the daemon is.
-fn needs_host(path: &str) -> bool {
-    let (group, name) = path.split_once(' ').unwrap_or((path, ""));
-    match group {
-        "context" => matches!(name, "ls" | "list" | "inspect"),
-        "manifest" | "completion" => false,
-        _ => true,
-    }
+/// Why the options before the command cannot be.
+fn conflict(values: &Values) -> Option<CliError> {
+    let [_, second, ..] = values.list("host") else {
+        let level = values.text("log-level");
+        let known = LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level));
+        return (!known).then(|| CliError::new(format!("Unable to parse logging level: {level}")));
+    };
+    let value = values::quote(second);
+    Some(usage_error(&format!("invalid argument {value} for \"-H, --host\" flag: specify only one -H")))
+}
+
+/// A mistake in the options before the command.
+fn usage_error(why: &str) -> CliError {
+    let usage = format!("Usage:  {PROGRAM} [OPTIONS] COMMAND [ARG...]\n\nRun '{PROGRAM} --help' for more information");
+    CliError::with_code(format!("{why}\n\n{usage}"), EXIT_USAGE)
 }
 
 /// Takes over the global options and what the environment says where they are silent.
@@ -184,7 +188,9 @@ fn route_group(group: &Group, args: Vec<String>, width: usize) -> Request {
     if let Some(refusal) = foreign::refusal(&path) {
         return Request::Fail(refusal);
     }
-    let usage = format!("Usage:  {PROGRAM} {name}\n\nRun '{PROGRAM} {name} --help' for more information");
+    // Only docker's `manifest` names what it takes there.
+    let takes = if name == "manifest" { " COMMAND" } else { "" };
+    let usage = format!("Usage:  {PROGRAM} {name}{takes}\n\nRun '{PROGRAM} {name} --help' for more information");
     Request::Fail(match flags::parse(&[], args.clone(), true) {
         Ok(Parsed { help: Some(help), args, .. }) => {
             let command = args.first().and_then(|word| find(&format!("{name} {word}")).zip(Some(word)));
@@ -211,8 +217,12 @@ fn help_command(words: Vec<String>, width: usize) -> Request {
         return Request::Print(help::group_help(group));
     }
     let refusal = foreign::refusal(first).or_else(|| foreign::refusal(&path));
-    // Of a group that there is, the word that it does not have.
-    let known = usize::from(GROUPS.iter().any(|g| g.name == first));
+    // What is not known begins after the command, or after the group that there is.
+    let known = (1..words.len()).rev().find(|n| {
+        let path = words[..*n].join(" ");
+        find(&path).is_some() || GROUPS.iter().any(|g| g.name == path)
+    });
+    let known = known.unwrap_or(0);
     let unknown = || CliError::new(format!("unknown help topic: {}", words[known..].join(" ")));
     let otherwise = Request::Fail(refusal.unwrap_or_else(unknown));
     Request::Plugin { name: first.clone(), renamed: None, otherwise: Box::new(otherwise) }
@@ -280,8 +290,8 @@ fn parse(command: &'static Command, path: String, args: Vec<String>, width: usiz
 /// Runs a command and reports its failure; gives the exit status.
 pub async fn run(cli: &Cli, matches: &Matches) -> i32 {
     for warning in matches.warnings() {
-        // A closed stderr is no reason not to do the work.
-        let _ = cli.err.println(warning);
+        // A closed stdout is no reason not to do the work.
+        let _ = cli.out.println(warning);
     }
     match (matches.command.run)(cli, matches).await {
         Ok(code) => code,

@@ -8,12 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
+use tare_docker_api::versions::ApiVersion;
 use tare_docker_client::tls::{Material, Tls};
 use tare_docker_client::{Client, Connection, Host};
 
 use crate::config::ConfigFile;
 use crate::error::CliError;
 use crate::help::DEFAULT_WIDTH;
+use crate::opts::csv;
 use crate::streams::input::Input;
 use crate::tls::TlsFiles;
 
@@ -165,6 +167,47 @@ fn connect(host: &str, tls: Option<&Material>) -> Result<Connection, CliError> {
     })
 }
 
+/// What begins an error from before a command's own work.
+const INITIALIZE: &str = "Failed to initialize: ";
+/// What begins an error about the daemon's address.
+const UNRESOLVED: &str = "unable to resolve docker endpoint";
+/// The variable that fixes the version of the API.
+const VERSION_VARIABLE: &str = "DOCKER_API_VERSION";
+/// The variable with headers for each request, `name=value,…`; it comes instead of the configuration's.
+const HEADERS_VARIABLE: &str = "DOCKER_CUSTOM_HEADERS";
+
+/// Refuses a version of the API that is none.
+fn check_version() -> Result<(), CliError> {
+    let version = std::env::var(VERSION_VARIABLE).unwrap_or_default();
+    let bare = version.strip_prefix('v').unwrap_or(&version);
+    if bare.is_empty() || bare.parse::<ApiVersion>().is_ok() {
+        return Ok(());
+    }
+    Err(CliError::new(format!("{INITIALIZE}invalid API version ({version}): must be formatted <major>.<minor>")))
+}
+
+/// Headers that go with each request.
+fn headers(config: &ConfigFile) -> Result<Vec<(String, String)>, CliError> {
+    let Some(text) = std::env::var(HEADERS_VARIABLE).ok().filter(|text| !text.is_empty()) else {
+        return Ok(config.headers());
+    };
+    let bad = |why: String| {
+        CliError::new(format!(
+            "{INITIALIZE}failed to parse custom headers from {HEADERS_VARIABLE} environment variable: {why}"
+        ))
+    };
+    let fields =
+        csv::record(&text).map_err(|_| bad("value must be formatted as comma-separated key=value pairs".into()))?;
+    let pair = |field: String| match field.split_once('=') {
+        Some((name, _)) if name.trim().is_empty() => {
+            Err(bad(format!("value contains a key=value pair with an empty key: '{field}'")))
+        }
+        Some((name, value)) => Ok((name.trim().to_owned(), value.to_owned())),
+        None => Err(bad(format!("missing \"=\" in key=value pair: '{field}'"))),
+    };
+    fields.into_iter().map(pair).collect()
+}
+
 /// What every command gets.
 pub struct Cli {
     /// Options before the command.
@@ -196,8 +239,14 @@ impl Cli {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let connection = self.connection()?;
-        Ok(self.client.get_or_init(|| Client::new(connection)))
+        check_version()?;
+        // What is wrong with the daemon's address is found before anything is done.
+        let connection = self.connection().map_err(|error| match error.message.starts_with(UNRESOLVED) {
+            true => CliError { message: format!("{INITIALIZE}{}", error.message), ..error },
+            false => error,
+        })?;
+        let headers = headers(self.config()?)?;
+        Ok(self.client.get_or_init(|| Client::with_headers(connection, &headers)))
     }
 
     fn connection(&self) -> Result<Connection, CliError> {
@@ -223,12 +272,18 @@ impl Cli {
         self.globals.host.clone().or(tls).unwrap_or_else(own)
     }
 
-    /// `config.json`; empty when there is none.
+    /// `config.json`; empty when there is none, or, with a warning, when it is not what it should be.
     pub fn config(&self) -> Result<&ConfigFile, CliError> {
         if let Some(config) = self.config.get() {
             return Ok(config);
         }
-        let config = ConfigFile::load(&self.globals.config_dir)?;
+        let config = match ConfigFile::load(&self.globals.config_dir) {
+            Ok(config) => config,
+            Err(error) => {
+                self.warn(&error.message)?;
+                ConfigFile { unreadable: true, ..ConfigFile::default() }
+            }
+        };
         Ok(self.config.get_or_init(|| config))
     }
 

@@ -17,6 +17,8 @@ pub struct ConfigFile {
     pub path: PathBuf,
     /// Its content.
     pub values: Map<String, Value>,
+    /// There is one, but it cannot be read.
+    pub unreadable: bool,
 }
 
 /// Largest configuration file that is read, in bytes: real ones have a few kilobytes.
@@ -26,7 +28,7 @@ impl ConfigFile {
     /// Reads `config.json` in `dir`; a missing file is an empty one.
     pub fn load(dir: &Path) -> Result<ConfigFile, CliError> {
         let path = dir.join("config.json");
-        let fail = |why: String| CliError::new(format!("loading config file: {}: {why}", path.display()));
+        let fail = |why: String| CliError::new(format!("Error parsing config file ({}): {why}", path.display()));
         let values = match std::fs::metadata(&path) {
             Err(_) => Map::new(),
             Ok(meta) if meta.len() > MAX_SIZE => return Err(fail("file is too large".into())),
@@ -34,11 +36,18 @@ impl ConfigFile {
                 let bytes = std::fs::read(&path).map_err(|e| fail(e.to_string()))?;
                 match bytes.trim_ascii().is_empty() {
                     true => Map::new(),
-                    false => serde_json::from_slice(&bytes).map_err(|e| fail(e.to_string()))?,
+                    false => serde_json::from_slice(&bytes).map_err(|e| fail(reason(&bytes, &e)))?,
                 }
             }
         };
-        Ok(ConfigFile { path, values })
+        Ok(ConfigFile { path, values, unreadable: false })
+    }
+
+    /// Headers for each request: those of the file, except for the client's own name.
+    pub fn headers(&self) -> Vec<(String, String)> {
+        let headers = self.values.get("HttpHeaders").and_then(Value::as_object);
+        let headers = headers.into_iter().flatten().filter(|(name, _)| !name.eq_ignore_ascii_case("user-agent"));
+        headers.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
     }
 
     /// A text setting; empty when it is not there.
@@ -48,6 +57,9 @@ impl ConfigFile {
 
     /// Writes the file, or replaces it: through a temporary one beside it, for its owner only unless it had another mode.
     pub fn save(&self) -> Result<(), CliError> {
+        if self.unreadable {
+            return Err(CliError::new("the config file cannot be read, and is not replaced"));
+        }
         let fail = |e: std::io::Error| CliError::new(format!("write `{}`: {e}", self.path.display()));
         let mut text = Vec::new();
         let formatter = serde_json::ser::PrettyFormatter::with_indent(b"\t");
@@ -67,6 +79,32 @@ impl ConfigFile {
         }
         file.persist(&target).map_err(|e| fail(e.error))?;
         Ok(())
+    }
+}
+
+/// Why a text is no JSON, as Go says it.
+fn reason(text: &[u8], error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "unexpected EOF".to_owned();
+    }
+    let line = text.split(|b| *b == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    let found = line.get(error.column().saturating_sub(1)..).and_then(|rest| rest.chars().next());
+    let said = error.to_string();
+    let contexts = [
+        ("expected value", "looking for beginning of value"),
+        ("key must be a string", "looking for beginning of object key string"),
+        ("trailing comma", "looking for beginning of object key string"),
+        ("expected `:`", "after object key"),
+        ("expected `,` or `}`", "after object key:value pair"),
+        ("expected `,` or `]`", "after array element"),
+        ("trailing characters", "after top-level value"),
+    ];
+    match (contexts.iter().find(|(ours, _)| said.starts_with(ours)), found) {
+        (Some((_, context)), Some(found)) => {
+            format!("invalid character {} {context}", crate::values::quote_char(found))
+        }
+        _ => said,
     }
 }
 
@@ -104,6 +142,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("config.json"), "nonsense").unwrap();
         let error = ConfigFile::load(dir.path()).unwrap_err().message;
-        assert!(error.starts_with("loading config file: ") && error.contains("config.json: expected"), "{error}");
+        let path = dir.path().join("config.json");
+        let start = format!("Error parsing config file ({}): ", path.display());
+        assert!(error.starts_with(&start) && error.len() > start.len(), "{error}");
+        let why = |text: &str| {
+            fs::write(&path, text).unwrap();
+            ConfigFile::load(dir.path()).unwrap_err().message.replace(&start, "")
+        };
+        assert_eq!(why("bogus"), "invalid character 'b' looking for beginning of value");
+        assert_eq!(why("{\"a\":"), "unexpected EOF");
+        assert_eq!(why("{\n 1}"), "invalid character '1' looking for beginning of object key string");
+        assert_eq!(why("{\"a\" 1}"), "invalid character '1' after object key");
+        assert_eq!(why("{\"a\": 1 2}"), "invalid character '2' after object key:value pair");
+        assert_eq!(why("{} x"), "invalid character 'x' after top-level value");
     }
 }

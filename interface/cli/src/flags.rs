@@ -149,6 +149,11 @@ impl Flag {
         self.hidden = true;
         self
     }
+    /// Another line of help.
+    pub const fn help(mut self, help: &'static str) -> Flag {
+        self.help = help;
+        self
+    }
     /// Adds a check of each value.
     pub const fn check(mut self, check: Check) -> Flag {
         self.check = Some(check);

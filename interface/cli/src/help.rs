@@ -83,10 +83,17 @@ pub fn overall_help(local: &[(&'static str, &'static str)], plugins: &[Plugin], 
     text
 }
 
+/// What lists of commands say of one: the first of several lines or sentences.
+pub fn short_form(about: &str) -> &str {
+    match about.split_once('\n').or_else(|| about.split_once(". ")) {
+        Some((first, _)) => first.trim_end_matches('.'),
+        None => about,
+    }
+}
+
 fn push_columns(text: &mut String, rows: &[(&str, &str)]) {
     for (name, about) in rows {
-        // The first line is the short form.
-        let about = about.lines().next().unwrap_or_default();
+        let about = short_form(about);
         text.push_str(&format!("  {name:NAME_COLUMN$} {about}\n"));
     }
 }
@@ -121,7 +128,9 @@ pub(crate) fn option_row(flag: &Flag) -> (String, String) {
     if !type_name.is_empty() {
         left.push_str(&format!(" {type_name}"));
     }
-    let zero = matches!(flag.default, "" | "0" | "0s" | "false" | "[]" | "<nil>");
+    // Only lists of plain texts are known to be empty, those of docker's own types are shown.
+    let plain = flag.kind == Kind::Commas && flag.type_name == "strings";
+    let zero = matches!(flag.default, "" | "0" | "0s" | "false" | "<nil>") || (plain && flag.default == "[]");
     match (zero, flag.kind) {
         (true, _) => {}
         (false, Kind::Text) if flag.type_name == "string" => help.push_str(&format!(" (default \"{}\")", flag.default)),

@@ -124,7 +124,7 @@ fn title(path: &str) -> String {
 impl std::fmt::Display for Page {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let title = title(&self.path);
-        let about = self.about.lines().next().unwrap_or_default().trim_end_matches('.');
+        let about = help::short_form(&self.about).trim_end_matches('.');
         writeln!(f, ".TH {} 1 \"\" \"Tare {VERSION}\" \"Tare manual\"", title.to_uppercase())?;
         writeln!(f, ".SH NAME\n{} \\- {}", roff(&title), roff(about))?;
         f.write_str(".SH SYNOPSIS\n")?;
@@ -207,7 +207,7 @@ mod tests {
         insta::assert_snapshot!(files[0].1, @r#"
         .TH TARE-VOLUME-RM 1 "" "Tare 0.1.0" "Tare manual"
         .SH NAME
-        tare\-volume\-rm \- Remove one or more volumes. You can\(aqt remove one that is in use
+        tare\-volume\-rm \- Remove one or more volumes
         .SH SYNOPSIS
         .B tare volume rm
         [OPTIONS] VOLUME

@@ -266,11 +266,21 @@ fn options_before_help_count() {
 
 #[test]
 fn one_host() {
-    let no_endpoint = "Failed to initialize: unable to resolve docker endpoint: Specify only one -H";
-    assert_eq!(failure("-H a -H b ps"), (1, no_endpoint.to_owned()));
-    assert_eq!(failure("-H a -H b context ls"), (1, "Specify only one -H".to_owned()));
-    assert!(matches!(read("-H a -H b ps --help"), Request::Print(_)));
-    assert!(matches!(read("-H a -H b context show"), Request::Run(_)));
+    for line in ["-H a -H b ps", "-H a --host=b context ls", "--host a -H b ps --help"] {
+        let (code, text) = failure(line);
+        assert_eq!(code, 125, "{line}");
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(text, @r#"
+            invalid argument "b" for "-H, --host" flag: specify only one -H
+
+            Usage:  tare [OPTIONS] COMMAND [ARG...]
+
+            Run 'tare --help' for more information
+            "#);
+        }
+    }
+    assert_eq!(failure("-l loud ps"), (1, "Unable to parse logging level: loud".to_owned()));
+    assert!(matches!(read("-l Warning ps"), Request::Run(_)));
     let conflict = "conflicting options: cannot specify both --host and --context";
     for line in ["-H a -c b ps", "-H a -c b --help", "-c b -H a context ls"] {
         assert_eq!(failure(line), (1, conflict.to_owned()), "{line}");

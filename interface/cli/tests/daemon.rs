@@ -245,7 +245,7 @@ fn events_until_the_end() {
     let outcome = run(routes, &["events", "--since=5", "--until=9", "--format", "{{.Action}} {{json .Actor}}"]);
     insta::assert_snapshot!(outcome.shown(), @r#"
     die {"ID":"a","Attributes":{"exitCode":"3"}}
-    create {"ID":"n"}
+    create {"ID":"n","Attributes":{}}
     "#);
 }
 
@@ -295,6 +295,7 @@ fn pruning() {
     let routes: Routes = &[
         ("POST /containers/prune", 200, r#"{"ContainersDeleted":["c1"],"SpaceReclaimed":2000}"#),
         ("POST /networks/prune", 200, r#"{"NetworksDeleted":["n"]}"#),
+        ("POST /build/prune", 200, r#"{"CachesDeleted":["s1","s2"],"SpaceReclaimed":3000}"#),
         (
             "POST /images/prune",
             200,
@@ -312,7 +313,11 @@ fn pruning() {
     untagged: a:b
     deleted: sha256:x
 
-    Total reclaimed space: 1.002MB
+    Deleted build cache objects:
+    s1
+    s2
+
+    Total reclaimed space: 1.005MB
     ");
     let outcome =
         run_with(routes, r#"{"pruneFilters":["label!=keep"]}"#, &["container", "prune", "-f", "--filter", "until=1h"]);

@@ -68,6 +68,7 @@ pub static COMMAND: Command = Command {
         Flag::text("target", "Set the target build stage to build."),
         Flag::list("ulimit", "Ulimit options")
             .type_name("ulimit")
+            .default("[]")
             .check(|v| ulimit::parse(v).map(drop).map_err(String::from)),
     ],
     run: |cli, m| Box::pin(run(cli, m)),

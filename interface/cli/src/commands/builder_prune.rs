@@ -1,5 +1,6 @@
 //! `builder prune`: drops what builds keep for the next one.
 
+use tare_docker_api::filters::Filters;
 use tare_docker_api::image::BuildPruneReport;
 use tare_docker_client::{Query, Request};
 
@@ -20,7 +21,7 @@ pub static COMMAND: Command = Command {
     interspersed: true,
     flags: &[
         Flag::bool("all", "Remove all unused build cache, not just dangling ones").short('a'),
-        PRUNE_FILTER,
+        PRUNE_FILTER.help("Provide filter values (e.g. \"until=24h\")"),
         PRUNE_FORCE,
         Flag::bytes("keep-storage", "Amount of disk space to keep for cache"),
     ],
@@ -32,19 +33,22 @@ async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     let what = if m.bool("all") { "all build cache" } else { "all dangling build cache" };
     let question = format!("WARNING! This will remove {what}. Are you sure you want to continue?");
     if !m.bool("force") && !confirm(cli, &question)? {
-        return Err(CliError::new("builder prune has been cancelled"));
+        return Ok(0);
     }
-    let mut query = Query::new().add("filters", filters.to_json());
-    query = query.flag("all", m.bool("all"));
-    if m.bytes("keep-storage") > 0 {
-        query = query.add("keep-storage", m.bytes("keep-storage").to_string());
+    let (bytes, text) = prune(cli, &filters, m.bool("all"), m.bytes("keep-storage")).await?;
+    if !text.is_empty() {
+        cli.out.println(text)?;
     }
-    let report: BuildPruneReport = cli.client()?.send(Request::post("/build/prune").query(query)).await?.json().await?;
-    if !report.caches_deleted.is_empty() {
-        let ids: String = report.caches_deleted.iter().map(|id| format!("{id}\n")).collect();
-        cli.out.println(format!("Deleted build cache objects:\n{ids}"))?;
-    }
-    let bytes = i64::try_from(report.space_reclaimed).unwrap_or(i64::MAX);
     cli.out.println(format!("Total reclaimed space: {}", size4(bytes)))?;
     Ok(0)
+}
+
+/// Drops what builds keep, but for `keep` bytes of it. Gives the bytes won and what to print.
+pub async fn prune(cli: &Cli, filters: &Filters, all: bool, keep: i64) -> Result<(i64, String), CliError> {
+    let keep = if keep > 0 { keep.to_string() } else { String::new() };
+    let query = Query::new().some("filters", filters.to_json()).flag("all", all).some("keep-storage", keep);
+    let report: BuildPruneReport = cli.client()?.send(Request::post("/build/prune").query(query)).await?.json().await?;
+    let ids: String = report.caches_deleted.iter().map(|id| format!("{id}\n")).collect();
+    let text = if ids.is_empty() { ids } else { format!("Deleted build cache objects:\n{ids}") };
+    Ok((i64::try_from(report.space_reclaimed).unwrap_or(i64::MAX), text))
 }

@@ -1,7 +1,7 @@
 //! What several commands share: one request for each of many names, filters, questions.
 
 use std::future::Future;
-use std::io::{BufRead, IsTerminal};
+use std::io::{BufRead, BufReader};
 
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use tare_docker_api::filters::Filters;
@@ -104,8 +104,8 @@ pub fn confirm(cli: &Cli, question: &str) -> Result<bool, CliError> {
     cli.out.print(format!("{question} [y/N] "))?;
     let mut answer = String::new();
     // An unreadable stdin is no consent either.
-    let read = std::io::stdin().lock().read_line(&mut answer).unwrap_or(0);
-    if read == 0 && std::io::stdin().is_terminal() {
+    let read = BufReader::new(cli.input.reader()).read_line(&mut answer).unwrap_or(0);
+    if read == 0 && cli.input.is_terminal() {
         cli.out.print("\n")?;
     }
     Ok(answer.trim().eq_ignore_ascii_case("y"))

@@ -28,7 +28,7 @@ const QUESTION: &str = "WARNING! This will remove all stopped containers.\nAre y
 async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     let filters = prune_filters(cli, m)?;
     if !m.bool("force") && !confirm(cli, QUESTION)? {
-        return Err(CliError::new("container prune has been cancelled"));
+        return Ok(0);
     }
     let (bytes, text) = prune(cli, &filters).await?;
     if !text.is_empty() {

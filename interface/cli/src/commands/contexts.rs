@@ -37,12 +37,12 @@ pub static SHOW: Command = Command {
 pub static USE: Command = Command {
     names: &["context use"],
     usage: "CONTEXT",
-    about: "Set the current context",
+    about: "Set the default docker context",
     common: 0,
-    arity: Arity::Exactly(1),
+    arity: Arity::Any,
     interspersed: true,
     flags: &[],
-    run: |cli, m| Box::pin(async { choose(cli, m.arg(0)) }),
+    run: |cli, m| Box::pin(async { choose(cli, m) }),
 };
 
 /// `context inspect`
@@ -101,7 +101,11 @@ fn row(context: &Context, is_current: bool, error: &str) -> Row {
         .with("Error", ellipsis(error, ERROR_WIDTH))
 }
 
-fn choose(cli: &Cli, name: &str) -> Result<i32, CliError> {
+fn choose(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
+    // Docker says it so here alone.
+    let [name] = m.args.as_slice() else {
+        return Err(CliError::new(format!("accepts 1 arg(s), received {}", m.args.len())));
+    };
     if name != context::DEFAULT {
         store::check_name(name)?;
         context::find(cli, name)?;

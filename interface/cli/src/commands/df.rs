@@ -13,7 +13,7 @@ use crate::command::{Arity, Command};
 use crate::error::CliError;
 use crate::flags::{Flag, Matches};
 use crate::output::rows::{FORMAT_HELP, Format, Row};
-use crate::output::text::{ago, id, size3, size4};
+use crate::output::text::{ago, go_time, id, size3, size4};
 
 /// `system df`
 pub static COMMAND: Command = Command {
@@ -33,6 +33,10 @@ pub static COMMAND: Command = Command {
 const TABLE: &str = "table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}";
 const RAW: &str =
     "type: {{.Type}}\ntotal: {{.TotalCount}}\nactive: {{.Active}}\nsize: {{.Size}}\nreclaimable: {{.Reclaimable}}\n";
+const RAW_CACHE: &str = "build_cache_id: {{.ID}}\nparent_id: {{.Parent}}\nbuild_cache_type: {{.CacheType}}\n\
+    description: {{.Description}}\ncreated_at: {{.CreatedAt}}\ncreated_since: {{.CreatedSince}}\n\
+    last_used_at: {{.LastUsedAt}}\nlast_used_since: {{.LastUsedSince}}\nusage_count: {{.UsageCount}}\n\
+    in_use: {{.InUse}}\nshared: {{.Shared}}\n";
 const HEADER: &[(&str, &str)] = &[
     ("Type", "TYPE"),
     ("TotalCount", "TOTAL"),
@@ -86,7 +90,7 @@ impl Use {
         if self.share && self.size > 0 {
             reclaimable.push_str(&format!(" ({}%)", i128::from(self.reclaimable) * 100 / i128::from(self.size)));
         }
-        Row::new("*formatter.diskUsageContext")
+        Row::new("*formatter.diskUsageImagesContext")
             .with("Type", self.kind)
             .with("TotalCount", self.total.to_string())
             .with("Active", self.active.to_string())
@@ -165,13 +169,17 @@ fn count_volumes(out: &mut Use, volumes: &[Volume]) {
 fn details(usage: &DiskUsage, uses: &[Use; 4], format: &str) -> Result<String, CliError> {
     let short = matches!(format, "" | "table");
     let (images, containers, volumes, cache) = lists(usage);
-    let image_rows: Vec<Row> =
-        images.iter().filter_map(|i| images::rows(i, short, false, false).into_iter().next()).collect();
+    let image_rows: Vec<Row> = images.iter().map(|i| images::usage_row(i, short)).collect();
     // The size of the image under a container is no use of the container.
     let containers = containers.iter().map(|c| ContainerSummary { size_root_fs: 0, ..c.clone() });
     let container_rows: Vec<Row> = containers.map(|c| ps::row(c, short)).collect();
     let volume_rows: Vec<Row> = volumes.iter().map(|v| volume::row(v.clone())).collect();
-    let cache_rows: Vec<Row> = cache.iter().map(|c| cache_row(c, short)).collect();
+    let mut cache: Vec<&BuildCacheRecord> = cache.iter().collect();
+    cache.sort_by(|a, b| a.last_used_at.cmp(&b.last_used_at).then_with(|| a.id.cmp(&b.id)));
+    let cache_rows: Vec<Row> = cache.into_iter().map(|c| cache_row(c, short)).collect();
+    if format == "raw" {
+        return raw([image_rows, container_rows, volume_rows, cache_rows]);
+    }
     if !short {
         return templated(format, [image_rows, container_rows, volume_rows, cache_rows]);
     }
@@ -208,12 +216,28 @@ fn lists(usage: &DiskUsage) -> Lists<'_> {
     (images.unwrap_or_default(), containers.unwrap_or_default(), volumes.unwrap_or_default(), cache.unwrap_or_default())
 }
 
+/// Every row as lines of its own.
+fn raw(rows: [Vec<Row>; 4]) -> Result<String, CliError> {
+    let sized = format!("{}size: {{{{.Size}}}}\n", ps::RAW);
+    let formats = [
+        format!("type: Image\n{}", images::DIGEST_RAW),
+        format!("type: Container\n{sized}"),
+        "type: Volume\nname: {{.Name}}\ndriver: {{.Driver}}\n".to_owned(),
+        format!("type: Build Cache\n{RAW_CACHE}"),
+    ];
+    let texts = formats.iter().zip(rows).map(|(format, rows)| Format::parse(format)?.render(HEADER, rows));
+    texts.collect()
+}
+
 fn cache_row(record: &BuildCacheRecord, short: bool) -> Row {
     let mark = if record.in_use { "*" } else { "" };
     Row::new("*formatter.buildCacheContext")
         .with("ID", format!("{}{mark}", id(&record.id, short)))
         .with("CacheType", record.kind.as_str())
+        .with("Parent", record.parents.join(", "))
         .with("Description", record.description.as_str())
+        .with("CreatedAt", go_time(record.created_at))
+        .with("LastUsedAt", record.last_used_at.map_or(String::new(), go_time))
         .with("Size", size3(record.size))
         .with("CreatedSince", ago(record.created_at.seconds()))
         .with("LastUsedSince", record.last_used_at.map_or(String::new(), |t| ago(t.seconds())))
@@ -227,11 +251,12 @@ fn templated(format: &str, rows: [Vec<Row>; 4]) -> Result<String, CliError> {
     use std::sync::Arc;
     use tare_gotemplate::{List, Struct, Type, Value};
     let bad = |e: tare_gotemplate::Error| CliError::new(format!("template parsing error: {e}"));
-    let template = Template::parse(if format == "json" { "{{json .}}" } else { format }).map_err(bad)?;
+    let format = if format == "json" { "{{json .}}" } else { format };
+    let template = Template::parse(&format.replace("\\t", "\t").replace("\\n", "\n")).map_err(bad)?;
     let names = ["Images", "Containers", "Volumes", "BuildCache"];
     let list = |rows: Vec<Row>| {
         let items = rows.into_iter().map(|row| Value::Object(Arc::new(row))).collect();
-        Value::List(Arc::new(List { type_name: "[]".into(), items }))
+        Value::List(Arc::new(List { type_name: "[]".into(), items, nil: false }))
     };
     let values: Vec<Value> = rows.into_iter().map(list).collect();
     let json = names.iter().zip(&values).map(|(name, value)| ((*name).to_owned(), value.to_json())).collect();

@@ -29,7 +29,7 @@ async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
             0 => 'C',
             1 => 'A',
             2 => 'D',
-            _ => '?',
+            _ => ' ',
         };
         text.push_str(&format!("{kind} {}\n", change.path));
     }

@@ -52,14 +52,39 @@ async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
             }
         }
         Some(template) => {
-            let mut events = answer.json_stream::<Json>();
+            let mut events = answer.json_stream::<Message>();
             while let Some(event) = events.next().await? {
-                let text = template.execute(&schema::typed("events.Message", &event));
+                let text = template.execute(&schema::typed(TYPE, &document(&event)));
                 cli.out.println(text.map_err(|e| CliError::new(e.to_string()))?)?;
             }
         }
     }
     Ok(0)
+}
+
+/// What templates see, by Go's name.
+const TYPE: &str = "*events.Message";
+
+/// An event as docker's client writes it: without what only daemons for old clients send.
+fn document(event: &Message) -> Json {
+    let text = |text: &str| Json::Str(text.to_owned());
+    let attributes = event.actor.attributes.iter().map(|(key, value)| (key.clone(), text(value)));
+    let actor =
+        vec![("ID".to_owned(), text(&event.actor.id)), ("Attributes".to_owned(), Json::Object(attributes.collect()))];
+    let mut members = vec![
+        ("Type".to_owned(), text(&event.kind)),
+        ("Action".to_owned(), text(&event.action)),
+        ("Actor".to_owned(), Json::Object(actor)),
+    ];
+    if !event.scope.is_empty() {
+        members.push(("scope".to_owned(), text(&event.scope)));
+    }
+    for (key, number) in [("time", event.time), ("timeNano", event.time_nano)] {
+        if number != 0 {
+            members.push((key.to_owned(), Json::Int(number)));
+        }
+    }
+    Json::Object(members)
 }
 
 /// Reads a format and tries it on an empty event.
@@ -71,7 +96,7 @@ fn template(format: &str) -> Result<Option<Template>, CliError> {
     };
     let bad = |e: tare_gotemplate::Error| CliError::with_code(format!("Error parsing format: {e}"), EXIT_TEMPLATE);
     let template = Template::parse(format).map_err(bad)?;
-    template.execute(&schema::typed("events.Message", &Json::Object(Vec::new()))).map_err(bad)?;
+    template.execute(&schema::typed(TYPE, &document(&Message::default()))).map_err(bad)?;
     Ok(Some(template))
 }
 
@@ -106,6 +131,9 @@ mod tests {
         )
         .unwrap();
         assert_eq!(line(&event), "container start abc (image=nginx, name=web)");
+        let json = template("json").ok().flatten().unwrap().execute(&schema::typed(TYPE, &document(&event)));
+        let ours = r#"{"Type":"container","Action":"start","Actor":{"ID":"abc","Attributes":{"image":"nginx","name":"web"}},"scope":"local"}"#;
+        assert_eq!(json.as_deref(), Ok(ours));
         assert_eq!(stamp(Time::from_unix(1_700_000_000, 5_000)), "2023-11-14T22:13:20.000005000Z");
         assert_eq!(stamp(Time::from_unix(1_700_000_000, 0).at_offset(3600)), "2023-11-14T23:13:20.000000000+01:00");
     }
@@ -114,6 +142,6 @@ mod tests {
     fn a_bad_format_is_found_at_once() {
         let error = template("{{.Nope}}").err().unwrap();
         assert_eq!(error.code, EXIT_TEMPLATE);
-        insta::assert_snapshot!(error.message, @r#"Error parsing format: template: :1:2: executing "" at <.Nope>: can't evaluate field Nope in type events.Message"#);
+        insta::assert_snapshot!(error.message, @r#"Error parsing format: template: :1:2: executing "" at <.Nope>: can't evaluate field Nope in type *events.Message"#);
     }
 }

@@ -23,7 +23,10 @@ pub static COMMAND: Command = Command {
         Flag::text("format", FORMAT_HELP),
         Flag::bool("human", "Print sizes and dates in human readable format").short('H').default("true"),
         Flag::bool("no-trunc", "Don't truncate output"),
-        Flag::text("platform", "Show history for the given platform, formatted as os[/arch[/variant]]"),
+        Flag::text(
+            "platform",
+            "Show history for the given platform. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")",
+        ),
         Flag::bool("quiet", "Only show image IDs").short('q'),
     ],
     run: |cli, m| Box::pin(run(cli, m)),

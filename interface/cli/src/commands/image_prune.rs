@@ -33,7 +33,7 @@ async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     let what = if all { "all images without at least one container associated to them" } else { "all dangling images" };
     let question = format!("WARNING! This will remove {what}.\nAre you sure you want to continue?");
     if !m.bool("force") && !confirm(cli, &question)? {
-        return Err(CliError::new("image prune has been cancelled"));
+        return Ok(0);
     }
     let (bytes, text) = prune(cli, filters, all).await?;
     if !text.is_empty() {

@@ -41,7 +41,8 @@ const TABLE: &str =
     "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{if .CreatedSince }}{{.CreatedSince}}{{else}}N/A{{end}}\t{{.Size}}";
 const DIGEST_TABLE: &str = "table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{if .CreatedSince }}{{.CreatedSince}}{{else}}N/A{{end}}\t{{.Size}}";
 const RAW: &str = "repository: {{ .Repository }}\ntag: {{.Tag}}\nimage_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\nvirtual_size: {{.Size}}\n";
-const DIGEST_RAW: &str = "repository: {{ .Repository }}\ntag: {{.Tag}}\ndigest: {{.Digest}}\nimage_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\nvirtual_size: {{.Size}}\n";
+/// What `--format raw` shows of an image, its digest included.
+pub const DIGEST_RAW: &str = "repository: {{ .Repository }}\ntag: {{.Tag}}\ndigest: {{.Digest}}\nimage_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\nvirtual_size: {{.Size}}\n";
 
 /// Columns of a table of images.
 pub const HEADER: &[(&str, &str)] = &[
@@ -172,6 +173,16 @@ pub fn rows(image: &ImageSummary, short: bool, with_digests: bool, digest_rows: 
         }
     }
     rows
+}
+
+/// The row of an image in `system df`: its first tag stands for all its names.
+pub fn usage_row(image: &ImageSummary, short: bool) -> Row {
+    let tag = image.repo_tags.first().filter(|_| !no_names(image));
+    let tag = tag.and_then(|name| Reference::parse_normalized(name).ok());
+    match &tag {
+        Some(reference) => row(image, short, &reference.familiar_name(), reference.tag().unwrap_or("<none>"), ""),
+        None => row(image, short, "<none>", "<none>", ""),
+    }
 }
 
 fn row(image: &ImageSummary, short: bool, repository: &str, tag: &str, digest: &str) -> Row {

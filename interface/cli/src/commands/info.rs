@@ -38,10 +38,9 @@ async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     if !m.text("format").is_empty() {
         return formatted(cli, m.text("format"), answer);
     }
-    let version = answer.as_ref().map_or(String::new(), |_| format!(" Version:    {VERSION}\n"));
     let (plugins, warnings) = describe(&plugins::all(cli));
     cli.out.print(format!(
-        "Client:\n{version} Context:    {}\n Debug Mode: {}\n{plugins}\nServer:\n",
+        "Client:\n Version:    {VERSION}\n Context:    {}\n Debug Mode: {}\n{plugins}\nServer:\n",
         context::current(cli)?,
         cli.globals.debug
     ))?;
@@ -137,7 +136,9 @@ fn formatted(cli: &Cli, format: &str, answer: Result<Vec<u8>, Error>) -> Result<
     ];
     entries.push(("ClientInfo".to_owned(), Json::Object(client)));
     let shown = template.execute(&schema::typed("system.dockerInfo", &Json::Object(entries)));
-    cli.out.println(shown.map_err(|e| CliError::new(e.to_string()))?)?;
+    // The line ends in any case.
+    cli.out.println(shown.as_deref().unwrap_or_default())?;
+    shown.map_err(|e| CliError::new(e.to_string()))?;
     failure.map_or(Ok(0), Err)
 }
 
@@ -161,6 +162,10 @@ fn server(info: &Info, debug: bool) -> String {
     text.some("  Authorization", &info.plugins.authorization.join(" "));
     text.line("  Log", info.plugins.log.join(" "));
     text.list(" CDI spec directories", &info.cdi_spec_dirs);
+    if !info.discovered_devices.is_empty() {
+        text.0.push_str(" Discovered Devices:\n");
+        info.discovered_devices.iter().for_each(|device| text.line(&format!("  {}", device.source), &device.id));
+    }
     text.line(" Swarm", &info.swarm.local_node_state);
     if !info.runtimes.is_empty() {
         text.line(" Runtimes", info.runtimes.keys().map(String::as_str).collect::<Vec<_>>().join(" "));

@@ -53,7 +53,9 @@ pub static IMAGE: Command = Command {
         FORMAT,
         Flag::text(
             "platform",
-            "Inspect a specific platform of the multi-platform image, formatted as os[/arch[/variant]]",
+            "Inspect a specific platform of the multi-platform image.\nIf the image or the server is not multi-platform \
+             capable, the command will error out if the platform does not match.\n'os[/arch[/variant]]': Explicit \
+             platform (eg. linux/amd64)",
         ),
     ],
     run: |cli, m| Box::pin(one_kind(cli, m, &KINDS[1])),
@@ -182,10 +184,7 @@ pub async fn inspect_local(
     cli: &Cli,
     names: &[String],
     format: &str,
-    find: impl Fn(&str) -> Result<serde_json::Value, CliError>,
+    find: impl Fn(&str) -> Result<Vec<u8>, CliError>,
 ) -> Result<i32, CliError> {
-    inspect(cli, names, format, async |name| {
-        Ok(Document { raw: find(name)?.to_string().into_bytes(), type_name: "any" })
-    })
-    .await
+    inspect(cli, names, format, async |name| Ok(Document { raw: find(name)?, type_name: "any" })).await
 }

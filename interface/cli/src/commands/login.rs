@@ -19,7 +19,7 @@ use crate::flags::{Flag, Matches};
 pub static COMMAND: Command = Command {
     names: &["login"],
     usage: "[OPTIONS] [SERVER]",
-    about: "Authenticate to a registry\nDefaults to Docker Hub if no server is specified.",
+    about: "Authenticate to a registry.\nDefaults to Docker Hub if no server is specified.",
     common: 8,
     arity: Arity::AtMost(1),
     interspersed: true,
@@ -35,7 +35,7 @@ pub static COMMAND: Command = Command {
 pub static LOGOUT: Command = Command {
     names: &["logout"],
     usage: "[SERVER]",
-    about: "Log out from a registry",
+    about: "Log out from a registry.\nIf no server is specified, the default is defined by the daemon.",
     common: 9,
     arity: Arity::AtMost(1),
     interspersed: true,
@@ -204,7 +204,7 @@ async fn store(cli: &Cli, auth: &AuthConfig) -> Result<(), CliError> {
     if helper.is_none() && !auth.password.is_empty() {
         let file = config.path.display();
         cli.err.println(format!(
-            "\nWARNING! Your credentials are stored unencrypted in '{file}'.\nConfigure a credential helper to remove this warning.\n"
+            "\nWARNING! Your credentials are stored unencrypted in '{file}'.\nConfigure a credential helper to remove this warning. See\nhttps://docs.docker.com/go/credential-store/\n"
         ))?;
     }
     Ok(())

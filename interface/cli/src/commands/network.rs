@@ -25,7 +25,7 @@ pub static LIST: Command = Command {
     arity: Arity::None,
     interspersed: true,
     flags: &[
-        FILTER,
+        FILTER.help("Provide filter values (e.g. \"driver=bridge\")"),
         Flag::text("format", FORMAT_HELP),
         Flag::bool("no-trunc", "Do not truncate the output"),
         Flag::bool("quiet", "Only display network IDs").short('q'),
@@ -75,7 +75,9 @@ pub static CONNECT: Command = Command {
         Flag::text("ip", "IPv4 address (e.g., \"172.30.100.104\")").type_name("ip").check(check_address),
         Flag::text("ip6", "IPv6 address (e.g., \"2001:db8::33\")").type_name("ip").check(check_address),
         Flag::list("link", "Add link to another container").check(check_link),
-        Flag::commas("link-local-ip", "Add a link-local address for the container").type_name("ipSlice"),
+        Flag::commas("link-local-ip", "Add a link-local address for the container")
+            .type_name("ipSlice")
+            .check(super::network_create::check_addresses),
     ],
     run: |cli, m| Box::pin(connect(cli, m)),
 };
@@ -156,7 +158,7 @@ const QUESTION: &str = "WARNING! This will remove all custom networks not used b
 async fn run_prune(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     let filters = prune_filters(cli, m)?;
     if !m.bool("force") && !confirm(cli, QUESTION)? {
-        return Err(CliError::new("network prune has been cancelled"));
+        return Ok(0);
     }
     let text = prune(cli, &filters).await?;
     if !text.is_empty() {

@@ -23,6 +23,7 @@ pub static COMMAND: Command = Command {
         Flag::bool("attachable", "Enable manual container attachment"),
         Flag::list("aux-address", "Auxiliary IPv4 or IPv6 addresses used by Network driver")
             .type_name("map")
+            .default("map[]")
             .check(check_pair),
         Flag::text("config-from", "The network from which to copy the configuration"),
         Flag::bool("config-only", "Create a configuration only network"),
@@ -38,11 +39,11 @@ pub static COMMAND: Command = Command {
             .type_name("ipNetSlice")
             .check(check_prefixes),
         Flag::text("ipam-driver", "IP Address Management Driver").default("default"),
-        Flag::list("ipam-opt", "Set IPAM driver specific options").type_name("map").check(check_pair),
+        Flag::list("ipam-opt", "Set IPAM driver specific options").type_name("map").default("map[]").check(check_pair),
         Flag::bool("ipv4", "Enable or disable IPv4 address assignment").default("true"),
         Flag::bool("ipv6", "Enable or disable IPv6 address assignment"),
         Flag::list("label", "Set metadata on a network"),
-        Flag::list("opt", "Set driver specific options").short('o').type_name("map").check(check_pair),
+        Flag::list("opt", "Set driver specific options").short('o').type_name("map").default("map[]").check(check_pair),
         Flag::text("scope", "Control the network's scope"),
         Flag::commas("subnet", "Subnet in CIDR format that represents a network segment"),
     ],
@@ -101,7 +102,12 @@ fn pools(m: &Matches) -> Result<Vec<IpamConfig>, CliError> {
     }
     let mut pools: Vec<(Prefix, IpamConfig)> = Vec::new();
     for subnet in subnets {
-        let prefix = Prefix::parse(subnet).map_err(|e| CliError::new(format!("invalid subnet: {e}")))?;
+        let unreadable = |why: String| match pools.as_slice() {
+            // The first one is read by itself, the others are compared with it before.
+            [] => unreadable_prefix(subnet),
+            _ => format!("invalid subnet: {why}"),
+        };
+        let prefix = Prefix::parse(subnet).map_err(|why| CliError::new(unreadable(why)))?;
         if pools.iter().any(|(other, _)| other.contains(prefix.address) || prefix.contains(other.address)) {
             return Err(CliError::new("multiple overlapping subnet configuration is not supported"));
         }
@@ -176,12 +182,26 @@ impl Prefix {
     }
 }
 
+/// Why a text is no prefix, as Go says it.
+fn unreadable_prefix(text: &str) -> String {
+    let quote = tare_gotemplate::quote;
+    let why = match text.rsplit_once('/') {
+        None => "no '/'".to_owned(),
+        Some((address, _)) if address.parse::<IpAddr>().is_err() => {
+            format!("ParseAddr({}): unable to parse IP", quote(address))
+        }
+        Some((_, bits)) if bits.parse::<u8>().is_err() => format!("bad bits after slash: {}", quote(bits)),
+        Some(_) => "prefix length out of range".to_owned(),
+    };
+    format!("netip.ParsePrefix({}): {why}", quote(text))
+}
+
 fn check_pair(text: &str) -> Result<(), String> {
     // As docker's map options: a lone key has an empty value.
     if text.is_empty() { Err("invalid option: empty".to_owned()) } else { Ok(()) }
 }
 
-fn check_addresses(text: &str) -> Result<(), String> {
+pub(super) fn check_addresses(text: &str) -> Result<(), String> {
     let bad = text.split(',').find(|part| part.trim().parse::<IpAddr>().is_err());
     bad.map_or(Ok(()), |part| Err(format!("invalid string being converted to IP address: {part}")))
 }
@@ -225,7 +245,10 @@ mod tests {
             body("n --subnet 10.1.0.0/16 --aux-address a=10.2.0.1"),
             "no matching subnet for aux-address 10.2.0.1"
         );
-        assert_eq!(body("n --subnet 10.1.0.0"), "invalid subnet: invalid CIDR address: 10.1.0.0");
+        assert_eq!(body("n --subnet 10.1.0.0"), "netip.ParsePrefix(\"10.1.0.0\"): no '/'");
+        assert_eq!(body("n --subnet 10.1.0.0/33"), "netip.ParsePrefix(\"10.1.0.0/33\"): prefix length out of range");
+        assert_eq!(body("n --subnet 10.1.0.0/x"), "netip.ParsePrefix(\"10.1.0.0/x\"): bad bits after slash: \"x\"");
+        assert_eq!(body("n --subnet 10.1.0.0/16 --subnet 10.2.0.0"), "invalid subnet: invalid CIDR address: 10.2.0.0");
         insta::assert_snapshot!(body("n --gateway x"), @r#"Bad("invalid argument \"x\" for \"--gateway\" flag: invalid string being converted to IP address: x")"#);
         insta::assert_snapshot!(body("n --ingress"), @r#"Unsupported("\"--ingress\" is not supported: there is no swarm on a single machine")"#);
     }

@@ -28,7 +28,8 @@ async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     let ports = &container.network_settings.ports;
     let mut lines = Vec::new();
     if let Some(wanted) = m.args.get(1) {
-        let port: ContainerPort = wanted.parse().map_err(|_| CliError::new(format!("invalid port '{wanted}'")))?;
+        let port: ContainerPort =
+            wanted.parse().map_err(|_| CliError::new(format!("invalid port '{wanted}': invalid syntax")))?;
         let bindings = ports.get(&port.to_string()).filter(|b| !b.is_empty());
         let Some(bindings) = bindings else {
             return Err(CliError::new(format!("no public port '{wanted}' published for {name}")));

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tare_docker_api::container::{ContainerSummary, Port};
+use tare_docker_api::oci::Platform;
 use tare_docker_client::Query;
-use tare_gotemplate::{Template, Value};
+use tare_gotemplate::{Json, Named, Template, Value};
 use tare_reference::Reference;
 
 use super::common::{FILTER, filters};
@@ -14,6 +15,7 @@ use crate::cli::Cli;
 use crate::command::{Arity, Command};
 use crate::error::CliError;
 use crate::flags::{Flag, Matches};
+use crate::opts::platform;
 use crate::output::rows::{FORMAT_HELP, Format, QUIET, Row};
 use crate::output::text::{ago, ellipsis, id, labels, local_time, short_id, size3};
 
@@ -39,7 +41,8 @@ pub static COMMAND: Command = Command {
 };
 
 const TABLE: &str = "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
-const RAW: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\n\
+/// What `--format raw` shows of a container.
+pub const RAW: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\n\
     state: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\nlabels: {{- pad .Labels 1 0}}\n\
     ports: {{- pad .Ports 1 0}}\n";
 
@@ -122,10 +125,6 @@ pub fn row(c: ContainerSummary, short: bool) -> Row {
     let local_volumes = c.mounts.iter().filter(|m| m.driver == "local").count();
     let networks: Vec<&str> = c.network_settings.networks.keys().map(String::as_str).collect();
     let platform = c.image_manifest_descriptor.as_ref().and_then(|d| d.platform.as_ref());
-    let platform = platform.map_or(Value::Nil, |p| {
-        let parts = [p.os.as_str(), p.architecture.as_str(), p.variant.as_str()];
-        Value::str(parts.into_iter().filter(|p| !p.is_empty()).collect::<Vec<_>>().join("/"))
-    });
     Row::new("*formatter.ContainerContext")
         .with("ID", id(&c.id, short))
         .with("Names", names(&c.names, short))
@@ -141,9 +140,23 @@ pub fn row(c: ContainerSummary, short: bool) -> Row {
         .with("Mounts", mounts.join(","))
         .with("LocalVolumes", local_volumes.to_string())
         .with("Networks", networks.join(","))
-        .with("Platform", platform)
+        .with("Platform", platform_value(platform))
         .with("HealthStatus", health(&c))
         .labels(c.labels.into_inner())
+}
+
+/// A platform prints as `linux/arm64/v8`, none as Go's nil; its JSON is that of the descriptor.
+fn platform_value(platform: Option<&Platform>) -> Value {
+    let parts = platform.map(|p| [("architecture", &p.architecture), ("os", &p.os), ("variant", &p.variant)]);
+    let known = parts.iter().flatten().filter(|(_, value)| !value.is_empty());
+    let json = known.map(|(key, value)| ((*key).to_owned(), Json::Str((*value).clone()))).collect();
+    let text = platform.map_or_else(|| "<nil>".to_owned(), platform::format);
+    Value::Named(Arc::new(Named {
+        type_name: "*formatter.Platform".into(),
+        base: platform.map_or(Value::Nil, |_| Value::str(&text)),
+        text,
+        json: platform.map_or(Json::Null, |_| Json::Object(json)),
+    }))
 }
 
 fn names(names: &[String], short: bool) -> String {
@@ -275,7 +288,7 @@ mod tests {
         CONTAINER ID   IMAGE          COMMAND                  STATUS                   PORTS                  NAMES     SIZE
         0123456789ab   nginx:latest   "/docker-entrypoint.…"   Up 2 minutes (healthy)   0.0.0.0:8080->80/tcp   web       1.09kB (virtual 192MB)
         "#);
-        insta::assert_snapshot!(shown("{{.ID}} {{.Names}} {{.Labels}} {{.Label \"a\"}}{{.Label \"x\"}} {{.Mounts}} {{.LocalVolumes}} {{.Networks}} {{.HealthStatus}} {{.Platform}} {{.State}}", false), @"0123456789abcdef web,agent/insideweb a=1,b=2 1 0123456789abcdef0123,/srv 1 bridge healthy <no value> running");
+        insta::assert_snapshot!(shown("{{.ID}} {{.Names}} {{.Labels}} {{.Label \"a\"}}{{.Label \"x\"}} {{.Mounts}} {{.LocalVolumes}} {{.Networks}} {{.HealthStatus}} {{.Platform}} {{.State}}", false), @"0123456789abcdef web,agent/insideweb a=1,b=2 1 0123456789abcdef0123,/srv 1 bridge healthy <nil> running");
         assert!(shown("json", true).starts_with(r#"{"Command":"\"/docker-entrypoint.…\"","CreatedAt":"#));
     }
 

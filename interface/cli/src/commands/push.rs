@@ -94,7 +94,7 @@ fn remark(aux: &Value) -> Option<String> {
 
 /// Prints a remark, its further lines below the first.
 fn note(cli: &Cli, text: &str) -> Result<(), CliError> {
-    const MARK: &str = "Info -> ";
-    let margin = format!("\n{}", " ".repeat(MARK.len() + 1));
-    cli.out.println(format!("{MARK}{}", text.replace('\n', &margin)))
+    const MARK: &str = " Info -> ";
+    let margin = format!("\n{}", " ".repeat(MARK.len()));
+    cli.out.println(format!("\n{MARK}{}", text.replace('\n', &margin)))
 }

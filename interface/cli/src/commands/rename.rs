@@ -21,8 +21,13 @@ pub static COMMAND: Command = Command {
 
 async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     let (old, new) = (m.arg(0).trim(), m.arg(1).trim());
-    if old.is_empty() || new.is_empty() {
-        return Err(CliError::new("Error: Neither old nor new names may be empty"));
+    let empty = match (old, new) {
+        ("", _) => Some("invalid container name or ID: value is empty"),
+        (_, "") => Some("new name cannot be blank"),
+        _ => None,
+    };
+    if let Some(why) = empty {
+        return Err(CliError::new(format!("failed to rename container: {why}")));
     }
     let query = Query::new().add("name", new);
     let renamed = cli.client()?.post(&format!("/containers/{old}/rename"), query).await;

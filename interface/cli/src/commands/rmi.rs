@@ -20,7 +20,10 @@ pub static COMMAND: Command = Command {
     flags: &[
         Flag::bool("force", "Force removal of the image").short('f'),
         Flag::bool("no-prune", "Do not delete untagged parents"),
-        Flag::commas("platform", "Remove only the given platform variant, formatted as os[/arch[/variant]]"),
+        Flag::commas(
+            "platform",
+            "Remove only the given platform variant. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")",
+        ),
     ],
     run: |cli, m| Box::pin(run(cli, m)),
 };

@@ -25,6 +25,8 @@ pub static COMMAND: Command = Command {
 
 /// Exit status when the container's command cannot be executed.
 const EXIT_CANNOT_EXECUTE: i32 = 126;
+/// What the errors of getting to a daemon begin with.
+const NO_CONNECTION: &str = "failed to connect to the docker API";
 /// Exit status when the container's command is not there.
 const EXIT_NOT_FOUND: i32 = 127;
 
@@ -100,7 +102,9 @@ pub fn detach_sequence(cli: &Cli, m: &Matches) -> Result<(String, Vec<u8>), CliE
 
 /// The exit status of a container that could not be made or started, which depends on the words of the reason.
 fn status_error(error: CliError) -> CliError {
-    let says = |words: &[&str]| words.iter().any(|w| error.message.contains(w));
+    // No daemon is no command that is not there, whatever the words.
+    let daemon = !error.message.starts_with(NO_CONNECTION);
+    let says = |words: &[&str]| daemon && words.iter().any(|w| error.message.contains(w));
     let missing = ["executable file not found", "no such file or directory", "system cannot find the file specified"];
     let code = if says(&missing) {
         EXIT_NOT_FOUND

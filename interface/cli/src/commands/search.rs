@@ -9,7 +9,7 @@ use crate::command::{Arity, Command};
 use crate::credentials::registry_auth;
 use crate::error::CliError;
 use crate::flags::{Flag, Matches};
-use crate::output::rows::{FORMAT_HELP, Format, Row};
+use crate::output::rows::{Format, Row};
 use crate::output::text::ellipsis;
 
 /// `search`
@@ -22,7 +22,7 @@ pub static COMMAND: Command = Command {
     interspersed: true,
     flags: &[
         FILTER,
-        Flag::text("format", FORMAT_HELP),
+        Flag::text("format", "Pretty-print search using a Go template"),
         Flag::int("limit", "Max number of search results"),
         Flag::bool("no-trunc", "Don't truncate output"),
     ],
@@ -40,6 +40,12 @@ async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
         .add("term", term)
         .some("limit", if limit > 0 { limit.to_string() } else { String::new() })
         .some("filters", filters(m).to_json());
+    if filters(m).contains("is-automated") {
+        cli.warn(
+            "the \"is-automated\" filter is deprecated, and searching for \"is-automated=true\" will not yield any results \
+             in future.",
+        )?;
+    }
     let auth = registry_auth(cli, domain(term)).await?;
     let request = Request::get("/images/search").query(query).header("x-registry-auth", auth);
     let results: Vec<SearchResult> = cli.client()?.send(request).await?.json().await?;

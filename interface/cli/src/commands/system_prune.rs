@@ -1,9 +1,9 @@
-//! `system prune`: containers, networks, volumes if asked for, and images that nothing uses.
+//! `system prune`: containers, networks, volumes if asked for, images and the cache of builds that nothing uses.
 
 use tare_docker_api::filters::Filters;
 
 use super::common::{PRUNE_FILTER, PRUNE_FORCE, confirm, prune_filters};
-use super::{container_prune, image_prune, network, volume};
+use super::{builder_prune, container_prune, image_prune, network, volume};
 use crate::cli::Cli;
 use crate::command::{Arity, Command};
 use crate::error::CliError;
@@ -20,7 +20,7 @@ pub static COMMAND: Command = Command {
     interspersed: true,
     flags: &[
         Flag::bool("all", "Remove all unused images not just dangling ones").short('a'),
-        PRUNE_FILTER,
+        PRUNE_FILTER.help("Provide filter values (e.g. \"label=<key>=<value>\")"),
         PRUNE_FORCE,
         Flag::bool("volumes", "Prune anonymous volumes"),
     ],
@@ -34,7 +34,7 @@ async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
         return Err(CliError::new("ERROR: The \"until\" filter is not supported with \"--volumes\""));
     }
     if !m.bool("force") && !confirm(cli, &question(&filters, all, volumes))? {
-        return Err(CliError::new("system prune has been cancelled"));
+        return Ok(0);
     }
     let mut total = 0_i64;
     let mut tell = |(bytes, text): (i64, String)| {
@@ -46,7 +46,8 @@ async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     if volumes {
         tell(volume::prune(cli, &filters).await?)?;
     }
-    tell(image_prune::prune(cli, filters, all).await?)?;
+    tell(image_prune::prune(cli, filters.clone(), all).await?)?;
+    tell(builder_prune::prune(cli, &filters, all, 0).await?)?;
     cli.out.println(format!("Total reclaimed space: {}", size4(total)))?;
     Ok(0)
 }
@@ -59,8 +60,8 @@ fn question(filters: &Filters, all: bool, volumes: bool) -> String {
         text.push_str("  - all anonymous volumes not used by at least one container\n");
     }
     text.push_str(match all {
-        true => "  - all images without at least one container associated to them\n",
-        false => "  - all dangling images\n",
+        true => "  - all images without at least one container associated to them\n  - all build cache\n",
+        false => "  - all dangling images\n  - unused build cache\n",
     });
     let named = |name: &'static str| filters.get(name).map(move |value| format!("{name}={value}"));
     let mut lines: Vec<String> = named("label").chain(named("label!")).chain(named("until")).collect();
@@ -89,6 +90,7 @@ mod tests {
           - all networks not used by at least one container
           - all anonymous volumes not used by at least one container
           - all images without at least one container associated to them
+          - all build cache
 
           Items to be pruned will be filtered with:
           - until=24h

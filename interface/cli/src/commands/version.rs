@@ -44,7 +44,9 @@ async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
         "json" => Some("{{json .}}"),
         other => Some(other),
     };
-    let bad = |e: tare_gotemplate::Error| CliError::with_code(format!("template parsing error: {e}"), EXIT_TEMPLATE);
+    let bad = |e: tare_gotemplate::Error| {
+        CliError::with_code(format!("template parsing error: {}", named(&e)), EXIT_TEMPLATE)
+    };
     let template = template.map(Template::parse).transpose().map_err(bad)?;
     let client = cli.client()?;
     let api = client.version().await;
@@ -58,11 +60,22 @@ async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
         None => versions.text(),
         Some(template) => {
             let value = schema::typed("system.versionInfo", &versions.json());
-            template.execute(&value).map_err(|e| CliError::new(e.to_string()))? + "\n"
+            match template.execute(&value) {
+                Ok(text) => text + "\n",
+                Err(error) => {
+                    cli.out.print("\n")?;
+                    return Err(CliError::new(named(&error)));
+                }
+            }
         }
     };
     cli.out.print(text)?;
     failure.map_or(Ok(0), Err)
+}
+
+/// An error of a template, which has a name in docker here alone.
+fn named(error: &tare_gotemplate::Error) -> String {
+    error.0.replacen("template: :", "template: version:", 1).replacen("executing \"\"", "executing \"version\"", 1)
 }
 
 /// `2024-01-02T03:04:05Z` as `Tue Jan  2 03:04:05 2024`; other texts stay.
@@ -107,7 +120,13 @@ impl Versions {
             ("Arch".to_owned(), text(arch())),
             ("Context".to_owned(), text(&self.context)),
         ];
-        let server = self.server.as_ref().map(|s| serde_json::to_vec(s).unwrap_or_default());
+        let mut server = self.server.clone();
+        for component in server.iter_mut().flat_map(|s| s.components.iter_mut()).filter(|c| c.name == "Engine") {
+            let mut details = component.details.clone().into_inner();
+            details.entry("BuildTime".to_owned()).and_modify(|time| *time = readable(time));
+            component.details = details.into();
+        }
+        let server = server.as_ref().map(|s| serde_json::to_vec(s).unwrap_or_default());
         let server = server.and_then(|bytes| Json::parse(&bytes).ok()).unwrap_or(Json::Null);
         Json::Object(vec![("Client".to_owned(), Json::Object(client)), ("Server".to_owned(), server)])
     }
@@ -198,6 +217,10 @@ mod tests {
         ");
         let value = schema::typed("system.versionInfo", &versions.json());
         let run = |text: &str| Template::parse(text).unwrap().execute(&value).unwrap();
+        assert_eq!(run("{{(index .Server.Components 0).Details.BuildTime}}"), "Fri Jan  2 03:04:05 2026");
+        let error = Template::parse("{{.Server.Nope}}").unwrap().execute(&value).unwrap_err();
+        let said = "template: version:1:9: executing \"version\" at <.Server.Nope>: can't evaluate field Nope in type ";
+        assert!(named(&error).starts_with(said), "{error}");
         assert_eq!(run("{{.Server.Version}} {{.Client.APIVersion}} {{.Server.APIVersion}}"), "0.1.0 1.50 1.55");
     }
 }

@@ -30,7 +30,7 @@ pub static CREATE: Command = Command {
         Flag::list("label", "Set metadata for a volume"),
         Flag::text("limit-bytes", "").hidden().unsupported(NO_CLUSTER),
         Flag::text("name", "Specify volume name").hidden(),
-        Flag::list("opt", "Set driver specific options").short('o').type_name("map"),
+        Flag::list("opt", "Set driver specific options").short('o').type_name("map").default("map[]"),
         Flag::text("required-bytes", "").hidden().unsupported(NO_CLUSTER),
         Flag::text("scope", "").hidden().unsupported(NO_CLUSTER),
         Flag::list("secret", "").hidden().unsupported(NO_CLUSTER),
@@ -52,7 +52,7 @@ pub static LIST: Command = Command {
     interspersed: true,
     flags: &[
         Flag::bool("cluster", "").hidden().unsupported(NO_CLUSTER),
-        FILTER,
+        FILTER.help("Provide filter values (e.g. \"dangling=true\")"),
         Flag::text("format", FORMAT_HELP),
         Flag::bool("quiet", "Only display volume names").short('q'),
     ],
@@ -63,7 +63,7 @@ pub static LIST: Command = Command {
 pub static REMOVE: Command = Command {
     names: &["volume rm", "volume remove"],
     usage: "[OPTIONS] VOLUME [VOLUME...]",
-    about: "Remove one or more volumes\nYou cannot remove a volume that is in use by a container.",
+    about: "Remove one or more volumes. You cannot remove a volume that is in use by a container.",
     common: 0,
     arity: Arity::AtLeast(1),
     interspersed: true,
@@ -81,7 +81,7 @@ pub static PRUNE: Command = Command {
     interspersed: true,
     flags: &[
         Flag::bool("all", "Remove all unused volumes, not just anonymous ones").short('a'),
-        PRUNE_FILTER,
+        PRUNE_FILTER.help("Provide filter values (e.g. \"label=<label>\")"),
         PRUNE_FORCE,
     ],
     run: |cli, m| Box::pin(run_prune(cli, m)),
@@ -184,7 +184,7 @@ async fn run_prune(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
         "WARNING! This will remove {what} not used by at least one container.\nAre you sure you want to continue?"
     );
     if !m.bool("force") && !confirm(cli, &question)? {
-        return Err(CliError::new("volume prune has been cancelled"));
+        return Ok(0);
     }
     let (bytes, text) = prune(cli, &filters).await?;
     if !text.is_empty() {

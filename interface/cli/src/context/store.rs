@@ -118,22 +118,31 @@ fn tls_paths(cli: &Cli, context: &Context) -> Vec<(String, String, PathBuf)> {
     paths
 }
 
-/// What `inspect` shows: the definition, with the names of its certificates and where everything is.
-pub fn described(cli: &Cli, context: &Context) -> Result<Value, CliError> {
+/// What `inspect` shows, in docker's order: the definition, the names of its certificates, where everything is.
+pub fn described(cli: &Cli, context: &Context) -> Result<Vec<u8>, CliError> {
     let mut material: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (endpoint, files) in tls_files(cli, context)? {
         material.insert(endpoint, files.into_keys().collect());
     }
-    let mut document = definition(&context.document);
-    document["TLSMaterial"] = json!(material);
-    document["Storage"] = match context.name.as_str() {
+    let definition = definition(&context.document);
+    let storage = match context.name.as_str() {
         DEFAULT => json!({ "MetadataPath": "<IN MEMORY>", "TLSPath": "<IN MEMORY>" }),
         _ => json!({
             "MetadataPath": metadata_path(cli, &context.directory),
             "TLSPath": tls_path(cli, &context.directory),
         }),
     };
-    Ok(document)
+    let member = |key: &str| definition.get(key).cloned().unwrap_or_else(|| json!({}));
+    let text = format!(
+        r#"{{"Name":{},"Metadata":{},"Endpoints":{},"TLSMaterial":{},"Storage":{storage}}}"#,
+        json!(context.name),
+        member("Metadata"),
+        member("Endpoints"),
+        json!(material),
+    );
+    // Docker's own encoder writes these so, and they are in texts alone.
+    let escaped = text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+    Ok(escaped.into_bytes())
 }
 
 /// Writes a definition and its certificates, in place of those that were there.

@@ -116,7 +116,8 @@ fn parse_short(parsed: &mut Parsed, shorts: &str, rest: &mut impl Iterator<Item 
             }
             return Err(FlagError::Bad(format!("unknown shorthand flag: {} in -{left}", values::quote_char(short))));
         };
-        let explicit = after.strip_prefix('=').filter(|v| !v.is_empty() || values.flags[i].kind != Kind::Bool);
+        // A lone `=` is the value.
+        let explicit = after.strip_prefix('=').filter(|v| !v.is_empty());
         let value = if let Some(value) = explicit {
             value.to_owned()
         } else if values.flags[i].kind == Kind::Bool {

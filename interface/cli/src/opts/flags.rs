@@ -105,7 +105,9 @@ const COMMON: [Flag; 102] = [
     Flag::bool("privileged", "Give extended privileges to this container"),
     Flag::list("security-opt", "Security Options"),
     // Namespaces and runtime
-    Flag::list("annotation", "Add an annotation to the container (passed through to the OCI runtime)").type_name("map"),
+    Flag::list("annotation", "Add an annotation to the container (passed through to the OCI runtime)")
+        .type_name("map")
+        .default("map[]"),
     Flag::text("cgroup-parent", "Optional parent cgroup for the container"),
     Flag::text(
         "cgroupns",
@@ -119,7 +121,7 @@ const COMMON: [Flag; 102] = [
     Flag::text("isolation", "Container isolation technology").hidden().unsupported(WINDOWS),
     Flag::text("pid", "PID namespace to use"),
     Flag::text("runtime", "Runtime to use for this container"),
-    Flag::list("sysctl", "Sysctl options").type_name("map").check(checked!(text::sysctl)),
+    Flag::list("sysctl", "Sysctl options").type_name("map").default("map[]").check(checked!(text::sysctl)),
     Flag::text("userns", "User namespace to use"),
     Flag::text("uts", "UTS namespace to use"),
     // Limits
@@ -129,7 +131,9 @@ const COMMON: [Flag; 102] = [
         "uint16",
         "Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)",
     ),
-    Flag::list("blkio-weight-device", "Block IO weight (relative device weight)").check(checked!(device::weight)),
+    Flag::list("blkio-weight-device", "Block IO weight (relative device weight)")
+        .default("[]")
+        .check(checked!(device::weight)),
     Flag::int("cpu-count", "CPU count (Windows only)").hidden().unsupported(WINDOWS),
     Flag::int("cpu-percent", "CPU percent (Windows only)").hidden().unsupported(WINDOWS),
     Flag::int("cpu-period", "Limit CPU CFS (Completely Fair Scheduler) period"),
@@ -144,12 +148,16 @@ const COMMON: [Flag; 102] = [
     Flag::list("device-cgroup-rule", "Add a rule to the cgroup allowed devices list")
         .check(checked!(device::cgroup_rule)),
     Flag::list("device-read-bps", "Limit read rate (bytes per second) from a device")
+        .default("[]")
         .check(checked!(device::bytes_per_second)),
     Flag::list("device-read-iops", "Limit read rate (IO per second) from a device")
+        .default("[]")
         .check(checked!(device::operations_per_second)),
     Flag::list("device-write-bps", "Limit write rate (bytes per second) to a device")
+        .default("[]")
         .check(checked!(device::bytes_per_second)),
     Flag::list("device-write-iops", "Limit write rate (IO per second) to a device")
+        .default("[]")
         .check(checked!(device::operations_per_second)),
     Flag::list("gpus", "GPU devices to add to the container ('all' to pass all GPUs)")
         .type_name("gpu-request")
@@ -168,7 +176,7 @@ const COMMON: [Flag; 102] = [
     Flag::int("oom-score-adj", "Tune host's OOM preferences (-1000 to 1000)"),
     Flag::int("pids-limit", "Tune container pids limit (set -1 for unlimited)"),
     Flag::bytes("shm-size", "Size of /dev/shm"),
-    Flag::list("ulimit", "Ulimit options").type_name("ulimit").check(checked!(ulimit::parse)),
+    Flag::list("ulimit", "Ulimit options").type_name("ulimit").default("[]").check(checked!(ulimit::parse)),
     // No longer of use
     Flag::bool("disable-content-trust", "Skip image verification (deprecated)")
         .default("true")

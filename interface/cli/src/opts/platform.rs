@@ -7,7 +7,8 @@ use crate::values::quote;
 
 /// Reads a platform. An operating system or an architecture alone is completed from this machine.
 pub fn parse(spec: &str) -> Parsed<Platform> {
-    let parts: Vec<&str> = spec.split('/').collect();
+    // What is more than docker knows of is one more part, which is not good.
+    let parts: Vec<&str> = spec.splitn(4, '/').collect();
     for part in &parts {
         let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
         if part.is_empty() || !part.bytes().all(good) {

@@ -13,9 +13,19 @@ use crate::error::CliError;
 /// Template that prints an ID only.
 pub const QUIET: &str = "{{.ID}}";
 /// Help of every `--format` of a list.
-pub const FORMAT_HELP: &str = "Format of the output: 'table' (default), 'table TEMPLATE', 'json', or a Go 'TEMPLATE'";
+pub const FORMAT_HELP: &str = "\
+Format output using a custom template:
+'table':            Print output in table format with column headers (default)
+'table TEMPLATE':   Print output in table format using the given Go template
+'json':             Print in JSON format
+'TEMPLATE':         Print output using the given Go template.
+Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates";
 /// Help of every `--format` of one thing.
-pub const INSPECT_FORMAT_HELP: &str = "Format of the output: 'json', or a Go 'TEMPLATE'";
+pub const INSPECT_FORMAT_HELP: &str = "\
+Format output using a custom template:
+'json':             Print in JSON format
+'TEMPLATE':         Print output using the given Go template.
+Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates";
 /// Smallest width of a column of a table.
 const COLUMN: usize = 10;
 

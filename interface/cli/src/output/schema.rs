@@ -110,8 +110,11 @@ system.dockerInfo ID=string Containers=int ContainersRunning=int ContainersPause
  HTTPProxy:HttpProxy=string HTTPSProxy:HttpsProxy=string NoProxy=string Name=string Labels=[]string ExperimentalBuild=bool \
  ServerVersion=string Runtimes=map[any] DefaultRuntime=string Swarm=any LiveRestoreEnabled=bool Isolation=string \
  InitBinary=string ContainerdCommit=system.Commit RuncCommit=system.Commit InitCommit=system.Commit \
- SecurityOptions=[]string ProductLicense=string DefaultAddressPools=[]any FirewallBackend=any CDISpecDirs=[]string \
- DiscoveredDevices=[]any Containerd=any Warnings=[]string ServerErrors=[]string ClientInfo=*system.clientInfo
+ SecurityOptions=[]string ProductLicense=string DefaultAddressPools=[]system.NetworkAddressPool FirewallBackend=*system.FirewallInfo CDISpecDirs=[]string \
+ DiscoveredDevices=[]system.DeviceInfo Containerd=any Warnings=[]string ServerErrors=[]string ClientInfo=*system.clientInfo
+system.NetworkAddressPool Base=string Size=int
+system.FirewallInfo Driver=string Info=[][]string
+system.DeviceInfo Source=string ID=string
 system.PluginsInfo Volume=[]string Network=[]string Authorization=[]string Log=[]string
 system.Commit ID=string
 system.clientInfo Debug=bool Platform=any Version=string GitCommit=string GoVersion=string Os=string Arch=string \
@@ -124,8 +127,7 @@ system.serverVersion Platform=system.PlatformInfo Version=string APIVersion:ApiV
  BuildTime=string
 system.PlatformInfo Name=string
 system.ComponentVersion Name=string Version=string Details=map[string]
-events.Message Type=string Action=string Actor=events.Actor Scope:scope=string Time:time=int TimeNano:timeNano=int \
- Status:status=string ID:id=string From:from=string
+events.Message Type=string Action=string Actor=events.Actor Scope:scope=string Time:time=int TimeNano:timeNano=int
 events.Actor ID=string Attributes=map[string]
 ";
 
@@ -151,7 +153,8 @@ fn build(ty: &str, json: Option<&Json>) -> Value {
     if let Some(inner) = ty.strip_prefix('*') {
         return match present {
             None => Value::NilPointer(declared(ty, inner)),
-            Some(_) => build(inner, json),
+            // Errors name the pointer.
+            Some(_) => line(inner).map_or_else(|| build(inner, json), |fields| structure(ty, fields, present)),
         };
     }
     if let Some(inner) = ty.strip_prefix("[]") {
@@ -159,7 +162,7 @@ fn build(ty: &str, json: Option<&Json>) -> Value {
             Some(Json::Array(items)) => items.iter().map(|item| build(inner, Some(item))).collect(),
             _ => Vec::new(),
         };
-        return Value::List(Arc::new(List { type_name: ty.to_owned().into(), items }));
+        return Value::List(Arc::new(List { type_name: ty.to_owned().into(), items, nil: present.is_none() }));
     }
     if let Some(inner) = ty.strip_prefix("map[").and_then(|t| t.strip_suffix(']')) {
         let entries = match present {
@@ -168,7 +171,11 @@ fn build(ty: &str, json: Option<&Json>) -> Value {
             }
             _ => Vec::new(),
         };
-        return Value::Map(Arc::new(Map { type_name: format!("map[string]{inner}").into(), entries }));
+        return Value::Map(Arc::new(Map {
+            type_name: format!("map[string]{inner}").into(),
+            entries,
+            nil: present.is_none(),
+        }));
     }
     match (ty, present) {
         ("string", Some(Json::Str(text))) => Value::str(text),
@@ -270,6 +277,7 @@ mod tests {
         assert_eq!(shown("{{.State.Health}}"), "<nil>");
         assert_eq!(shown("{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}"), "none");
         assert_eq!(shown("{{.RestartCount}} {{.Mounts}} {{.Driver}}|{{.HostConfig}}"), "0 [] |<nil>");
+        assert_eq!(shown("{{json .Mounts}} {{json .Config.Volumes}} {{json .Args}}"), r#"null null ["a"]"#);
         assert_eq!(shown("{{len .Mounts}}{{.Config.Volumes}}{{.ExecIDs}}"), "0map[][]");
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -67,15 +67,15 @@ pub struct Replacement {
 impl Replacement {
     /// Begins to replace `path`, which must be a file or nothing, in a directory that is there.
     fn create(path: &Path) -> Result<Replacement, String> {
-        if path.is_dir() {
-            return Err(format!("cannot write to {}: is a directory", path.display()));
-        }
-        // Devices and pipes are written to, not replaced.
-        let special = std::fs::metadata(path).is_ok_and(|meta| !meta.is_file());
-        if special {
-            return Err(format!("cannot write to {}: not a regular file", path.display()));
-        }
         let directory = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let not_there = |error: &io::Error| format!("invalid output path: {}", path_error("stat", directory, error));
+        if !std::fs::metadata(directory).map_err(|e| not_there(&e))?.is_dir() {
+            return Err(not_there(&io::ErrorKind::NotADirectory.into()));
+        }
+        // What a rename would replace: a link itself, not what it points to.
+        if let Some(what) = std::fs::symlink_metadata(path).ok().and_then(|meta| special(meta.file_type())) {
+            return Err(format!("cannot write to {what}"));
+        }
         let mut builder = tempfile::Builder::new();
         builder.prefix(".tmp-").permissions(std::fs::Permissions::from_mode(MODE));
         let file = builder.tempfile_in(directory).map_err(|e| path_error("open", path, &e))?;
@@ -87,6 +87,19 @@ impl Replacement {
         file.persist(&path).map_err(|e| CliError::new(path_error("rename", &path, &e.error)))?;
         Ok(())
     }
+}
+
+/// What a file is that is no regular one.
+fn special(kind: std::fs::FileType) -> Option<&'static str> {
+    let kinds = [
+        (kind.is_dir(), "a directory"),
+        (kind.is_symlink(), "a symbolic link directly"),
+        (kind.is_fifo(), "a named pipe (FIFO)"),
+        (kind.is_socket(), "a socket"),
+        (kind.is_char_device(), "a character device file"),
+        (kind.is_block_device(), "a block device file"),
+    ];
+    kinds.into_iter().find_map(|(is, name)| is.then_some(name))
 }
 
 /// Opens a file as a body.
