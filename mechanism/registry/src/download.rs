@@ -34,10 +34,7 @@ impl Registry {
         let asked = parsed.path().to_owned();
         // Any host's certificate is checked: insecure registries are insecure as registries only.
         let client = self.inner.http.client(parsed.host_str().unwrap_or_default(), true)?;
-        let response = http::send(self.config(), client.get(parsed)).await.map_err(|error| match error {
-            Error::Request { method, url, reason } => Error::Config(format!("{method} {url:?}: {reason}")),
-            other => other,
-        })?;
+        let response = http::send(self.config(), client.get(parsed)).await.map_err(Error::without_task)?;
         let status = response.status();
         if !status.is_success() {
             let body = read(self.config(), response, "error", MAX_ERROR).await.unwrap_or_default();

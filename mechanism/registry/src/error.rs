@@ -121,6 +121,14 @@ impl Error {
         matches!(self, Error::Request { reason, .. } if reason == PLAIN_HTTP)
     }
 
+    /// The same in the words of what is not about an image: only what Go's client says.
+    pub(crate) fn without_task(self) -> Self {
+        match self {
+            Error::Request { method, url, reason } => Error::Config(format!("{method} {url:?}: {reason}")),
+            other => other,
+        }
+    }
+
     /// No answer at all, rather than a refusal.
     pub(crate) fn is_transport(&self) -> bool {
         matches!(self, Error::Request { .. })

@@ -66,7 +66,7 @@ impl Registry {
         if let Some(credentials) = credentials.filter(|c| !c.username.is_empty()) {
             request = request.header(AUTHORIZATION, basic_header(credentials));
         }
-        let response = http::send(self.config(), request).await?;
+        let response = http::send(self.config(), request).await.map_err(Error::without_task)?;
         if !response.status().is_success() {
             return Err(http::failure(self.config(), "GET", response).await);
         }
@@ -98,7 +98,7 @@ impl Registry {
                 }
             }
         }
-        Err(last.unwrap_or_else(|| Error::Config(format!("no registry at {server:?}"))))
+        Err(last.map(Error::without_task).unwrap_or_else(|| Error::Config(format!("no registry at {server:?}"))))
     }
 
     async fn login_at(&self, base: &str, host: &str, verify: bool, credentials: &Credentials) -> Result<String> {

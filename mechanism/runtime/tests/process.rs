@@ -68,7 +68,7 @@ fn working_directories() {
     assert_eq!(run(&bundle, &cwd("/private")), "/private\n");
     let error = |path: &str| try_run(&bundle, &cwd(path)).unwrap_err().to_string();
     assert_eq!(error("/etc/passwd"), r#"chdir to cwd ("/etc/passwd") set in config.json failed: not a directory"#);
-    assert_eq!(error("relative"), "process.cwd `relative`: not an absolute path");
+    assert_eq!(error("relative"), "Cwd must be an absolute path");
 }
 
 #[test]

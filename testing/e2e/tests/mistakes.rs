@@ -88,6 +88,13 @@ fn commands(c: &Console) {
     for (command, status) in [("nothing", 127), ("/etc/passwd", 126), ("sh -c 'exit 9'", 9)] {
         c.fails(&format!("exec up {command}"), status);
     }
+    let refused = c.run("exec -w relative up true");
+    assert_eq!(refused.status, 128, "{refused}");
+    holds(&refused.stdout, "OCI runtime exec failed: exec failed: Cwd must be an absolute path");
+    let refused = c.fails("kill -s 99 up", 1);
+    holds(&refused, "cannot kill container: up: the linux daemon does not support signal 99");
+    holds(&c.fails("network connect nonet nobox", 1), "No such container: nobox");
+    holds(&c.fails("search --limit 1000 x", 1), "limit 1000 is outside the range of [1, 100]");
     c.fails("run --rm busybox:1.29 sh -c 'exit 42'", 42);
     c.fails("run --no-such-option busybox:1.29", 125);
 }

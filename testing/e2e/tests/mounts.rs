@@ -87,7 +87,7 @@ fn wrong_options(c: &Console) {
         holds(&c.fails(&format!("volume create {options} wrong"), 1), text);
     }
     holds(&c.fails("volume create my/vol", 1), "includes invalid characters for a local volume name");
-    holds(&c.fails("volume create x", 1), "volume name is too short");
+    holds(&c.fails("volume create x", 1), "create x: volume name is too short");
     assert_eq!(c.ok("volume ls -q"), "");
     c.ok("volume create -o type=none -o o=bind -o device=/no/such/directory nowhere");
     let refused = c.fails("run --name first -v nowhere:/data busybox:1.29 true", 127);

@@ -5,6 +5,7 @@ use tare_testkit::{Client, Console, PAUSE, http, with_both_clients};
 with_both_clients!(
     a_server_of_names_comes_with_the_first_network,
     an_edited_resolv_conf_is_the_containers,
+    the_hosts_network_has_the_hosts_servers,
     default_routes_follow_the_networks,
     interfaces_are_called_as_asked,
     addresses_by_family,
@@ -69,6 +70,13 @@ fn a_server_of_names_comes_with_the_first_network(c: &Console) {
     c.ok("network disconnect late plain");
     c.ok("restart -t 0 plain");
     assert_eq!(file(c, "plain", "/etc/resolv.conf"), before);
+}
+
+fn the_hosts_network_has_the_hosts_servers(c: &Console) {
+    let text = c.ok("run --rm --network host busybox:1.29 cat /etc/resolv.conf");
+    assert!(text.contains("# Based on host file: '/etc/resolv.conf'\n# Overrides: []"), "{text}");
+    let text = c.ok("run --rm --network host --dns 192.0.2.1 --dns-option ndots:2 busybox:1.29 cat /etc/resolv.conf");
+    assert!(text.contains("\nnameserver 192.0.2.1\n") && text.contains("# Overrides: [nameservers options]"), "{text}");
 }
 
 fn an_edited_resolv_conf_is_the_containers(c: &Console) {

@@ -46,7 +46,7 @@ fn options(c: &Console) {
             ("--oom-score-adj 2000", "Invalid value 2000, range for oom score adj is [-1000, 1000]"),
             ("--cpuset-cpus 8000", "Requested CPUs are not available - requested 8000, available: "),
             ("--cpuset-mems 8000", "Requested memory nodes are not available - requested 8000, available: "),
-            ("--cpuset-cpus x", "Invalid value x for cpuset cpus"),
+            ("--cpuset-cpus x", "Invalid value x for cpuset cpus: invalid format: x"),
             ("--shm-size=-1", "invalid size: '-1'"),
             ("-w relative", "the working directory 'relative' is invalid, it needs to be an absolute path"),
             ("--cap-add nonsense", "invalid CapAdd: unknown capability: \"CAP_NONSENSE\""),

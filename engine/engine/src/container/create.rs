@@ -69,6 +69,9 @@ impl Engine {
         }
         self.check_modes(&host_config)?;
         advice(&config, &host_config, &mut warnings);
+        if !self.facts.apparmor {
+            warnings.extend(discarded_profiles(&host_config));
+        }
         if !self.config.forward_accept {
             warnings.extend(self.networks.firewall_warnings());
         }
@@ -250,6 +253,13 @@ fn advice(config: &Config, host: &HostConfig, warnings: &mut Vec<String>) {
                 .to_owned(),
         );
     }
+}
+
+/// AppArmor profiles on a host without it.
+fn discarded_profiles(host: &HostConfig) -> impl Iterator<Item = String> {
+    let profiles = host.security_opt.iter().filter_map(|option| option.strip_prefix("apparmor")?.get(1..));
+    let profiles = profiles.filter(|profile| *profile != "unconfined");
+    profiles.map(|profile| format!("This host does not have AppArmor enabled. Profile {profile} discarded."))
 }
 
 /// Ports without a protocol are TCP's.

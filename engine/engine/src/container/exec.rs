@@ -20,6 +20,8 @@ use crate::spec;
 
 /// Docker's words before the error of an exec.
 const EXEC_FAILED: &str = "OCI runtime exec failed: exec failed: unable to start container process: ";
+/// What every failure of the runtime begins with.
+const RUNTIME_FAILED: &str = "OCI runtime exec failed: exec failed: ";
 /// How long a finished exec can be inspected, at least.
 const FINISHED_KEPT: Duration = Duration::from_secs(300);
 
@@ -257,6 +259,8 @@ impl Engine {
                 || error.message.contains("no such file or directory")
             {
                 127
+            } else if error.message.starts_with(RUNTIME_FAILED) && !error.message.contains("permission denied") {
+                128
             } else {
                 126
             };
@@ -490,6 +494,10 @@ fn exec_failed(error: CallError) -> Error {
 fn failure_text(message: &str) -> String {
     if super::start::before_runtime(message) {
         return message.to_owned();
+    }
+    // Seen before there is a process.
+    if message.starts_with("Cwd must ") {
+        return format!("{RUNTIME_FAILED}{message}");
     }
     // Clients take their exit code, 126, from these words.
     let denied = if message.ends_with("is a directory") { ": permission denied" } else { "" };

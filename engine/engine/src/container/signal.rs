@@ -53,7 +53,11 @@ pub(crate) const KILL: i32 = 9;
 pub(crate) fn parse(text: &str) -> Result<i32> {
     let invalid = || Error::invalid(format!("invalid signal: {text}"));
     if let Ok(number) = text.parse::<i32>() {
-        return if (1..=RT_MAX).contains(&number) { Ok(number) } else { Err(invalid()) };
+        return match number {
+            1..=RT_MAX => Ok(number),
+            0 => Err(invalid()),
+            _ => Err(Error::invalid(format!("the linux daemon does not support signal {number}"))),
+        };
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -87,8 +91,11 @@ mod tests {
         {
             assert_eq!(parse(text), Ok(number), "{text}");
         }
-        for text in ["", "0", "65", "-1", "SIGFOO", "RTMIN-1", "RTMIN+99", "RTMAX+1"] {
+        for text in ["", "0", "SIGFOO", "RTMIN-1", "RTMIN+99", "RTMAX+1"] {
             assert_eq!(parse(text).unwrap_err().message, format!("invalid signal: {text}"));
+        }
+        for text in ["65", "-1"] {
+            assert_eq!(parse(text).unwrap_err().message, format!("the linux daemon does not support signal {text}"));
         }
     }
 }

@@ -287,9 +287,8 @@ fn memory_nodes(list: &str, online: &str) -> Result<()> {
     if list.is_empty() {
         return Ok(());
     }
-    let Some(asked) = parse_list(list) else {
-        return Err(Error::invalid(format!("Invalid value {list} for cpuset mems")));
-    };
+    let asked =
+        parse_list(list).map_err(|why| Error::invalid(format!("Invalid value {list} for cpuset mems: {why}")))?;
     if asked.is_subset(&parse_list(online).unwrap_or_default()) {
         return Ok(());
     }
@@ -300,9 +299,8 @@ fn cpuset(list: &str, cpus: usize) -> Result<()> {
     if list.is_empty() {
         return Ok(());
     }
-    let Some(asked) = parse_list(list) else {
-        return Err(Error::invalid(format!("Invalid value {list} for cpuset cpus")));
-    };
+    let asked =
+        parse_list(list).map_err(|why| Error::invalid(format!("Invalid value {list} for cpuset cpus: {why}")))?;
     if asked.iter().any(|cpu| *cpu >= cpus) {
         let last = cpus.saturating_sub(1);
         let available = if last == 0 { "0".to_owned() } else { format!("0-{last}") };
@@ -313,19 +311,22 @@ fn cpuset(list: &str, cpus: usize) -> Result<()> {
     Ok(())
 }
 
-/// Parses a kernel list (`0-2,4`); at most 8,192 members, as many CPUs as Linux supports.
-fn parse_list(list: &str) -> Option<BTreeSet<usize>> {
+/// Parses a kernel list (`0-2,4`); at most 8,192 members, as many CPUs as Linux supports. An error is Docker's words.
+fn parse_list(list: &str) -> std::result::Result<BTreeSet<usize>, String> {
     const MEMBER_MAX: usize = 8192;
     let mut members = BTreeSet::new();
     for part in list.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (usize, usize) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-        if first > last || last > MEMBER_MAX {
-            return None;
+        let (first, last): (usize, usize) = match (first.trim().parse(), last.trim().parse()) {
+            (Ok(first), Ok(last)) if first <= last => (first, last),
+            _ => return Err(format!("invalid format: {list}")),
+        };
+        if last > MEMBER_MAX {
+            return Err(format!("value of out range, maximum is {MEMBER_MAX}"));
         }
         members.extend(first..=last);
     }
-    Some(members)
+    Ok(members)
 }
 
 /// Settings this engine does not have are refused, never ignored.

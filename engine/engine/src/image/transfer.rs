@@ -82,6 +82,11 @@ fn tagged(name: &str, tag: &str) -> Result<Reference> {
     }
 }
 
+/// Results of a search unless the client says how many. Docker's number.
+const SEARCH_LIMIT: usize = 25;
+/// Most results of a search that a client may ask for.
+const SEARCH_LIMIT_MAX: usize = 100;
+
 /// Messages a slow client may be behind before they are queued in memory.
 const MESSAGES_MAX: usize = 64;
 
@@ -411,7 +416,7 @@ impl Engine {
         using.collect()
     }
 
-    /// Searches the registry.
+    /// Searches the registry for at most `limit` images; 0: 25.
     pub async fn search(
         &self,
         term: &str,
@@ -419,6 +424,10 @@ impl Engine {
         filters: Filters,
         given: Option<Credentials>,
     ) -> Result<Vec<SearchResult>> {
+        let limit = if limit == 0 { SEARCH_LIMIT } else { limit };
+        if limit > SEARCH_LIMIT_MAX {
+            return Err(Error::invalid(format!("limit {limit} is outside the range of [1, {SEARCH_LIMIT_MAX}]")));
+        }
         filters.validate(&["is-official", "stars"])?;
         let official =
             if filters.contains("is-official") { Some(filters.bool_or("is-official", false)?) } else { None };

@@ -20,8 +20,8 @@ use crate::error::{Error, ErrorKind, Result};
 impl Engine {
     /// Connects a container to a network, at once if it runs.
     pub async fn network_connect(self: &Arc<Self>, name: &str, request: NetworkConnectRequest) -> Result<()> {
-        let net = self.networks.find(name)?;
         let container = self.find(&request.container)?;
+        let net = self.networks.find(name)?;
         let _operation = container.operation.lock().await;
         let settings = request.endpoint_config.unwrap_or_default();
         let mode = container.read().record.host_config.network_mode.clone();

@@ -96,9 +96,8 @@ pub(crate) fn options(host: &HostConfig, facts: &Facts) -> Result<Options> {
             ("seccomp", json) => profile = Profile::Given(json.to_owned()),
             ("apparmor", "unconfined") => options.apparmor.clear(),
             ("apparmor", profile) if facts.apparmor => profile.clone_into(&mut options.apparmor),
-            ("apparmor", _) => {
-                return Err(Error::invalid("AppArmor is not supported on this host, but the profile was specified"));
-            }
+            // Without AppArmor, profiles are discarded as in Docker; whoever creates the container is told.
+            ("apparmor", _) => {}
             // Labels mean something with SELinux only, which Docker, too, accepts without.
             ("label", _) => {}
             ("writable-cgroups", "" | "true" | "false") => {}

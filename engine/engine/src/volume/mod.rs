@@ -263,7 +263,9 @@ fn make_content(path: &Path) -> Result<()> {
 /// Docker's rule for names of local volumes.
 fn validate(name: &str) -> Result<()> {
     if name.len() == 1 {
-        return Err(Error::invalid("volume name is too short, names should be at least two alphanumeric characters"));
+        return Err(Error::invalid(format!(
+            "create {name}: volume name is too short, names should be at least two alphanumeric characters"
+        )));
     }
     let mut bytes = name.bytes();
     let valid = bytes.next().is_some_and(|first| first.is_ascii_alphanumeric())
@@ -307,7 +309,7 @@ mod tests {
             "create my/vol: \"my/vol\" includes invalid characters for a local volume name, only \
              \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
         );
-        assert!(validate("a").unwrap_err().message.starts_with("volume name is too short"));
+        assert!(validate("a").unwrap_err().message.starts_with("create a: volume name is too short"));
     }
 
     #[test]

@@ -114,7 +114,7 @@ impl ProcessPlan {
         let lookup = lookup(command, path.unwrap_or_default())?;
         let cwd = if process.cwd.as_os_str().is_empty() { Path::new("/") } else { &process.cwd };
         if !cwd.is_absolute() {
-            return Err(Error::invalid(format!("process.cwd `{}`: not an absolute path", cwd.display())));
+            return Err(Error::invalid("Cwd must be an absolute path"));
         }
         let strings = |all: &[&str]| all.iter().map(|text| c_string(*text)).collect::<Result<Vec<_>>>();
         let (first_affinity, affinity) = if limits.init { (None, None) } else { affinity(process)? };
