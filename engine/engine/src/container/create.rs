@@ -69,12 +69,7 @@ impl Engine {
         }
         self.check_modes(&host_config)?;
         advice(&config, &host_config, &mut warnings);
-        if !self.facts.apparmor {
-            warnings.extend(discarded_profiles(&host_config));
-        }
-        if !self.config.forward_accept {
-            warnings.extend(self.networks.firewall_warnings());
-        }
+        warnings.extend(self.shortcomings(&host_config));
         let name = self.reserve_name(name, &id)?;
         let log = match self.log_config(&id, &name, &config, &host_config) {
             Ok(log) => log,
@@ -255,13 +250,6 @@ fn advice(config: &Config, host: &HostConfig, warnings: &mut Vec<String>) {
     }
 }
 
-/// AppArmor profiles on a host without it.
-fn discarded_profiles(host: &HostConfig) -> impl Iterator<Item = String> {
-    let profiles = host.security_opt.iter().filter_map(|option| option.strip_prefix("apparmor")?.get(1..));
-    let profiles = profiles.filter(|profile| *profile != "unconfined");
-    profiles.map(|profile| format!("This host does not have AppArmor enabled. Profile {profile} discarded."))
-}
-
 /// Ports without a protocol are TCP's.
 fn name_protocols<V>(ports: &mut tare_docker_api::go::Map<V>) {
     if ports.keys().any(|port| !port.contains('/')) {
@@ -314,6 +302,21 @@ fn endpoints(
 }
 
 impl Engine {
+    /// What this host cannot do of what a container asks for.
+    fn shortcomings(&self, host: &HostConfig) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if !self.facts.apparmor {
+            let profiles = host.security_opt.iter().filter_map(|option| option.strip_prefix("apparmor")?.get(1..));
+            let profiles = profiles.filter(|profile| *profile != "unconfined");
+            let told = |profile| format!("This host does not have AppArmor enabled. Profile {profile} discarded.");
+            warnings.extend(profiles.map(told));
+        }
+        if !self.config.forward_accept {
+            warnings.extend(self.networks.firewall_warnings());
+        }
+        warnings
+    }
+
     /// Turns `--link NAME:ALIAS` into references to containers.
     fn resolve_links(&self, record: &mut Record, warnings: &mut Vec<String>) -> Result<()> {
         if record.host_config.links.is_empty() {
