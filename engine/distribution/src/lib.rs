@@ -24,6 +24,7 @@ pub mod progress;
 pub mod pull;
 pub mod push;
 pub mod remove;
+mod remove_platforms;
 pub mod save;
 pub mod steps;
 mod transfer;

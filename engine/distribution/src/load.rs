@@ -3,7 +3,7 @@
 //! The archive is read once, front to back, as it comes; what it holds goes straight to the store's blobs. Only then
 //! its documents are read, which may be at its end, and the layers unpacked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -55,6 +55,8 @@ struct Contents {
     documents: BTreeMap<Vec<u8>, Vec<u8>>,
     blobs: BTreeMap<Vec<u8>, Blob>,
     links: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What the store did not have before.
+    new: BTreeSet<Digest>,
 }
 
 #[derive(Debug, Clone)]
@@ -100,6 +102,9 @@ fn load<R: Read + Send + 'static>(
     let mut loaded = Vec::new();
     for (target, name) in images {
         unpack(store, &target, platforms, name.as_ref())?;
+        if !platforms.is_empty() {
+            drop_others(store, &target, platforms, &contents.new)?;
+        }
         let names: Vec<Reference> = name.clone().into_iter().collect();
         store.publish(&target, &names)?;
         progress(JsonMessage::stream(match &name {
@@ -132,7 +137,10 @@ fn read<R: Read + Send + 'static>(store: &ImageStore, archive: R) -> Result<Cont
                 contents.documents.insert(path, bytes);
             }
             Kind::File if !is_legacy(&path) => {
-                let blob = read_blob(store, &mut reader, &path, &entry)?;
+                let (blob, is_new) = read_blob(store, &mut reader, &path, &entry)?;
+                if is_new {
+                    contents.new.insert(blob.digest.clone());
+                }
                 contents.blobs.insert(path, blob);
             }
             Kind::Symlink => {
@@ -170,13 +178,13 @@ fn read_document<R: std::io::BufRead>(reader: &mut Reader<R>, entry: &Entry) -> 
     Ok(bytes)
 }
 
-/// Writes a file to the store, unless its name is a digest that the store has.
+/// Writes a file to the store, unless its name is a digest that the store has; says whether it did.
 fn read_blob<R: std::io::BufRead>(
     store: &ImageStore,
     reader: &mut Reader<R>,
     path: &[u8],
     entry: &Entry,
-) -> Result<Blob> {
+) -> Result<(Blob, bool)> {
     let expected = digest_of(path);
     let mut start: Vec<u8> = Vec::with_capacity(MAGIC);
     let mut note = |data: &[u8]| {
@@ -184,6 +192,7 @@ fn read_blob<R: std::io::BufRead>(
         start.extend(data.iter().take(missing));
     };
     let known = expected.clone().filter(|digest| store.has_blob(digest));
+    let is_new = known.is_none();
     let (digest, size) = if let Some(digest) = known {
         // the first bytes tell what it is; the rest need not be looked at
         if let Some(chunk) = reader.chunk()? {
@@ -206,7 +215,7 @@ fn read_blob<R: std::io::BufRead>(
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(media::DOCKER_LAYER_ZSTD),
         _ => None,
     };
-    Ok(Blob { digest, size, compressed })
+    Ok((Blob { digest, size, compressed }, is_new))
 }
 
 /// `blobs/sha256/<hex>`
@@ -314,6 +323,17 @@ fn unpack(store: &ImageStore, target: &Descriptor, platforms: &[Platform], name:
         )));
     }
     fitting.try_for_each(|content| unpack_layers(store, content))
+}
+
+/// Takes manifests away that nobody has asked for, of those that came with the archive; what only they need is collected.
+fn drop_others(store: &ImageStore, target: &Descriptor, platforms: &[Platform], new: &BTreeSet<Digest>) -> Result<()> {
+    let asked = |manifest: &PlatformManifest| {
+        let own = manifest.content.as_ref().map(|content| content.config.platform());
+        own.is_none_or(|own| platforms.iter().any(|p| p.accepts(&own)))
+    };
+    let others = store.manifests(target)?.into_iter().filter(|m| !m.descriptor.is_attestation() && !asked(m));
+    let others: Vec<Digest> = others.map(|m| m.descriptor.digest).filter(|digest| new.contains(digest)).collect();
+    Ok(store.drop_manifests(&others)?)
 }
 
 /// Some at the same time.

@@ -184,7 +184,7 @@ impl Distribution {
     }
 
     /// Frees what the removal left, behind the answer.
-    fn collect_later(&self) {
+    pub(crate) fn collect_later(&self) {
         let store = self.store.clone();
         tokio::task::spawn_blocking(move || {
             if let Err(e) = store.collect() {

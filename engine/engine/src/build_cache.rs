@@ -1,6 +1,6 @@
 //! The cache of builds as clients see it: what is in it, and what of it a prune takes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,14 +14,17 @@ use tare_images::Step;
 use tare_reference::Digest;
 
 use crate::Engine;
+use crate::cache_selector::CacheSelector;
 use crate::error::{Error, Result};
+use crate::filter;
 
 /// Filters that look at a record, besides its age.
-pub(crate) const FILTERS: &[&str] = &["until", "id", "parent", "type", "description", "inuse", "shared", "private"];
+pub(crate) const FILTERS: &[&str] =
+    &["until", "id", "parent", "type", "description", "inuse", "shared", "private", "label", "label!"];
 /// BuildKit's name for the result of an instruction.
 const REGULAR: &str = "regular";
 /// BuildKit's name for what `RUN --mount=type=cache` keeps.
-const CACHE_MOUNT: &str = "exec.cachemount";
+pub(crate) const CACHE_MOUNT: &str = "exec.cachemount";
 
 /// How much of the cache may stay, in bytes; all zero: nothing need stay.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -88,8 +91,20 @@ impl Engine {
         }
     }
 
+    /// Labels that the image between two instructions has.
+    fn labels_of(&self, record: &BuildCacheRecord) -> BTreeMap<String, String> {
+        let image = Digest::parse(&record.id).ok().and_then(|id| self.images.image(&id).ok());
+        image.map(|image| image.config.config.labels.clone()).unwrap_or_default()
+    }
+
     /// IDs of the records that a prune takes.
-    pub(crate) fn taken(&self, filters: &Filters, until: Option<i64>, bounds: Bounds) -> Result<HashSet<String>> {
+    pub(crate) fn taken(
+        &self,
+        filters: &Filters,
+        until: Option<i64>,
+        selector: &CacheSelector,
+        bounds: Bounds,
+    ) -> Result<HashSet<String>> {
         let matcher = Matcher::of(filters, until)?;
         let records = self.records();
         let size = |record: &BuildCacheRecord| u64::try_from(record.size).unwrap_or(0);
@@ -97,7 +112,10 @@ impl Engine {
         let free = rustix::fs::statvfs(&self.config.data_root).map_or(u64::MAX, |disk| disk.f_bavail * disk.f_frsize);
         let kept = bounds.kept(left, free);
         let mut taken = HashSet::new();
-        for record in records.iter().filter(|record| matcher.takes(record)) {
+        let takes = |record: &&BuildCacheRecord| {
+            matcher.takes(record) && selector.takes(record) && filter::labels_match(filters, &self.labels_of(record))
+        };
+        for record in records.iter().filter(takes) {
             if bounds != Bounds::default() && left <= kept {
                 break;
             }
@@ -137,7 +155,7 @@ struct Matcher<'a> {
 
 impl<'a> Matcher<'a> {
     fn of(filters: &'a Filters, until: Option<i64>) -> Result<Self> {
-        if let Some(name) = FILTERS.iter().find(|name| filters.get(name).count() > 1) {
+        if let Some(name) = FILTERS.iter().find(|name| !name.starts_with("label") && filters.get(name).count() > 1) {
             return Err(Error::invalid(format!("filters expect only one value: {name}")));
         }
         let flag = |name: &str| match filters.contains(name) {

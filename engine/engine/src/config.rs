@@ -107,6 +107,10 @@ pub struct DefaultBridge {
     pub range: Option<tare_network::Cidr>,
     /// The same for IPv6; `None` takes a unique local subnet.
     pub range_v6: Option<tare_network::Cidr>,
+    /// Where containers send what goes out, in place of the bridge (`--default-gateway`).
+    pub gateway: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub gateway_v6: Option<std::net::Ipv6Addr>,
     /// Containers may talk to each other.
     pub icc: bool,
     /// What goes out carries the host's address.

@@ -3,7 +3,7 @@
 //!
 //! In reading order: [`config`] and [`options`] (what callers say), [`error`], [`events`], `container` (the heart),
 //! `spec` (a container's record becomes its runtime specification), `shim` (the process beside each container),
-//! `network`, `volume`, `image`, `build` (what a builder needs), `recover` (after a restart of the daemon) with `claim`, `reload` (other settings), `system` (info, version, disk usage).
+//! `network`, `volume`, `image`, `build` (what a builder needs), `build_cache` and `cache_selector`, `recover` (after a restart of the daemon) with `claim`, `reload` (other settings), `system` (info, version, disk usage).
 #![forbid(unsafe_code)]
 
 pub mod config;
@@ -13,6 +13,7 @@ pub mod options;
 
 mod build;
 mod build_cache;
+mod cache_selector;
 mod claim;
 mod container;
 mod filter;
@@ -36,11 +37,13 @@ use tare_images::ImageStore;
 use tare_state::{Change, Kind, Store};
 
 pub use build_cache::Bounds;
+pub use cache_selector::CacheSelector;
 pub use config::{DefaultBridge, EngineConfig, Reloadable, SeccompProfile};
 pub use container::attach::AttachTicket;
 pub use container::exec::ExecTicket;
 pub use error::{Error, ErrorKind, Result};
 pub use options::*;
+pub use system::without_password;
 pub use tare_network::{Cidr, Pools};
 
 use container::Container;
@@ -118,7 +121,7 @@ impl Engine {
         let networks = network::Networks::open(&config, &instance, Arc::clone(&store))?;
         let volumes = volume::Volumes::open(config.data_root.join("volumes"), Arc::clone(&store))?;
         let held = volume::held::Held::new(config.exec_root.join(volume::sources::PLACES));
-        let id = host::engine_id(&store)?;
+        let id = host::engine_id(&config.data_root, &store)?;
         let spares = shim::Spares::start(&config.shim, format!("/tare-{instance}"))
             .map_err(|error| Error::io("open", config.shim.display(), error))?;
         Ok(Arc::new_cyclic(|me| Self {

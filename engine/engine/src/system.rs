@@ -104,9 +104,9 @@ impl Engine {
             n_cpu: i64::try_from(self.facts.cpus).unwrap_or(i64::MAX),
             mem_total: i64::try_from(crate::container::stats::total_memory()).unwrap_or(i64::MAX),
             docker_root_dir: self.config.data_root.to_string_lossy().into_owned(),
-            http_proxy: without_password(&proxy("http_proxy")),
-            https_proxy: without_password(&proxy("https_proxy")),
-            no_proxy: proxy("no_proxy"),
+            http_proxy: without_password(&host::proxy("http_proxy")),
+            https_proxy: without_password(&host::proxy("https_proxy")),
+            no_proxy: host::proxy("no_proxy"),
             default_address_pools: self.address_pools().into(),
             name: host::hostname(),
             labels: settings.labels.clone(),
@@ -316,7 +316,8 @@ fn passes(event: &Event, filters: &Filters) -> bool {
     let object = |kind: &str| {
         !filters.contains(kind)
             || event.kind == kind
-                && filters.get(kind).any(|wanted| event.id.starts_with(wanted) && !wanted.is_empty() || name == wanted)
+                // As in Docker the beginning is enough, of the name too.
+                && filters.get(kind).any(|wanted| event.id.starts_with(wanted) || name.starts_with(wanted))
     };
     // An image filter also takes events of containers made from it; a name without a tag is that of all tags.
     let image = !filters.contains("image") || {
@@ -347,14 +348,8 @@ fn without_tag(text: &str) -> String {
     Reference::parse_normalized(text).map_or_else(|_| text.to_owned(), |reference| reference.familiar_name())
 }
 
-/// A variable of proxies: as dockerd, the large letters first.
-fn proxy(name: &str) -> String {
-    let value = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    value(&name.to_uppercase()).or_else(|| value(name)).unwrap_or_default()
-}
-
 /// A proxy's URL as everybody may see it.
-fn without_password(url: &str) -> String {
+pub fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     match authority.rsplit_once('@') {
@@ -412,5 +407,21 @@ mod tests {
             assert!(finds(&image, wanted), "{wanted}");
         }
         assert!(!finds(&container, "busy") && !finds(&container, "busybox:1.30"));
+    }
+
+    #[test]
+    fn events_of_objects_are_found_by_the_beginning_of_id_or_name() {
+        let event = Event {
+            kind: "container",
+            action: "start".to_owned(),
+            id: "0123".to_owned(),
+            attributes: BTreeMap::from([("name".to_owned(), "web1".to_owned())]),
+            time_ns: 0,
+        };
+        let finds = |kind: &str, wanted: &str| {
+            passes(&event, &Filters::parse(&format!("{{\"{kind}\":{{\"{wanted}\":true}}}}")).unwrap())
+        };
+        assert!(finds("container", "01") && finds("container", "web") && finds("container", ""));
+        assert!(!finds("container", "eb1") && !finds("volume", "web1"));
     }
 }

@@ -32,6 +32,8 @@ go_types! {
         id: String ["Id"],
         repo_tags: Vec<String> ["RepoTags"],
         repo_digests: Vec<String> ["RepoDigests"],
+        /// The image below, of what a build without BuildKit has made here.
+        parent: String ["Parent" omitempty],
         comment: String ["Comment" omitempty],
         /// Absent when the image does not say.
         created: Time ["Created" omitempty],

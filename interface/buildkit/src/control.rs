@@ -12,7 +12,7 @@ use futures_util::{Stream, StreamExt as _, stream};
 use tare_docker_api::filters::Filters;
 use tare_docker_api::image::BuildCacheRecord;
 use tare_docker_api::time::Time;
-use tare_engine::Bounds;
+use tare_engine::{Bounds, CacheSelector};
 use tare_images::oci::Platform;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -160,17 +160,21 @@ impl Control for Front {
         Ok(Response::new(nested::open(self, request)?.boxed()))
     }
 
-    async fn disk_usage(&self, _: Request<api::DiskUsageRequest>) -> Result<Response<api::DiskUsageResponse>, Status> {
+    async fn disk_usage(
+        &self,
+        request: Request<api::DiskUsageRequest>,
+    ) -> Result<Response<api::DiskUsageResponse>, Status> {
+        let selector = CacheSelector::parse(&request.get_ref().filter);
+        let selector = selector.map_err(|error| Status::invalid_argument(error.message))?;
         let records = self.0.engine.build_cache().await.map_err(|error| Status::internal(error.message))?;
-        let record = records.into_iter().map(usage).collect();
+        let record = records.into_iter().filter(|record| selector.takes(record)).map(usage).collect();
         Ok(Response::new(api::DiskUsageResponse { record }))
     }
 
     async fn prune(&self, request: Request<api::PruneRequest>) -> Result<Response<Self::PruneStream>, Status> {
         let request = request.into_inner();
-        if let Some(filter) = request.filter.iter().find(|filter| !filter.is_empty()) {
-            return unsupported(&format!("the filter {filter:?} of prune"));
-        }
+        let selector =
+            CacheSelector::parse(&request.filter).map_err(|error| Status::invalid_argument(error.message))?;
         let bytes = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
         let bounds = Bounds {
             reserved: bytes(request.reserved_space),
@@ -181,7 +185,7 @@ impl Control for Front {
         if request.keep_duration > 0 {
             filters.add("until", format!("{}ns", request.keep_duration));
         }
-        let report = self.0.engine.build_prune(filters, bounds).await;
+        let report = self.0.engine.build_prune(filters, selector, bounds).await;
         let report = report.map_err(|error| Status::internal(error.message))?;
         // What was freed is known as a whole: the first record has it.
         let mut size = i64::try_from(report.space_reclaimed).unwrap_or(i64::MAX);

@@ -3,12 +3,13 @@
 //! One file per facility: [`process`] (clone3, and what only its child may do), [`thread`] (namespaces, keyring,
 //! scheduling of the caller), [`mount`], [`seccomp`], [`socket`] (passing descriptors), [`spawn`] (starting helpers
 //! without forking memory), [`sealed`] (programs that containers cannot write to), [`kill`], [`signals`], [`signalfd`], [`memory`],
-//! [`scoped`] (lookups below a directory), [`inherited`] (descriptors from the parent), [`bpf`], [`network`], [`netns`], [`netlink`] (what rtnetlink and
+//! [`scoped`] (lookups below a directory), [`inherited`] (descriptors from the parent), [`environment`], [`bpf`], [`network`], [`netns`], [`netlink`] (what rtnetlink and
 //! nf_tables have in common), [`errno`] (names of errors), [`procfs`].
 //!
 //! Structures and constants written down here are compared with the kernel's headers by `headers.rs`.
 
 pub mod bpf;
+pub mod environment;
 pub mod errno;
 #[cfg(test)]
 mod headers;

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use tare_reference::Digest;
@@ -53,6 +55,30 @@ impl ImageStore {
         }
         self.state().collect_wanted = true;
         Ok(0)
+    }
+
+    /// Takes manifests away while indexes still name them: what only they need goes with the next [`Self::collect`].
+    pub fn drop_manifests(&self, digests: &[Digest]) -> Result<()> {
+        let mut state = self.state();
+        for digest in digests {
+            self.trash_blob(&files::blob_path(&self.inner.root, digest))?;
+            files::remove_if_exists(&self.ingest_path(digest))?;
+            state.staged.remove(digest);
+            state.unsynced.blobs.remove(digest);
+            state.contents.remove(digest);
+        }
+        state.generation += 1;
+        drop(state);
+        start(self);
+        Ok(())
+    }
+
+    /// Renames a blob away; one that is not there is no failure.
+    fn trash_blob(&self, path: &Path) -> Result<()> {
+        match fs::rename(path, self.inner.root.join("trash").join(files::unique("blob-"))) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            renamed => renamed.map_err(Error::io("rename", path)),
+        }
     }
 
     fn sweep(&self, state: &mut State, blobs: &HashSet<Digest>, mut layers: HashSet<Digest>) -> Result<u64> {
@@ -117,8 +143,7 @@ impl ImageStore {
                 continue;
             }
             freed += entry.metadata().map_or(0, |m| m.len());
-            let to = self.inner.root.join("trash").join(files::unique("blob-"));
-            fs::rename(entry.path(), &to).map_err(Error::io("rename", entry.path()))?;
+            self.trash_blob(&entry.path())?;
             if let Some(digest) = digest {
                 state.unsynced.blobs.remove(&digest);
             }

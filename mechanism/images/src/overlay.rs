@@ -164,8 +164,12 @@ impl OldPlan {
     }
 }
 
-/// The store's empty directory, for a layer at `<root>/layers/<short>/diff` or that directory itself.
+/// An empty directory of the store's: for a layer at `<root>/layers/<short>/diff` that which stands for no layers, for that
+/// one another.
 fn empty_beside(layer: &Path) -> PathBuf {
+    if let (Some(root), true) = (layer.parent(), layer.ends_with("empty")) {
+        return root.join("void");
+    }
     layer.ancestors().nth(3).map_or_else(|| layer.to_owned(), |root| root.join("empty"))
 }
 
@@ -205,7 +209,7 @@ mod tests {
             fs::write(lower.join("same"), n.to_string()).unwrap();
         }
         let (upper, work) = (root.join("snapshots/c,1/upper"), root.join("snapshots/c,1/work"));
-        for directory in [&upper, &work, &root.join("empty")] {
+        for directory in [&upper, &work, &root.join("empty"), &root.join("void")] {
             fs::create_dir_all(directory).unwrap();
         }
         (lowers, upper, work)
@@ -241,6 +245,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (lowers, ..) = stack(directory.path(), 1);
         assert!(mount(&lowers, None).is_ok());
+        let no_layers = [directory.path().join("empty")];
+        assert!(mount(&no_layers, None).is_ok() && mount_old(&no_layers, None).is_ok());
         let error = mount(&[directory.path().join("layers/none/diff")], None).unwrap_err().to_string();
         assert!(error.starts_with("fsconfig lowerdir+ `") && error.contains("No such file"), "{error}");
     }

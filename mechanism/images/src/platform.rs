@@ -95,6 +95,12 @@ impl Platform {
         self.rank(other).is_some()
     }
 
+    /// Whether an image is for exactly this platform.
+    pub fn is(&self, other: &Platform) -> bool {
+        let (own, other) = (self.clone().normalised(), other.clone().normalised());
+        (own.os, own.architecture, own.variant) == (other.os, other.architecture, other.variant)
+    }
+
     /// The manifest that suits best, attestations left out; one without a platform suits if nothing else does.
     pub fn select<'a>(&self, manifests: &'a [Descriptor]) -> Option<&'a Descriptor> {
         manifests

@@ -61,6 +61,11 @@ impl ImageStore {
         self.state().steps.clone()
     }
 
+    /// The image below one that a build has made.
+    pub fn parent(&self, id: &Digest) -> Option<Digest> {
+        self.state().steps.iter().rev().find(|step| step.target.digest == *id)?.parent.clone()
+    }
+
     /// Forgets some; says which. Their content goes with the next [`Self::collect`].
     pub fn forget_steps(&self, forget: impl Fn(&Step) -> bool) -> Result<Vec<Digest>> {
         let mut gone = Vec::new();

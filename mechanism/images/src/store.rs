@@ -22,7 +22,7 @@ use crate::steps::{self, Step};
 use crate::{Error, Result, files, gc, layers, snapshots};
 
 const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
-const DIRECTORIES: [&str; 6] = ["blobs/sha256", "ingest", "layers", "snapshots", "trash", "empty"];
+const DIRECTORIES: [&str; 7] = ["blobs/sha256", "ingest", "layers", "snapshots", "trash", "empty", "void"];
 
 /// Images on this machine. Clones share one store.
 #[derive(Clone)]

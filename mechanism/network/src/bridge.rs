@@ -8,7 +8,7 @@ use tare_netlink::{address, address::Address, link};
 
 use crate::cidr::Cidr;
 use crate::error::{Error, Result};
-use crate::firewall::items;
+use crate::firewall::{is_table_name, items};
 use crate::network::Network;
 use crate::sysctl;
 
@@ -17,6 +17,8 @@ use crate::sysctl;
 pub struct BridgeSpec {
     /// Name of the interface, see [`bridge_name`].
     pub bridge: String,
+    /// The bridge is somebody else's ([`Network::foreign_bridge`]): it is used as it is, and stays.
+    pub foreign: bool,
     /// The network's subnets, at most one per family usually.
     pub subnets: Vec<BridgeSubnet>,
     /// MTU in bytes; `None`: of the host's default route.
@@ -90,9 +92,9 @@ impl Network {
             self.state().bridges.get(&spec.bridge).map(|bridge| items::of_bridge(&bridge.spec)).unwrap_or_default();
         self.delete(&before.difference(&wanted).cloned().collect())?;
         self.add(&wanted)?;
-        let index = self.ensure_link(&spec.bridge, mtu)?;
+        let index = if spec.foreign { self.use_link(&spec.bridge)? } else { self.ensure_link(&spec.bridge, mtu)? };
         configure(spec)?;
-        set_addresses(&mut self.route(), index, &spec.subnets)?;
+        set_addresses(&mut self.route(), index, spec)?;
         let forwarding_enabled = !spec.internal && enable_forwarding(spec)?;
         let bridge = Bridge { spec: spec.clone(), index, mtu };
         self.state().bridges.insert(spec.bridge.clone(), bridge);
@@ -122,6 +124,30 @@ impl Network {
     /// True when a bridge of this name can be made: no such link exists, or it is this engine's own.
     pub fn bridge_is_free(&self, bridge: &str) -> Result<bool> {
         Ok(link::find(&mut self.route(), bridge)?.is_none_or(|link| link.alias == self.mark))
+    }
+
+    /// The addresses of a bridge that no engine has made, but for those that IPv6 gives by itself; `None` when there is no
+    /// such bridge.
+    pub fn foreign_bridge(&self, bridge: &str) -> Result<Option<Vec<Cidr>>> {
+        let mut socket = self.route();
+        let link = link::find(&mut socket, bridge)?;
+        let Some(link) = link.filter(|link| link.kind == "bridge" && !is_table_name(&link.alias)) else {
+            return Ok(None);
+        };
+        let own = address::list(&mut socket)?.into_iter().filter(|own| own.index == link.index && !is_link_local(own));
+        Ok(Some(own.filter_map(|own| Cidr::new(own.address, own.prefix)).collect()))
+    }
+
+    /// Sees to it that somebody else's bridge is up.
+    fn use_link(&self, name: &str) -> Result<u32> {
+        let mut socket = self.route();
+        let link = link::find(&mut socket, name)?.ok_or_else(|| Error::NoBridge(name.into()))?;
+        if !link.up {
+            let mut batch = Batch::new();
+            link::set_up(&mut batch, name);
+            socket.execute(batch)?;
+        }
+        Ok(link.index)
     }
 
     fn ensure_link(&self, name: &str, mtu: u32) -> Result<u32> {
@@ -174,21 +200,27 @@ fn configure(spec: &BridgeSpec) -> Result<()> {
     sysctl::set(&format!("ipv4/conf/{name}/route_localnet"), if spec.internal { "0" } else { "1" })?;
     sysctl::set_if_present(&format!("ipv6/conf/{name}/accept_ra"), "0")?;
     sysctl::set_if_present(&format!("ipv6/conf/{name}/accept_redirects"), "0")?;
+    if spec.foreign && !ipv6 {
+        return Ok(());
+    }
     sysctl::set_if_present(&format!("ipv6/conf/{name}/disable_ipv6"), if ipv6 { "0" } else { "1" })
 }
 
-fn set_addresses(socket: &mut Socket, index: u32, subnets: &[BridgeSubnet]) -> Result<()> {
-    let wanted: Vec<_> = subnets
+/// Gives a bridge its addresses, and takes others from it if it is not somebody else's.
+fn set_addresses(socket: &mut Socket, index: u32, spec: &BridgeSpec) -> Result<()> {
+    let wanted: Vec<_> = spec
+        .subnets
         .iter()
         .filter_map(|subnet| subnet.gateway.map(|address| Address { index, address, prefix: subnet.subnet.prefix() }))
         .collect();
     let mut batch = Batch::new();
-    for present in address::list(socket)?.iter().filter(|present| present.index == index && !is_link_local(present)) {
-        if !wanted.contains(present) {
-            address::remove(&mut batch, present);
-        }
+    let present = address::list(socket)?;
+    let present = || present.iter().filter(|present| present.index == index);
+    for other in present().filter(|present| !spec.foreign && !is_link_local(present) && !wanted.contains(present)) {
+        address::remove(&mut batch, other);
     }
-    for missing in &wanted {
+    // Adding one again would give it to the engine alone: the owner's may have a label or a lifetime.
+    for missing in wanted.iter().filter(|wanted| !spec.foreign || !present().any(|present| present == *wanted)) {
         address::add(&mut batch, missing);
     }
     Ok(socket.execute(batch)?)

@@ -329,7 +329,7 @@ fn steps_go_with_their_image(c: &Console) {
 }
 
 fn the_cache_and_its_filters(c: &Console) {
-    let lines = "FROM busybox:1.29\nRUN dd if=/dev/zero of=/a bs=1M count=3\nRUN echo b >/b\nENV A=b\n";
+    let lines = "FROM busybox:1.29\nLABEL a=b\nRUN dd if=/dev/zero of=/a bs=1M count=3\nRUN echo b >/b\nENV A=b\n";
     context(c, &[("Dockerfile", lines)]);
     c.ok("build -t made context");
     if c.engine().is_none() {
@@ -340,11 +340,28 @@ fn the_cache_and_its_filters(c: &Console) {
         c.ok("system df -v --format '{{range .BuildCache}}{{.ID}} {{.CacheType}} {{.Shared}} {{.Size}} {{.Description}}\n{{end}}'")
     };
     let before = list();
-    assert_eq!(before.lines().filter(|line| line.contains(" regular true ")).count(), 3, "{before}");
+    // From instruction to instruction, down to what has none.
+    let (mut image, mut length) = ("made".to_owned(), 0);
+    while !image.is_empty() {
+        let told: serde_json::Value = serde_json::from_str(&c.ok(&format!("image inspect {image}"))).expect("JSON");
+        image = told[0]["Parent"].as_str().unwrap_or_default().to_owned();
+        length += 1;
+    }
+    assert_eq!(length, 5);
+    assert_eq!(before.lines().filter(|line| line.contains(" regular true ")).count(), 4, "{before}");
     let first = before.lines().find(|line| line.contains("count=3")).unwrap();
     assert!(first.contains(" 3.1"), "{first}");
     // What does not fit stays.
-    for filter in ["shared=false", "type=exec.cachemount", "id=zz", "until=24h", "inuse=true", "description=x"] {
+    for filter in [
+        "shared=false",
+        "type=exec.cachemount",
+        "id=zz",
+        "until=24h",
+        "inuse=true",
+        "description=x",
+        "label=a=c",
+        "label!=a=b",
+    ] {
         c.ok(&format!("builder prune --force --filter {filter}"));
         assert_eq!(list(), before, "{filter}");
     }
@@ -376,6 +393,13 @@ fn triggers_volumes_and_heredocs(c: &Console) {
         r#"0 {"/v":{}}"#
     );
     assert_eq!(c.ok("volume ls --quiet"), "", "volumes of steps stay");
+    // Nothing below, and a command of no words.
+    context(c, &[("Dockerfile", "FROM scratch\nVOLUME /a\nVOLUME /b\nENTRYPOINT [\"/x\"]\nCMD []\n")]);
+    c.ok("build -t bare context");
+    assert_eq!(
+        c.ok("image inspect --format '{{json .Config.Volumes}} {{json .Config.Cmd}}' bare"),
+        r#"{"/a":{},"/b":{}} null"#
+    );
     nothing_left(c);
 }
 

@@ -126,7 +126,21 @@ fn the_builder_tells_what_it_is() {
     let b = Buildx::new();
     let told = b.run("buildx inspect").stdout;
     assert!(told.contains("docker") && told.contains("running") && told.contains("linux/"), "{told}");
-    b.files(&[("Dockerfile", "FROM busybox:1.29\nRUN echo x >/x\n")]);
+    b.files(&[("Dockerfile", "FROM busybox:1.29\nLABEL a=b\nRUN echo x >/x\n")]);
+    b.ok("build -t pruned .");
+    let list = || b.run("buildx du --format {{.ID}}").stdout;
+    let before = list();
+    assert!(before.lines().count() >= 2, "{before}");
+    // What does not fit stays.
+    for filter in ["type=exec.cachemount", "id=zz", "until=24h", "inuse", "description=x"] {
+        let output = b.run(&format!("buildx prune --force --filter {filter}"));
+        assert_eq!((output.status, list()), (0, before.clone()), "{filter}: {output}");
+    }
+    let output = b.run("buildx prune --force --filter nope=x");
+    assert!(output.status != 0 && output.stderr.contains("unknown field \"nope\""), "{output}");
+    let output = b.run("buildx prune --force --filter type=regular --filter shared");
+    assert!(output.status == 0 && output.stdout.contains("Total:"), "{output}");
+    assert!(list().lines().count() < before.lines().count(), "{}", list());
     b.ok("build -t pruned .");
     let output = b.run("buildx prune --force");
     assert!(output.status == 0 && output.stdout.contains("Total:"), "{output}");

@@ -91,10 +91,27 @@ fn an_image_for_several_platforms(c: &Console) {
     );
     c.fails(&format!("create --platform linux/{first} --pull never several"), 1);
     c.ok("rmi several");
-    // And of an archive one is asked for.
+    // And of an archive one is asked for: the other one does not stay.
     load(c, &format!("--platform linux/{second}"));
+    c.fails(&format!("create --platform linux/{first} --pull never several"), 1);
+    c.ok(&format!("create --platform linux/{second} --name of-{second} several"));
+    c.ok(&format!("rm of-{second}"));
     let refused = c.fails("load -q --platform linux/mips64le -i several.tar", 1);
     assert!(refused.contains("doesn't provide the requested platform"), "{refused}");
+    // One of two goes by itself, the last one with the image.
+    load(c, "");
+    let refused = c.fails(&format!("rmi --platform linux/{first} several"), 1);
+    assert!(refused.contains("Content will be removed from all images referencing this variant."), "{refused}");
+    // Whoever forces it is content when there is none.
+    let refused = c.run("rmi --force --platform linux/mips64le several");
+    assert!(refused.stderr.contains("does not provide the specified platform (linux/mips64le)"), "{refused}");
+    let gone = c.ok(&format!("rmi --force --platform linux/{first} several"));
+    assert!(gone.starts_with("Deleted: sha256:") && gone.lines().count() == 1, "{gone}");
+    c.fails(&format!("create --platform linux/{first} --pull never several"), 1);
+    assert_eq!(c.ok("image inspect --format {{.Architecture}} several"), second);
+    let gone = c.ok(&format!("rmi --force --platform linux/{second} several"));
+    assert!(gone.starts_with("Untagged: several:latest\nDeleted: sha256:"), "{gone}");
+    c.fails("image inspect several", 1);
 }
 
 fn text(value: &Value) -> &str {

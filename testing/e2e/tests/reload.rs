@@ -117,7 +117,8 @@ fn mistakes_change_nothing() {
         reload(&c, file, FAILED);
         let said = engine.said();
         let last = said.lines().rfind(|line| line.contains(FAILED)).expect("the daemon's answer");
-        assert!(last.contains(why), "{last}");
+        // The message is in quotation marks.
+        assert!(last.contains(&why.replace('"', "\\\"")), "{last}");
     }
     assert_eq!((info(&c, ".Labels"), info(&c, ".Debug")), (json!(["from=flag"]), json!(false)));
     assert_eq!(told(&c), [Value::Null; 0]);

@@ -5,6 +5,10 @@ use anyhow::{Result, bail};
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use serde_json::{Map, Value};
+use tare_engine::without_password;
+
+/// The key whose members are flags of their own.
+const PROXIES: &str = "proxies";
 
 /// Refuses keys that are not `known`.
 pub(super) fn check_known(file: &Map<String, Value>, known: impl Fn(&str) -> bool) -> Result<()> {
@@ -21,9 +25,9 @@ pub(super) fn check_conflicts(flags: &ArgMatches, file: &Map<String, Value>) -> 
     let mut conflicts: Vec<String> = given
         .filter_map(|id| {
             let key = id.as_str().replace('_', "-");
-            let in_file = file.get(&key)?;
+            let in_file = file.get(&key).or_else(|| file.get(PROXIES)?.get(&key))?;
             let raw = flags.get_raw(id.as_str()).into_iter().flatten();
-            let raw: Vec<String> = raw.map(|value| value.to_string_lossy().into_owned()).collect();
+            let raw: Vec<String> = raw.map(|value| without_password(&value.to_string_lossy())).collect();
             let from_flag = match in_file {
                 Value::Array(_) | Value::Object(_) => format!("[{}]", raw.join(" ")),
                 _ => raw.join(" "),
@@ -45,7 +49,7 @@ pub(super) fn check_conflicts(flags: &ArgMatches, file: &Map<String, Value>) -> 
 fn shown(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => without_password(text),
         Value::Array(values) => format!("[{}]", values.iter().map(shown).collect::<Vec<_>>().join(" ")),
         Value::Object(values) => {
             let pairs: Vec<String> = values.iter().map(|(key, value)| format!("{key}:{}", shown(value))).collect();

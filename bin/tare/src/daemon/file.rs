@@ -2,7 +2,7 @@
 //! already.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -40,6 +40,8 @@ pub(super) struct File {
     pub(super) fixed_cidr_v6: Option<String>,
     pub(super) icc: Option<bool>,
     pub(super) ip_masq: Option<bool>,
+    pub(super) default_gateway: Option<Ipv4Addr>,
+    pub(super) default_gateway_v6: Option<Ipv6Addr>,
     pub(super) mtu: Option<u32>,
     pub(super) ip: Option<IpAddr>,
     pub(super) dns: Vec<String>,
@@ -64,6 +66,9 @@ pub(super) struct File {
     pub(super) labels: Vec<String>,
     pub(super) debug: bool,
     pub(super) log_level: Option<String>,
+    pub(super) log_format: Option<String>,
+    pub(super) raw_logs: Option<bool>,
+    pub(super) proxies: FileProxies,
     pub(super) min_api_version: Option<String>,
     pub(super) init: bool,
     /// These say how the engine is, or are refused.
@@ -88,6 +93,15 @@ pub(super) struct File {
 pub(super) struct FilePool {
     pub(super) base: String,
     pub(super) size: u8,
+}
+
+/// Proxies.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub(super) struct FileProxies {
+    pub(super) http_proxy: Option<String>,
+    pub(super) https_proxy: Option<String>,
+    pub(super) no_proxy: Option<String>,
 }
 
 /// A size, in bytes or as people write it.
@@ -160,6 +174,14 @@ mod tests {
         assert_eq!(
             refused(&[], r#"{"dns":[],"nope":1,"swarm-default-advertise-addr":"x"}"#),
             "the following directives don't match any configuration option: nope, swarm-default-advertise-addr"
+        );
+        assert_eq!(
+            refused(
+                &["--http-proxy", "http://me:secret@p", "--no-proxy", "x"],
+                r#"{"proxies":{"http-proxy":"http://you@p","https-proxy":"http://p","no-proxy":"y"}}"#
+            ),
+            "the following directives are specified both as a flag and in the configuration file: http-proxy: (from flag: \
+             http://xxxxx:xxxxx@p, from file: http://xxxxx:xxxxx@p), no-proxy: (from flag: x, from file: y)"
         );
         assert_eq!(
             refused(

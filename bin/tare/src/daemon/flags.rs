@@ -1,6 +1,6 @@
 //! The daemon's flags, with dockerd's names.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use clap::Parser;
@@ -87,6 +87,12 @@ pub(super) struct Flags {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_parser = boolean)]
     pub(super) ip_masq: Option<bool>,
+    /// Where containers on the default bridge send what goes out, in place of the bridge
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) default_gateway: Option<Ipv4Addr>,
+    /// The same for IPv6
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) default_gateway_v6: Option<Ipv6Addr>,
     /// MTU of containers' interfaces
     #[arg(long)]
     pub(super) mtu: Option<u32>,
@@ -166,12 +172,28 @@ pub(super) struct Flags {
     /// Check flags and configuration file, and exit
     #[arg(long)]
     pub(super) validate: bool,
+    /// Proxy for HTTP, over the environment's
+    #[arg(long, value_name = "URL")]
+    pub(super) http_proxy: Option<String>,
+    /// Proxy for HTTPS, over the environment's
+    #[arg(long, value_name = "URL")]
+    pub(super) https_proxy: Option<String>,
+    /// Hosts that are reached without a proxy
+    #[arg(long, value_name = "HOSTS")]
+    pub(super) no_proxy: Option<String>,
     /// Log everything
     #[arg(short = 'D', long)]
     pub(super) debug: bool,
     /// Log level: debug, info, warn, error
     #[arg(short, long, value_name = "LEVEL")]
     pub(super) log_level: Option<String>,
+    /// Form of the log: text or json
+    #[arg(long, value_name = "FORMAT")]
+    pub(super) log_format: Option<String>,
+    /// Log without colors; it is always so
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    pub(super) raw_logs: Option<bool>,
 }
 
 /// The flags, for those who describe them.

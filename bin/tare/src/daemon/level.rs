@@ -7,14 +7,16 @@ use tracing_subscriber::reload::Handle;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, fmt, reload};
 
+use super::lines::Lines;
+
 /// Changes how much is logged.
 pub(super) struct Level(Handle<LevelFilter, Registry>);
 
 impl Level {
     /// Starts to log, to stderr.
-    pub(super) fn start(level: LevelFilter) -> Self {
+    pub(super) fn start(level: LevelFilter, form: Lines) -> Self {
         let (filter, handle) = reload::Layer::new(level);
-        let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+        let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(false).event_format(form);
         tracing_subscriber::registry().with(filter).with(lines).init();
         Self(handle)
     }

@@ -1,5 +1,6 @@
 //! The daemon's sockets.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -104,6 +105,15 @@ fn group_id(name: &str) -> Option<u32> {
         let mut fields = line.split(':');
         (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?
     })
+}
+
+/// TCP addresses that are listened on.
+pub(super) fn ports(listeners: &[Listener]) -> Vec<SocketAddr> {
+    let address = |listener: &Listener| match listener {
+        Listener::Tcp(listener) | Listener::Tls(listener, _) => listener.local_addr().ok(),
+        Listener::Unix(_) => None,
+    };
+    listeners.iter().filter_map(address).collect()
 }
 
 /// Removes socket files.

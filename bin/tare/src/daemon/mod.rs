@@ -1,4 +1,4 @@
-//! `tare daemon`: reads its settings ([`settings`] of [`flags`] and [`file`], [`directives`], [`reloadable`], [`unchangeable`], [`hosts`], [`tls`]), opens its
+//! `tare daemon`: reads its settings ([`settings`] of [`flags`] and [`file`], [`directives`], [`reloadable`], [`unchangeable`], [`hosts`], [`tls`], [`proxies`]), logs ([`level`], [`lines`]), opens its
 //! sockets ([`listen`], [`activation`]), runs the engine until it is told to stop, and reads its
 //! file again ([`mod@reload`]) when it is told so. Stopping the daemon leaves containers
 //! running, unless the [`machine`] ends.
@@ -9,8 +9,10 @@ mod file;
 mod flags;
 mod hosts;
 mod level;
+mod lines;
 mod listen;
 mod machine;
+mod proxies;
 mod reload;
 mod reloadable;
 mod settings;
@@ -25,7 +27,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use tare_docker_http::Config;
 use tare_docker_http::handlers::server;
-use tare_engine::Engine;
+use tare_engine::{Engine, Reloadable};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use activation::Inherited;
@@ -67,10 +69,14 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         eprintln!("configuration OK");
         return ExitCode::SUCCESS;
     }
-    let log = match settings.log_level() {
-        Ok(level) => level::Level::start(level),
-        Err(error) => return failed(&error),
+    let log = match (settings.log_level(), settings.log_format()) {
+        (Ok(level), Ok(format)) => level::Level::start(level, format),
+        (Err(error), _) | (_, Err(error)) => return failed(&error),
     };
+    // Before the runtime's threads.
+    if let Err(error) = proxies::set(&settings.flags, &settings.file) {
+        return failed(&error);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .thread_keep_alive(IDLE_THREAD)
@@ -103,7 +109,12 @@ async fn run(settings: Settings, log: level::Level, inherited: Inherited) -> Res
     let settings = reloader.settings();
     let listeners = listen::open(settings, inherited).await.context("failed to load listeners")?;
     let pidfile = settings.pidfile().map(write_pidfile).transpose()?;
-    let engine = Engine::open(settings.engine()?).await.context("failed to start daemon")?;
+    let engine = settings.engine().context("failed to start daemon")?;
+    let engine = Engine::open(engine).await.context("failed to start daemon")?;
+    engine.reserve_ports(&listen::ports(&listeners));
+    for line in transfers(&engine.settings()) {
+        tracing::debug!("{line}");
+    }
     let alerts = tare_alerts::Alerts::start(&engine).await.context("reading the alerts")?;
     engine.go_on();
     let config = Config {
@@ -125,6 +136,8 @@ async fn run(settings: Settings, log: level::Level, inherited: Inherited) -> Res
         reloader.reload(&engine);
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    let timeout = engine.settings().shutdown_timeout_s;
+    tracing::debug!("daemon configured with a {timeout} seconds minimum shutdown timeout");
     server.stop().await;
     serving.await?;
     if machine::ends().await {
@@ -141,6 +154,15 @@ async fn run(settings: Settings, log: level::Level, inherited: Inherited) -> Res
         let _ = std::fs::remove_file(path);
     }
     Ok(())
+}
+
+/// The limits of transfers, in dockerd's words.
+fn transfers(settings: &Reloadable) -> [String; 3] {
+    [
+        format!("Max Concurrent Downloads: {}", settings.max_concurrent_downloads),
+        format!("Max Concurrent Uploads: {}", settings.max_concurrent_uploads),
+        format!("Max Download Attempts: {}", settings.max_download_attempts),
+    ]
 }
 
 /// The signals that end the daemon or have it read its file again. They count from the moment this exists: one that

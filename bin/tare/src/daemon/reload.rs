@@ -3,10 +3,11 @@
 
 use anyhow::{Context as _, Result};
 use serde_json::{Map, Value};
-use tare_engine::{Engine, Reloadable};
+use tare_engine::{Engine, Reloadable, without_password};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::level::{self, Level};
+use super::proxies;
 use super::reloadable::log_level;
 use super::settings::Settings;
 
@@ -51,12 +52,13 @@ impl Reloader {
         let file = self.settings.config_file().display();
         tracing::info!(config_file = %file, "Got signal to reload configuration");
         match self.try_reload(engine) {
-            Ok(()) => tracing::info!("Reloaded configuration"),
+            Ok(settings) => tracing::info!("Reloaded configuration: {settings}"),
             Err(error) => tracing::error!("Error reloading configuration: {error:#}"),
         }
     }
 
-    fn try_reload(&mut self, engine: &Engine) -> Result<()> {
+    /// What the file says now.
+    fn try_reload(&mut self, engine: &Engine) -> Result<Value> {
         let read = self.settings.read_again()?;
         let new = read.reloadable().context("file configuration validation failed")?;
         // What does not change now is to be right at the next start, too.
@@ -64,6 +66,10 @@ impl Reloader {
         let given = &read.file.given;
         let settings = merge(&engine.settings(), new, given);
         let debug = settings.debug;
+        for line in super::transfers(&settings) {
+            tracing::debug!("Reset {line}");
+        }
+        tracing::debug!("Reset Shutdown Timeout: {}", settings.shutdown_timeout_s);
         engine.reload(settings).context("Error reconfiguring the daemon")?;
         if given.contains_key("log-level") {
             self.level = level::parse(log_level(&read.flags, &read.file))?;
@@ -72,8 +78,20 @@ impl Reloader {
         for key in later(&self.settings.file.given, given) {
             tracing::warn!("{key} cannot be changed while the daemon runs: it will be from the next start on");
         }
-        Ok(())
+        Ok(shown(&read))
     }
+}
+
+/// What flags and file say that a reload looks at, without passwords.
+fn shown(read: &Settings) -> Value {
+    let mut keys = read.file.given.clone();
+    let proxies = proxies::given(&read.flags, &read.file);
+    let proxies: Map<String, Value> =
+        proxies.map(|(name, value)| (name.replace('_', "-"), without_password(value).into())).collect();
+    if !proxies.is_empty() {
+        keys.insert("proxies".to_owned(), proxies.into());
+    }
+    keys.into()
 }
 
 /// `now` with what the file gives. The limits of transfers go back to what holds without the file.

@@ -16,6 +16,7 @@ use super::file::{self, File, FilePool};
 use super::flags::{Flags, command};
 use super::hosts::Address;
 use super::level;
+use super::lines::Lines;
 use super::reloadable::{log_level, reloadable};
 use super::tls::{Files, Protection};
 use super::unchangeable;
@@ -105,6 +106,11 @@ impl Settings {
         Ok(if self.flags.debug || self.file.debug { level.max(LevelFilter::DEBUG) } else { level })
     }
 
+    /// The form of the log.
+    pub(super) fn log_format(&self) -> Result<Lines> {
+        Lines::parse(self.flags.log_format.as_deref().or(self.file.log_format.as_deref()).unwrap_or_default())
+    }
+
     /// What can change while the daemon runs.
     pub(super) fn reloadable(&self) -> Result<Reloadable> {
         reloadable(&self.flags, &self.file)
@@ -185,6 +191,8 @@ impl Settings {
             range: range(flags.fixed_cidr, "fixed-cidr", &file.fixed_cidr)?,
             range_v6: range(flags.fixed_cidr_v6, "fixed-cidr-v6", &file.fixed_cidr_v6)?,
             icc: flags.icc.or(file.icc).unwrap_or(true),
+            gateway: flags.default_gateway.or(file.default_gateway),
+            gateway_v6: flags.default_gateway_v6.or(file.default_gateway_v6),
             masquerade: flags.ip_masq.or(file.ip_masq).unwrap_or(true),
         })
     }

@@ -102,7 +102,8 @@ impl Exec {
         let mut progress = self.progress();
         if progress.exit_code.is_none() {
             *progress =
-                Progress { running: false, exit_code: Some(code), pid: 0, finished: Some(Instant::now()), ..*progress };
+                // The process's ID stays, as in Docker.
+                Progress { running: false, exit_code: Some(code), finished: Some(Instant::now()), ..*progress };
             drop(progress);
             self.ended.send_replace(Some(code));
         }

@@ -9,7 +9,7 @@ use tare_docker_api::filters::Filters;
 use tare_docker_api::time::human_duration;
 use tare_network::Protocol;
 
-use super::record::Record;
+use super::record::{Mount, Record};
 use super::state::{State, Status};
 use super::{Container, Inner};
 use crate::Engine;
@@ -169,7 +169,11 @@ impl Check<'_> {
             && (!filters.contains("network") || self.networks.iter().any(|name| record.networks.contains_key(name)))
             && (!filters.contains("volume")
                 || filters.get("volume").any(|volume| {
-                    record.mounts.iter().any(|mount| mount.name == volume || mount.destination == volume)
+                    // Binds have no name.
+                    let name = |mount: &Mount| {
+                        if mount.name.is_empty() { mount.source == volume } else { mount.name == volume }
+                    };
+                    record.mounts.iter().any(|mount| name(mount) || mount.destination == volume)
                 }))
             && ports_pass(filters, || ports(record, inner))
             && (!filters.contains("is-task") || filters.get("is-task").any(|value| value == "false" || value == "0"))

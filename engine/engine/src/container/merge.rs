@@ -30,6 +30,10 @@ pub(crate) fn merge(config: &mut Config, image: &ImageDefaults) {
     for port in &image.exposed_ports {
         config.exposed_ports.entry(port.clone()).or_default();
     }
+    // As Docker shows it, whether clients say that there are none or nothing.
+    if config.volumes.is_empty() {
+        config.volumes = Map::default();
+    }
     for path in &image.volumes {
         config.volumes.entry(path.clone()).or_insert(Empty {});
     }

@@ -163,6 +163,24 @@ impl Engine {
         Ok(networks)
     }
 
+    /// The container whose network one has with this network mode: its neighbour may be in a third one's.
+    fn network_owner(&self, mode: &str) -> Result<String> {
+        let (mut mode, mut passed) = (mode.to_owned(), Vec::new());
+        loop {
+            let other = mode.strip_prefix("container:").unwrap_or_default();
+            let owner = self.find(other)?;
+            let next = owner.read().record.host_config.network_mode.clone();
+            if !next.starts_with("container:") {
+                return Ok(owner.id.clone());
+            }
+            if passed.contains(&owner.id) {
+                return Err(Error::conflict(format!("container {} is in its own network", owner.id)));
+            }
+            passed.push(owner.id.clone());
+            mode = next;
+        }
+    }
+
     /// Writes hosts, resolv.conf and hostname; a container in another's network gets that one's.
     fn prepare_files(
         &self,
@@ -172,9 +190,9 @@ impl Engine {
         links: &super::links::Links,
     ) -> Result<Vec<(PathBuf, &'static str)>> {
         let host = &record.host_config;
-        if let Some(other) = host.network_mode.strip_prefix("container:") {
-            let owner = self.find(other)?;
-            return Ok(Files::in_directory(&self.container_directory(&owner.id)).mounts());
+        if host.network_mode.starts_with("container:") {
+            let owner = self.network_owner(&host.network_mode)?;
+            return Ok(Files::in_directory(&self.container_directory(&owner)).mounts());
         }
         let extra = self.extra_hosts(record)?;
         files::write(&names.hostname, &format!("{}\n", record.config.hostname))?;

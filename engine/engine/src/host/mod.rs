@@ -5,10 +5,12 @@ mod lock;
 pub(crate) mod random;
 pub(crate) mod stream;
 
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
-use tare_state::{Change, Kind, Store};
+use tare_state::{Kind, Store};
 
 use crate::config::EngineConfig;
 use crate::error::{Error, Result};
@@ -17,8 +19,8 @@ use crate::spec::security::Facts;
 
 pub(crate) use lock::lock;
 
-/// Name of the setting that holds the engine's ID.
-const ID_SETTING: &str = "engine-id";
+/// Name of the file in the data root that holds the engine's ID, and of the setting that did before.
+const ID_FILE: &str = "engine-id";
 
 /// Eight hexadecimal digits that tell the engines of one machine apart: a hash of the data root's path.
 pub(crate) fn instance(data_root: &Path) -> String {
@@ -26,16 +28,38 @@ pub(crate) fn instance(data_root: &Path) -> String {
     hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The engine's own ID, made once per data root, in the form Docker gives its own (a UUID).
-pub(crate) fn engine_id(store: &Store) -> Result<String> {
-    if let Some((_, id)) = store.load(Kind::Setting)?.into_iter().find(|(name, _)| name == ID_SETTING) {
-        return Ok(id);
+/// The engine's own ID, made once per data root, in the form Docker gives its own (a UUID). As dockerd's it is in a file,
+/// for those who give their machines' engines IDs of their own choice.
+pub(crate) fn engine_id(data_root: &Path, store: &Store) -> Result<String> {
+    let path = data_root.join(ID_FILE);
+    match std::fs::read_to_string(&path) {
+        Ok(id) if !id.is_empty() => return Ok(id),
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io("read", path.display(), error)),
+        _ => {}
     }
+    let stored = store.load(Kind::Setting)?.into_iter().find(|(name, _)| name == ID_FILE);
+    let id = stored.map_or_else(random_id, |(_, id)| id);
+    match write_id(&path, &id) {
+        // Containers need their daemon all the more then.
+        Err(error) if error.kind() == ErrorKind::StorageFull => tracing::error!("{}: {error}", path.display()),
+        written => written.map_err(|error| Error::io("write", path.display(), error))?,
+    }
+    Ok(id)
+}
+
+fn random_id() -> String {
     let hex = random::id();
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    let id = format!("{}-{}-4{}-a{}-{}", part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32));
-    store.write_sync(vec![Change::Put(Kind::Setting, ID_SETTING.to_owned(), id.clone())])?;
-    Ok(id)
+    format!("{}-{}-4{}-a{}-{}", part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32))
+}
+
+/// Writes the file whole or not at all.
+fn write_id(path: &Path, id: &str) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(id.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)
 }
 
 /// Gathers what containers' specifications depend on.
@@ -67,6 +91,12 @@ fn bounding_set() -> Result<Vec<&'static str>> {
 
 fn read_number(path: &str) -> Option<i32> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// A variable of proxies: as dockerd, the large letters first.
+pub(crate) fn proxy(name: &str) -> String {
+    let value = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    value(&name.to_uppercase()).or_else(|| value(name)).unwrap_or_default()
 }
 
 /// The running kernel's release (`uname -r`).

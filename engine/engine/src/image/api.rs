@@ -102,6 +102,7 @@ impl Engine {
             id: descriptor.digest.clone(),
             repo_tags: image.repo_tags(),
             repo_digests: image.repo_digests(),
+            parent: self.parent(&image).map(|parent| parent.to_string()).unwrap_or_default(),
             comment: last.map(|step| step.comment.clone()).unwrap_or_default(),
             created: created(&image),
             author: config.author.clone(),
@@ -120,6 +121,14 @@ impl Engine {
             manifests: manifests.into(),
             ..ImageInspect::default()
         })
+    }
+
+    /// The image that a build made another one on. A step knows the manifest of its base; the image may be an index.
+    fn parent(&self, image: &Image) -> Option<Digest> {
+        let parent = self.images.parent(&image.id)?;
+        let is_base = |image: &Image| image.content().descriptor.digest == parent;
+        let base = || self.images.list().into_iter().find(is_base);
+        Some(if self.images.image(&parent).is_ok() { parent.clone() } else { base()?.id })
     }
 
     /// How an image was made, newest step first.
@@ -234,8 +243,9 @@ fn image_config(config: &Config) -> ImageConfig {
         user: config.user.clone(),
         exposed_ports: set(config.exposed_ports.keys()),
         env: config.env.clone().into(),
-        entrypoint: config.entrypoint.clone(),
-        cmd: config.cmd.clone(),
+        // No words say nothing, as in the image specification's own form.
+        entrypoint: config.entrypoint.clone().filter(|words| !words.is_empty()),
+        cmd: config.cmd.clone().filter(|words| !words.is_empty()),
         volumes: set(config.volumes.keys()),
         working_dir: config.working_dir.clone(),
         labels: config.labels.clone().into(),

@@ -1,8 +1,9 @@
 //! Images as the engine uses them: what a container needs of one ([`ContainerImage`]), lists and descriptions
-//! ([`api`]) with their [`manifests`], and moving them ([`transfer`]).
+//! ([`api`]) with their [`manifests`], moving them ([`transfer`]) and finding more ([`search`]).
 
 pub(crate) mod api;
 mod manifests;
+mod search;
 pub(crate) mod transfer;
 
 use std::collections::BTreeSet;

@@ -9,7 +9,7 @@ use tare_docker_api::auth::{AuthConfig, AuthResponse};
 use tare_docker_api::container::{Config, IdResponse};
 use tare_docker_api::filters::Filters;
 use tare_docker_api::go::List;
-use tare_docker_api::image::{BuildPruneReport, DeleteItem, DistributionInspect, ImagePruneReport, SearchResult};
+use tare_docker_api::image::{BuildPruneReport, DeleteItem, DistributionInspect, ImagePruneReport};
 use tare_docker_api::oci::Descriptor;
 use tare_docker_api::stream::JsonMessage;
 use tare_images::oci::{Config as ImageConfig, Healthcheck};
@@ -22,24 +22,28 @@ use tokio_util::io::StreamReader;
 use super::{defaults, platform};
 use crate::Engine;
 use crate::build_cache::{self, Bounds};
+use crate::cache_selector::CacheSelector;
 use crate::config::Reloadable;
 use crate::container::merge;
 use crate::container::record::{MountKind, Record};
 use crate::container::state::Status;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter;
-use crate::host::stream;
+use crate::host::{self, stream};
 use crate::options::{ByteSource, ByteStream, Credentials, ImportSource, ProgressStream};
 
 type Sender = mpsc::UnboundedSender<Result<JsonMessage>>;
 
 /// What the settings mean for the distribution use cases.
 pub(crate) fn settings(settings: &Reloadable) -> (Registry, Settings) {
-    let variable = |name: &str| std::env::var(name).or_else(|_| std::env::var(name.to_uppercase())).unwrap_or_default();
     let registry = Registry::new(tare_registry::Config {
         mirrors: settings.registry_mirrors.clone(),
         insecure: settings.insecure_registries.clone(),
-        proxies: Proxies { http: variable("http_proxy"), https: variable("https_proxy"), none: variable("no_proxy") },
+        proxies: Proxies {
+            http: host::proxy("http_proxy"),
+            https: host::proxy("https_proxy"),
+            none: host::proxy("no_proxy"),
+        },
         attempts: settings.max_download_attempts,
         ..tare_registry::Config::default()
     });
@@ -60,7 +64,7 @@ pub(crate) fn failed(error: tare_distribution::Error) -> Error {
     Error { kind, message: error.to_string() }
 }
 
-fn credentials(given: Option<Credentials>) -> Option<tare_registry::Credentials> {
+pub(super) fn credentials(given: Option<Credentials>) -> Option<tare_registry::Credentials> {
     given.map(|given| tare_registry::Credentials {
         username: given.username,
         password: given.password,
@@ -81,11 +85,6 @@ fn tagged(name: &str, tag: &str) -> Result<Reference> {
         tag => reference(&format!("{name}:{tag}")),
     }
 }
-
-/// Results of a search unless the client says how many. Docker's number.
-const SEARCH_LIMIT: usize = 25;
-/// Most results of a search that a client may ask for.
-const SEARCH_LIMIT_MAX: usize = 100;
 
 /// Messages a slow client may be behind before they are queued in memory.
 const MESSAGES_MAX: usize = 64;
@@ -332,11 +331,29 @@ impl Engine {
     }
 
     /// Removes an image or one of its names, and unless `no_prune` what its build made on the way.
-    pub async fn image_remove(self: &Arc<Self>, name: &str, force: bool, no_prune: bool) -> Result<Vec<DeleteItem>> {
+    pub async fn image_remove(
+        self: &Arc<Self>,
+        name: &str,
+        force: bool,
+        no_prune: bool,
+        platforms: &[String],
+    ) -> Result<Vec<DeleteItem>> {
+        if !platforms.is_empty() && !force {
+            return Err(Error::invalid(
+                "Content will be removed from all images referencing this variant. Use \u{2014}-force to force delete.",
+            ));
+        }
+        let platforms = platforms.iter().map(|text| platform(text)).collect::<Result<Vec<_>>>()?;
         let engine = Arc::clone(self);
         let uses = move |id: &Digest| engine.image_uses(id);
         let id = self.image_id(name).unwrap_or_default();
-        let removal = self.distribution().remove(name, force, !no_prune, &uses).await.map_err(failed)?;
+        let distribution = self.distribution();
+        let removal = if platforms.is_empty() {
+            distribution.remove(name, force, !no_prune, &uses).await
+        } else {
+            distribution.remove_platforms(name, &platforms, !no_prune, &uses).await
+        };
+        let removal = removal.map_err(failed)?;
         self.removal_events(&removal.items, &id);
         Ok(removal.items)
     }
@@ -380,10 +397,15 @@ impl Engine {
     }
 
     /// Drops the cache of builds.
-    pub async fn build_prune(self: &Arc<Self>, filters: Filters, bounds: Bounds) -> Result<BuildPruneReport> {
+    pub async fn build_prune(
+        self: &Arc<Self>,
+        filters: Filters,
+        selector: CacheSelector,
+        bounds: Bounds,
+    ) -> Result<BuildPruneReport> {
         let until = filter::prune_until(&filters, build_cache::FILTERS)?;
         let engine = Arc::clone(self);
-        let taken = Arc::new(crate::blocking(move || engine.taken(&filters, until, bounds)).await?);
+        let taken = Arc::new(crate::blocking(move || engine.taken(&filters, until, &selector, bounds)).await?);
         let steps = Arc::clone(&taken);
         let wanted = move |step: &Step| steps.contains(step.target.digest.as_str());
         let engine = Arc::clone(self);
@@ -414,43 +436,6 @@ impl Engine {
             Some(Use { container: container.id.clone(), image, running: inner.state.counts_as_running() })
         });
         using.collect()
-    }
-
-    /// Searches the registry for at most `limit` images; 0: 25.
-    pub async fn search(
-        &self,
-        term: &str,
-        limit: usize,
-        filters: Filters,
-        given: Option<Credentials>,
-    ) -> Result<Vec<SearchResult>> {
-        let limit = if limit == 0 { SEARCH_LIMIT } else { limit };
-        if limit > SEARCH_LIMIT_MAX {
-            return Err(Error::invalid(format!("limit {limit} is outside the range of [1, {SEARCH_LIMIT_MAX}]")));
-        }
-        filters.validate(&["is-official", "stars"])?;
-        let official =
-            if filters.contains("is-official") { Some(filters.bool_or("is-official", false)?) } else { None };
-        let mut stars = 0;
-        for text in filters.get("stars") {
-            let least: i64 = text.parse().map_err(|_| Error::invalid(format!("invalid filter 'stars={text}'")))?;
-            stars = stars.max(least);
-        }
-        let credentials = credentials(given);
-        let found = self.distribution().registry().search(term, limit, credentials.as_ref()).await;
-        let found = found.map_err(|error| failed(error.into()))?;
-        let wanted = found.into_iter().filter(|result| {
-            result.star_count >= stars && official.is_none_or(|official| result.is_official == official)
-        });
-        Ok(wanted
-            .map(|result| SearchResult {
-                star_count: result.star_count,
-                is_official: result.is_official,
-                name: result.name,
-                is_automated: result.is_automated,
-                description: result.description,
-            })
-            .collect())
     }
 
     /// Looks at an image in its registry.

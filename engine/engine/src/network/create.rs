@@ -13,7 +13,7 @@ use tare_network::HostLock;
 use tare_state::{Change, Kind};
 
 use super::options::{self, BridgeOptions};
-use super::{Net, Networks, bridge_spec, network_error, pool};
+use super::{Net, Networks, network_error, pool};
 use crate::Engine;
 use crate::error::{Error, Result};
 use crate::filter;
@@ -63,7 +63,7 @@ impl Networks {
         }
         record.ipam.config = configs.into();
         if is_bridge {
-            self.mechanism.ensure_bridge(&bridge_spec(&record)?).map_err(network_error)?;
+            self.ensure_bridge(&record)?;
         }
         drop(lock);
         self.save(&record)?;

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use tare_docker_api::network::{Ipam as IpamRecord, IpamConfig, Network as Record};
-use tare_network::HostLock;
+use tare_network::{Cidr, HostLock};
 
-use super::{Networks, blank, bridge_spec, has_ports, network_error, network_of, options, pool};
+use super::{Networks, blank, has_ports, network_error, network_of, options, pool, user_bridge};
 use crate::config::EngineConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Its interface, where this is the only engine on a machine.
 const DEFAULT_BRIDGE: &str = "tare0";
@@ -19,9 +19,9 @@ impl Networks {
         let mut record = blank("bridge", "bridge");
         record.enable_ipv6 = config.default_bridge.ipv6;
         set_options(&mut record, config, &bridge);
-        let ipam = self.default_ipam(config, &[], lock)?;
+        let ipam = self.default_ipam(config, &bridge, &[], lock)?;
         record.ipam = IpamRecord { driver: "default".into(), config: ipam.into(), ..IpamRecord::default() };
-        self.mechanism.ensure_bridge(&bridge_spec(&record)?).map_err(network_error)?;
+        self.ensure_bridge(&record)?;
         self.save(&record)?;
         self.insert(record)
     }
@@ -46,13 +46,19 @@ impl Networks {
         let mut record = stored.clone();
         let mut bridge = record.options.get(options::BRIDGE_NAME).cloned().unwrap_or_default();
         let mut known = stored.ipam.config.as_slice();
-        if !self.mechanism.bridge_is_free(&bridge).map_err(network_error)? {
+        if let Some(named) = config.bridge.as_ref().filter(|named| **named != bridge && !has_ports(&bridge)) {
+            self.mechanism.remove_bridge(&bridge).map_err(network_error)?;
+            bridge.clone_from(named);
+            known = &[];
+        } else if config.bridge.as_ref() != Some(&bridge)
+            && !self.mechanism.bridge_is_free(&bridge).map_err(network_error)?
+        {
             // Another engine has taken the name while this one was away, and perhaps the subnets.
             bridge = self.choose_bridge(config, instance)?;
             known = &[];
         }
         set_options(&mut record, config, &bridge);
-        let ipam = self.default_ipam(config, known, lock)?;
+        let ipam = self.default_ipam(config, &bridge, known, lock)?;
         let changed = ipam != *stored.ipam.config || record.enable_ipv6 != config.default_bridge.ipv6;
         if changed && has_ports(&bridge) {
             tracing::warn!("the default bridge keeps its addresses, since containers run on it");
@@ -66,22 +72,47 @@ impl Networks {
         Ok(record)
     }
 
-    /// Its subnets: those that the settings name, else those that it has, else free ones.
-    fn default_ipam(&self, config: &EngineConfig, known: &[IpamConfig], lock: &HostLock) -> Result<Vec<IpamConfig>> {
+    /// Its subnets: those that the settings name, or the addresses of a bridge of the user's, else those that it has, else
+    /// free ones.
+    fn default_ipam(
+        &self,
+        config: &EngineConfig,
+        bridge: &str,
+        known: &[IpamConfig],
+        lock: &HostLock,
+    ) -> Result<Vec<IpamConfig>> {
         let settings = &config.default_bridge;
+        let users = self.mechanism.foreign_bridge(bridge).map_err(network_error)?;
+        if users.is_some() && (config.bridge_address.is_some() || settings.address_v6.is_some()) {
+            return Err(Error::invalid(
+                "You specified -b & --bip, mutually exclusive options. Please specify only one.",
+            ));
+        }
         let families = [
-            (false, config.bridge_address.map(|(address, prefix)| (IpAddr::from(address), prefix)), settings.range),
-            (true, settings.address_v6.map(|(address, prefix)| (IpAddr::from(address), prefix)), settings.range_v6),
+            (
+                false,
+                config.bridge_address.map(|(address, prefix)| (IpAddr::from(address), prefix)),
+                settings.range,
+                settings.gateway.map(|address| (options::OTHER_GATEWAY_4, IpAddr::from(address))),
+            ),
+            (
+                true,
+                settings.address_v6.map(|(address, prefix)| (IpAddr::from(address), prefix)),
+                settings.range_v6,
+                settings.gateway_v6.map(|address| (options::OTHER_GATEWAY_6, IpAddr::from(address))),
+            ),
         ];
         let mut configs = Vec::new();
-        for (ipv6, address, range) in families {
+        for (ipv6, address, range, other) in families {
             if ipv6 && !settings.ipv6 {
                 continue;
             }
             let known = known.iter().find(|config| config.subnet.contains(':') == ipv6);
+            let of_users = users.as_ref().map(|own| user_bridge::ipam(own, range, ipv6)).transpose()?.flatten();
             let mut ipam =
                 IpamConfig { ip_range: range.map(|r| r.to_string()).unwrap_or_default(), ..Default::default() };
             match (address, range, known) {
+                _ if of_users.is_some() => ipam = of_users.unwrap_or_default(),
                 (Some((address, prefix)), ..) => {
                     ipam.subnet = network_of(address, prefix)?.to_string();
                     ipam.gateway = address.to_string();
@@ -95,6 +126,12 @@ impl Networks {
                     let free = self.mechanism.choose_subnet(&self.pools, ipv6, None, &self.subnets(), lock);
                     ipam.subnet = free.map_err(network_error)?.to_string();
                 }
+            }
+            if let Some((name, address)) = other {
+                if !ipam.subnet.parse().is_ok_and(|subnet: Cidr| subnet.contains(address)) {
+                    return Err(Error::invalid(format!("default gateway ip must be part of the network: {address}")));
+                }
+                ipam.aux_address.insert(name.to_owned(), address.to_string());
             }
             ipam.gateway = pool(&ipam)?.gateway().to_string();
             configs.push(ipam);

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use tare_docker_api::network::EndpointSettings;
+use tare_docker_api::network::{EndpointSettings, Network as Record};
 use tare_network::Cidr;
 use tare_network::{EndpointSpec, Interface, Ipam, IpamError, MacvlanSpec, Netns};
 
@@ -52,7 +52,12 @@ impl Networks {
         let (gateway_v4, gateway_v6) = if internal {
             (None, None)
         } else {
-            (v4.and_then(|(_, gateway)| ipv4(*gateway)), v6.and_then(|(_, gateway)| ipv6(*gateway)))
+            let record = &net.read().record;
+            let gateway = |other, (_, own): &(Cidr, IpAddr)| other_gateway(record, other).unwrap_or(*own);
+            (
+                v4.and_then(|own| ipv4(gateway(options::OTHER_GATEWAY_4, own))),
+                v6.and_then(|own| ipv6(gateway(options::OTHER_GATEWAY_6, own))),
+            )
         };
         let endpoint_id = free_id(random::id, |ifname| Path::new("/sys/class/net").join(ifname).exists());
         if let Err(reason) = check_ifname(&ifname, others) {
@@ -176,6 +181,12 @@ fn check_ifname(name: &str, others: &[Endpoint]) -> std::result::Result<(), &'st
     }
     let bad = |c: char| c == '/' || c == ':' || c == '%' || c.is_whitespace() || c.is_control();
     if matches!(name, "." | ".." | "all" | "default") || name.contains(bad) { Err("invalid argument") } else { Ok(()) }
+}
+
+/// The address that a bridge network has for a gateway beside its own, by the name of the auxiliary address.
+fn other_gateway(record: &Record, name: &str) -> Option<IpAddr> {
+    let addresses = || record.ipam.config.iter().filter_map(|config| config.aux_address.get(name)?.parse().ok());
+    if record.driver == "bridge" { addresses().next() } else { None }
 }
 
 /// Prefix lengths of the networks of link-local addresses.

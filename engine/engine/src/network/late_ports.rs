@@ -1,8 +1,10 @@
 //! Ports of a container that runs on networks without a way in: they are published when it is connected to one that has
 //! one.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tare_network::{PortMapping, Protocol};
 use tare_shim_protocol::{Op, VERSION_PUBLISH};
 
 use super::ports;
@@ -10,10 +12,24 @@ use crate::Engine;
 use crate::container::Container;
 use crate::error::{Error, Result};
 
+/// Who has the daemon's own ports.
+const DAEMON: &str = "daemon";
 /// What a start says before the words about ports, and a connection does not.
 const OF_A_START: &str = "failed to set up container networking: ";
 
 impl Engine {
+    /// Notes TCP ports that the daemon itself listens on: containers are told that they are taken.
+    pub fn reserve_ports(&self, addresses: &[SocketAddr]) {
+        let mapping = |address: &SocketAddr| PortMapping {
+            protocol: Protocol::Tcp,
+            host_ip: address.ip(),
+            host_port: address.port(),
+            container_ip: address.ip(),
+            container_port: address.port(),
+        };
+        self.networks.ports.reserve(DAEMON, &addresses.iter().map(mapping).collect::<Vec<_>>());
+    }
+
     /// Publishes what a running container asks for, if nothing of it is published yet and it can be reached now.
     pub(super) async fn publish_late(self: &Arc<Self>, container: &Container) -> Result<()> {
         let (record, sandbox, shim) = {

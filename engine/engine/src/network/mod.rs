@@ -1,6 +1,6 @@
 //! Networks as users see them: the predefined three, those they create, and containers' endpoints on them.
 //!
-//! [`default_bridge`] is the one that is always there, [`create`] makes and removes others, also from configurations ([`configuration`]), [`connect`] connects containers to them, [`endpoint`] is the part of that which is
+//! [`default_bridge`] is the one that is always there, perhaps on a bridge of the user's ([`user_bridge`]), [`create`] makes and removes others, also from configurations ([`configuration`]), [`connect`] connects containers to them, [`endpoint`] is the part of that which is
 //! an interface, [`ports`] publishes ports, [`late_ports`] those of containers that run, [`sandbox`] is what a running container has of all that, [`files`] and
 //! [`names`] give it its names, [`options`] is what networks' options mean, [`firewalls`] is about those of others.
 
@@ -16,6 +16,7 @@ pub(crate) mod names;
 pub(crate) mod options;
 pub(crate) mod ports;
 pub(crate) mod sandbox;
+mod user_bridge;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -157,9 +158,17 @@ impl Networks {
 
     fn restore(&self, record: Record) -> Result<()> {
         if record.driver == "bridge" {
-            self.mechanism.ensure_bridge(&bridge_spec(&record)?).map_err(network_error)?;
+            self.ensure_bridge(&record)?;
         }
         self.insert(record)
+    }
+
+    /// Makes a network's bridge what it should be.
+    fn ensure_bridge(&self, record: &Record) -> Result<()> {
+        let spec = bridge_spec(record)?;
+        let foreign = self.mechanism.foreign_bridge(&spec.bridge).map_err(network_error)?.is_some();
+        self.mechanism.ensure_bridge(&BridgeSpec { foreign, ..spec }).map_err(network_error)?;
+        Ok(())
     }
 
     /// Adds a network whose bridge exists.
@@ -329,6 +338,7 @@ fn bridge_spec(record: &Record) -> Result<BridgeSpec> {
     }
     Ok(BridgeSpec {
         bridge: options.name.unwrap_or_else(|| tare_network::bridge_name(&record.id)),
+        foreign: false,
         subnets,
         mtu: options.mtu,
         icc: options.icc,

@@ -16,6 +16,9 @@ pub(crate) const DEFAULT_BRIDGE: &str = "com.docker.network.bridge.default_bridg
 pub(crate) const ICC: &str = "com.docker.network.bridge.enable_icc";
 /// Whether what goes out carries the host's address.
 pub(crate) const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
+/// Auxiliary addresses of a bridge network that are where containers send what goes out, by family.
+pub(crate) const OTHER_GATEWAY_4: &str = "DefaultGatewayIPv4";
+pub(crate) const OTHER_GATEWAY_6: &str = "DefaultGatewayIPv6";
 /// The MTU in bytes.
 pub(crate) const MTU: &str = "com.docker.network.driver.mtu";
 /// Where ports are published that do not say.

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use tare_build::Options;
 use tare_docker_api::auth::decode_header;
 use tare_docker_api::container::{Resources, Ulimit};
-use tare_engine::Bounds;
+use tare_engine::{Bounds, CacheSelector};
 
 use super::{Context, build_steps, streams};
 use crate::error::{Failure, Result};
@@ -33,7 +33,8 @@ pub async fn prune(context: Context, request: Request) -> Result<Reply> {
         false => bytes("keep-storage")?,
     };
     let bounds = Bounds { reserved, max_used: bytes("max-used-space")?, min_free: bytes("min-free-space")? };
-    Ok(Reply::json(&context.engine.build_prune(query.filters()?, bounds).await?))
+    let selector = CacheSelector::default();
+    Ok(Reply::json(&context.engine.build_prune(query.filters()?, selector, bounds).await?))
 }
 
 fn options(request: &Request) -> Result<Options> {

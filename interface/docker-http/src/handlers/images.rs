@@ -101,12 +101,10 @@ pub async fn remove(context: Context, request: Request) -> Result<Reply> {
     if request.name().trim().is_empty() {
         return Err(Failure::bad_request("image name cannot be blank"));
     }
-    if !request.below(50) && request.query.all("platforms").any(|platform| !platform.is_empty()) {
-        // Without this all platforms would go.
-        return Err(Failure::not_implemented("removing single platforms of an image is not supported by this engine"));
-    }
+    let platforms = request.query.all("platforms").filter(|_| !request.below(50)).map(decode_platform);
+    let platforms = platforms.collect::<Result<Vec<_>>>()?;
     let (force, keep_parents) = (request.query.flag("force"), request.query.flag("noprune"));
-    Ok(Reply::json(&context.engine.image_remove(request.name(), force, keep_parents).await?))
+    Ok(Reply::json(&context.engine.image_remove(request.name(), force, keep_parents, &platforms).await?))
 }
 
 /// `GET /images/search`

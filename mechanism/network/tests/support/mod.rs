@@ -114,6 +114,7 @@ pub fn bridge(name: &str, subnets: &[&str]) -> BridgeSpec {
     };
     BridgeSpec {
         bridge: name.into(),
+        foreign: false,
         subnets: subnets.iter().map(subnet).collect(),
         mtu: None,
         icc: true,
