@@ -132,13 +132,13 @@ fn the_builder_tells_what_it_is() {
     let before = list();
     assert!(before.lines().count() >= 2, "{before}");
     // What does not fit stays.
-    for filter in ["type=exec.cachemount", "id=zz", "until=24h", "inuse", "description=x"] {
+    for filter in ["type=exec.cachemount", "id=zz", "until=24h", "inuse=true", "description=x"] {
         let output = b.run(&format!("buildx prune --force --filter {filter}"));
         assert_eq!((output.status, list()), (0, before.clone()), "{filter}: {output}");
     }
     let output = b.run("buildx prune --force --filter nope=x");
     assert!(output.status != 0 && output.stderr.contains("unknown field \"nope\""), "{output}");
-    let output = b.run("buildx prune --force --filter type=regular --filter shared");
+    let output = b.run("buildx prune --force --filter type=regular --filter shared=true");
     assert!(output.status == 0 && output.stdout.contains("Total:"), "{output}");
     assert!(list().lines().count() < before.lines().count(), "{}", list());
     b.ok("build -t pruned .");

@@ -74,8 +74,8 @@ fn the_id_and_the_log() {
     std::fs::write(&file, "mine").expect("the file");
     engine.set_options(&[]);
     engine.resume();
-    let last = engine.said().lines().last().expect("a line").to_owned();
-    assert!(last.starts_with("time=\"20") && last.contains("\" level=info msg=\"API listen on "), "{last}");
+    let plain = |line: &str| line.starts_with("time=\"20") && line.contains("\" level=info msg=\"API listen on ");
+    eventually("a line", || engine.said().lines().any(plain).then_some(()));
     assert_eq!(info(&c, ".ID"), "mine");
 }
 
