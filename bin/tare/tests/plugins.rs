@@ -68,6 +68,20 @@ fn a_plugin_takes_the_place_of_the_program() {
 }
 
 #[test]
+fn it_completes_its_own() {
+    let setup = Setup::new(&[(".docker/cli-plugins/docker-greet", GREETER)]);
+    let (code, out, _) = setup.tare(&["__complete", "-H", "unix:///nowhere", "greet", "--na"], &[]);
+    assert_eq!(code, 7);
+    assert!(out.starts_with("args:__complete -H unix:///nowhere greet --na\nhost:unix:///nowhere "), "{out}");
+    let (code, out, _) = setup.tare(&["__complete", "gr"], &[]);
+    assert_eq!((code, out.as_str()), (0, "greet\tGreets\n:4\n"));
+    for line in [&["nosuch", ""][..], &["nosuch", "--flag", "x", ""]] {
+        let (code, out, _) = setup.tare(&[&["__complete"], line].concat(), &[]);
+        assert_eq!((code, out.as_str()), (0, ":4\n"), "{line:?}");
+    }
+}
+
+#[test]
 fn it_learns_of_the_context_in_use() {
     let setup = Setup::new(&[(".docker/cli-plugins/docker-greet", GREETER)]);
     let (code, _, err) = setup.tare(&["context", "create", "far", "--docker", "host=tcp://h:1"], &[]);

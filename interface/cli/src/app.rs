@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::cli::{Cli, Globals};
 use crate::command::{Command, Group};
 use crate::commands::{GROUPS, HIDDEN, TABLE, build, foreign};
+use crate::complete::{self, Place, Question};
 use crate::error::{CliError, EXIT_USAGE};
 use crate::flags::{self, Flag, FlagError, Matches, Parsed, Values};
 use crate::tls::TlsFiles;
@@ -44,6 +45,8 @@ pub enum Request {
     Fail(CliError),
     /// Run this command.
     Run(Matches),
+    /// Answer a shell that completes a command line.
+    Complete(Question),
     /// Print the overall help: on stdout when it was asked for, else on stderr.
     Overview {
         /// It was asked for.
@@ -92,6 +95,7 @@ pub const NO_ENDPOINT: &str = "Failed to initialize: unable to resolve docker en
 
 /// Reads a command line (without the program's name). `globals` gets the options before the command.
 pub fn read(args: Vec<String>, globals: &mut Globals, width: usize) -> Request {
+    let all = args.clone();
     let Parsed { values, args, help, .. } = match flags::parse(GLOBAL_FLAGS, args, false) {
         Ok(parsed) => parsed,
         Err(FlagError::Bad(why)) => {
@@ -107,6 +111,9 @@ pub fn read(args: Vec<String>, globals: &mut Globals, width: usize) -> Request {
     if values.given("host") && values.given("context") {
         return Request::Fail(CliError::new("conflicting options: cannot specify both --host and --context"));
     }
+    if let Some(request) = completion(&all, &args, globals) {
+        return request;
+    }
     if help.is_some() {
         return topic(&args, width);
     }
@@ -114,6 +121,31 @@ pub fn read(args: Vec<String>, globals: &mut Globals, width: usize) -> Request {
         return Request::Print(format!("Tare version {}, build {}\n", crate::VERSION, crate::BUILD));
     }
     route(args, width)
+}
+
+/// A question of a shell's, if that is what a command line is. Options for the program come among the words as well.
+fn completion(all: &[String], args: &[String], globals: &mut Globals) -> Option<Request> {
+    let (first, rest) = args.split_first()?;
+    if first != complete::COMMAND && first != complete::COMMAND_WITHOUT_DESCRIPTIONS {
+        return None;
+    }
+    let Some((part, words)) = rest.split_last() else {
+        return Some(Request::Fail(CliError::new("requires at least 1 arg(s), only received 0")));
+    };
+    let before = all.iter().take(all.len() - args.len());
+    if let Ok(parsed) = flags::parse(GLOBAL_FLAGS, before.chain(words).cloned().collect(), false) {
+        apply(&parsed.values, globals);
+    }
+    globals.notice = "";
+    let described = first == complete::COMMAND;
+    let question = Question { words: words.to_vec(), part: part.clone(), described };
+    // A plugin completes what is its own.
+    let unknown = Place::after(words).filter(|place| place.lost && place.group.is_none());
+    let own = Request::Complete(question);
+    Some(match unknown.and_then(|place| place.arguments.into_iter().next()) {
+        Some(name) => Request::Plugin { name, renamed: None, otherwise: Box::new(own) },
+        None => own,
+    })
 }
 
 /// Why the options before the command cannot be.
@@ -293,10 +325,12 @@ pub async fn run(cli: &Cli, matches: &Matches) -> i32 {
         // A closed stdout is no reason not to do the work.
         let _ = cli.out.println(warning);
     }
-    match (matches.command.run)(cli, matches).await {
-        Ok(code) => code,
-        Err(error) => report(cli, &error),
-    }
+    done(cli, (matches.command.run)(cli, matches)).await
+}
+
+/// Waits for some work and reports its failure; gives the exit status.
+pub async fn done(cli: &Cli, work: impl Future<Output = Result<i32, CliError>>) -> i32 {
+    work.await.unwrap_or_else(|error| report(cli, &error))
 }
 
 /// Prints an error; gives the exit status.

@@ -3,7 +3,7 @@
 //! One command is one file in [`commands`], one value in [`commands::TABLE`]; parser, help and completion read that table.
 //!
 //! * [`app`]: from arguments to a command; [`command`], [`flags`], [`values`], [`help`]: what a command is made of
-//! * [`man`]: manual pages
+//! * [`complete`]: what a shell may complete; [`man`]: manual pages
 //! * [`cli`]: what a command works with; [`config`]: `config.json`; [`credentials`]; [`context`]; [`tls`]; [`error`]
 //! * [`plugins`]: programs that are commands; [`manifests`]: lists of manifests, here and on registries
 //! * [`output`]: tables, templates, human sizes
@@ -15,6 +15,7 @@ pub mod app;
 pub mod cli;
 pub mod command;
 pub mod commands;
+pub mod complete;
 pub mod config;
 pub mod context;
 pub mod copy;
@@ -84,6 +85,7 @@ fn answer(cli: &Cli, request: Request, args: Vec<OsString>) -> i32 {
         }
         Request::Fail(error) => app::report(cli, &error),
         Request::Run(matches) => wait_for(cli, app::run(cli, &matches)),
+        Request::Complete(question) => wait_for(cli, app::done(cli, complete::run(cli, &question))),
         Request::Plugin { name, renamed, otherwise } => {
             let Some(plugin) = plugins::find(cli, &name) else { return answer(cli, *otherwise, args) };
             let args = match renamed {

@@ -20,7 +20,7 @@ fn failure(line: &str) -> (i32, String) {
     match read(line) {
         Request::Fail(error) => (error.code, error.message),
         Request::Print(text) | Request::Hint(text) => panic!("{line}: prints {text}"),
-        Request::Run(_) => panic!("{line}: runs"),
+        Request::Run(_) | Request::Complete(_) => panic!("{line}: runs"),
         Request::Overview { .. } => panic!("{line}: prints the overall help"),
         Request::Plugin { otherwise, .. } => match *otherwise {
             Request::Fail(error) => (error.code, error.message),

@@ -31,13 +31,18 @@ fn bash_knows_commands_flags_and_names() {
     assert!(offered(c, "tare al").contains(&"alert".to_owned()));
     assert!(offered(c, "tare alert ").contains(&"inspect".to_owned()));
     assert!(offered(c, "tare alert add --we").contains(&"--webhook".to_owned()));
-    for line in ["tare alert rm web-", "tare -H x alert inspect web-", "tare alert test web-"] {
+    let (_, host) = c.typed();
+    let elsewhere = format!("tare -H {host} alert inspect web-");
+    for line in ["tare alert rm web-", elsewhere.as_str(), "tare alert test web-"] {
         assert_eq!(offered(c, line), ["web-down", "web-up"], "{line}");
     }
     assert!(!offered(c, "tare alert add web-").contains(&"web-up".to_owned()));
     assert!(offered(c, "tare rm --force ").contains(&"web".to_owned()));
     assert!(offered(c, "tare container inspect we").contains(&"web".to_owned()));
     assert!(offered(c, "tare volume rm da").contains(&"data".to_owned()));
+    // Bash takes words apart at colons and equal signs: what is offered goes on after them.
     assert!(offered(c, "tare run busy").contains(&"busybox:1.29".to_owned()));
+    assert!(offered(c, "tare run --restart=unl").contains(&"unless-stopped".to_owned()));
+    assert_eq!(offered(c, "tare -H unix:///nosuch.sock volume rm da"), [""]);
     c.ok("volume rm data");
 }

@@ -274,6 +274,10 @@ pub fn tare_with(daemon: &Daemon, args: &[&str], input: Input) -> Run {
         }
         Request::Fail(error) => app::report(&cli, &error),
         Request::Overview { .. } | Request::Hint(_) | Request::Plugin { .. } => panic!("{args:?}: no command of ours"),
+        Request::Complete(question) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(app::done(&cli, tare_cli::complete::run(&cli, &question)))
+        }
         Request::Run(matches) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let code = runtime.block_on(app::run(&cli, &matches));
