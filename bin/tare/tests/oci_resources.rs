@@ -5,6 +5,7 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::json;
@@ -69,10 +70,13 @@ fn a_process_in_a_group_below_the_containers() {
     assert!(error("whaaat:/").contains("unknown controller whaaat"));
     let missing = error("missing");
     assert!(missing.contains(" adding pid ") && missing.contains("No such file or directory"), "{missing}");
-    let v1 = std::path::Path::new("/sys/fs/cgroup/memory");
+    let v1 = Path::new("/sys/fs/cgroup/memory");
     let own = host.ok(&["exec", "--cgroup", "/", id, "cat", "/proc/self/cgroup"]);
-    // Beside hierarchies of v1, that of v2 has no controllers and nobody in it.
-    let joined = |line: &&str| !line.starts_with("0::") || !v1.is_dir();
+    let pid = host.state(id)["pid"].to_string();
+    assert_eq!(fs::read_to_string(Path::new("/proc").join(pid).join("cgroup")).unwrap(), own);
+    // Beside hierarchies of v1, that of v2 is joined where others look for it.
+    let unified = !v1.is_dir() || Path::new("/sys/fs/cgroup/unified/cgroup.procs").exists();
+    let joined = |line: &&str| !line.starts_with("0::") || unified;
     assert!(own.lines().filter(joined).all(|line| line.ends_with(id.as_str())), "{own}");
     if !v1.is_dir() {
         return;
@@ -108,6 +112,34 @@ fn the_flags_of_a_filter_are_said_on_request() {
         config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_X"]});
     });
     assert!(host.fails(&["run", id]).1.contains("unknown seccomp flag `SECCOMP_FILTER_FLAG_X`"));
+}
+
+#[test]
+fn what_is_done_is_said_on_request() {
+    let host = Host::new();
+    let id = &host.id("debug");
+    let log = host.directory.path().join("log");
+    let said = |args: &[&str]| {
+        let _ = fs::remove_file(&log);
+        let options = ["--debug", "--log", log.to_str().unwrap(), "--log-format", "json"];
+        // A container in the background keeps its output.
+        let mut command = host.command(&[&options, args].concat());
+        assert!(command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
+        let text = fs::read_to_string(&log).unwrap();
+        let line = |line| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        text.lines().map(line).all(|line| line["level"] == "debug" && line["time"].is_string()).then_some(text).unwrap()
+    };
+    host.config("sleep 1000", |_| {});
+    let text = said(&["run", "--detach", id]);
+    let pid = host.state(id)["pid"].to_string();
+    for part in ["nsexec container setup", &format!("child process in init(): {pid}"), "init: closing the pipe"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let text = said(&["exec", id, "true"]);
+    for part in [&format!("nsexec container setup: namespaces of {pid}"), "child process in init(): ", "about to exec"]
+    {
+        assert!(text.contains(part), "{part} in {text}");
+    }
 }
 
 #[test]

@@ -27,17 +27,21 @@ struct Writer<'c> {
 impl<'c> Writer<'c> {
     fn step(&mut self, step: &Step) -> Result<(), Error> {
         match step {
-            Step::Write(write) => self.write(write)?.map_err(|errno| self.failed(write, errno)),
+            Step::Write(write) => self.optional(write, false),
             Step::IfPresent(write) => self.optional(write, true),
             Step::FirstPresent(writes) => self.first_present(writes),
-            Step::EitherOrder { first, second, optional } => match self.write(first)? {
-                Ok(()) => self.optional(second, *optional),
-                Err(Errno::INVAL) => {
-                    self.optional(second, *optional)?;
-                    self.write(first)?.map_err(|errno| self.failed(first, errno))
+            Step::EitherOrder { first, second, optional } => {
+                let mut later = Vec::new();
+                for write in first {
+                    match self.write(write)? {
+                        Ok(()) => {}
+                        Err(Errno::INVAL) => later.push(write),
+                        Err(errno) => return Err(self.failed(write, errno)),
+                    }
                 }
-                Err(errno) => Err(self.failed(first, errno)),
-            },
+                self.optional(second, *optional)?;
+                later.into_iter().try_for_each(|write| self.optional(write, false))
+            }
             Step::RefuseBelowUsage { what, limit } => self.refuse_below_usage(what, *limit),
             Step::Devices(filter) => self.devices(filter),
         }

@@ -3,11 +3,19 @@
 use tare_oci_runtime::Resources;
 
 use crate::Error;
-use crate::plan::Plan;
+use crate::plan::{Plan, Step, Write};
 
 /// Zero stands for "not given" wherever the kernel would have no use for it, as in every engine's API.
 pub(crate) fn set<T: Default + PartialEq>(value: Option<T>) -> Option<T> {
     value.filter(|value| *value != T::default())
+}
+
+/// Whichever of the values that the kernel checks against each other are given.
+pub(crate) fn either_order(first: Vec<Write>, second: Option<Write>, plan: &mut Plan) {
+    match second {
+        Some(second) if !first.is_empty() => plan.steps.push(Step::EitherOrder { first, second, optional: false }),
+        second => plan.steps.extend(first.into_iter().chain(second).map(Step::Write)),
+    }
 }
 
 /// Negative is no limit. Zero is 1, as with other runtimes: the process itself, and nothing besides it.

@@ -1,6 +1,7 @@
 //! A cgroup: the same path in every hierarchy.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -30,10 +31,14 @@ impl Cgroup {
 
     /// Makes the directory in every hierarchy, and its parents; an existing one is fine. On v1 an empty cpuset is
     /// filled from its parent's, without which no process can join; on v2 the parents pass on the controllers they have.
+    /// Beside v1, v2's hierarchy is left out where it cannot be written.
     pub fn create(hierarchies: &Hierarchies, path: &str) -> Result<Self, Error> {
         let group = Self::open(hierarchies, path);
         for hierarchy in hierarchies.all() {
-            group.make(hierarchy)?;
+            match group.make(hierarchy) {
+                Err(_) if group.is_spare(hierarchy) => {}
+                made => made?,
+            }
         }
         Ok(group)
     }
@@ -50,10 +55,11 @@ impl Cgroup {
 
     /// Whether the directory exists in any hierarchy.
     pub fn exists(&self) -> bool {
-        let relative = self.relative();
-        let exists =
-            |hierarchy: &Hierarchy| accessat(&hierarchy.root, relative, Access::EXISTS, AtFlags::empty()).is_ok();
-        self.hierarchies.all().iter().any(exists)
+        self.hierarchies.all().iter().any(|hierarchy| self.exists_in(hierarchy))
+    }
+
+    fn exists_in(&self, hierarchy: &Hierarchy) -> bool {
+        accessat(&hierarchy.root, self.relative(), Access::EXISTS, AtFlags::empty()).is_ok()
     }
 
     /// Moves a process with all its threads into the group, in every hierarchy. On an idle v1 machine the first of
@@ -69,6 +75,26 @@ impl Cgroup {
             Version::V1 => self.join("tasks", "0"),
             Version::V2 => Err(Error::Invalid("cgroup v2 does not move single threads between domains".to_owned())),
         }
+    }
+
+    /// The group's directories on the host, each with its hierarchy's name as in [`MountSource::name`]; v2's has none.
+    /// Beside v1, that one is there only if it exists.
+    ///
+    /// [`MountSource::name`]: crate::MountSource::name
+    pub fn directories(&self) -> Vec<(String, PathBuf)> {
+        let there = |hierarchy: &&Hierarchy| !self.is_spare(hierarchy) || self.exists_in(hierarchy);
+        let directory = |hierarchy: &Hierarchy| (hierarchy.mount.directory(), self.directory(hierarchy));
+        self.hierarchies.all().iter().filter(there).map(directory).collect()
+    }
+
+    /// On the host.
+    pub(crate) fn directory(&self, hierarchy: &Hierarchy) -> PathBuf {
+        hierarchy.mount.point.join(self.path.trim_start_matches('/'))
+    }
+
+    /// Whether it is v2's hierarchy beside those of v1, which nothing depends on.
+    fn is_spare(&self, hierarchy: &Hierarchy) -> bool {
+        self.version() == Version::V1 && hierarchy.mount.is_unified()
     }
 
     fn join(&self, file: &str, id: &str) -> Result<(), Error> {

@@ -1,8 +1,8 @@
 //! Which cgroup hierarchies this machine has: cgroup v1 (one file system per controller or group of controllers, and
 //! the named `systemd` hierarchy) or v2 (one file system for all).
 //!
-//! A hybrid machine (v1 controllers, and a v2 file system at `/sys/fs/cgroup/unified`) counts as v1. Source:
-//! `cgroups(7)`, `proc_pid_mountinfo(5)`.
+//! A hybrid machine (v1 controllers, and a v2 file system at `/sys/fs/cgroup/unified`) counts as v1; its v2 hierarchy is
+//! left alone, or joined with the others where that is asked for. Source: `cgroups(7)`, `proc_pid_mountinfo(5)`.
 
 use std::ffi::OsString;
 use std::fs;
@@ -47,7 +47,7 @@ pub(crate) struct Hierarchy {
 pub(crate) struct Mount {
     /// Where it is mounted, for messages and bind mounts.
     pub(crate) point: PathBuf,
-    /// The controllers (v1), in the order the kernel names them; empty for a named hierarchy and for v2.
+    /// The controllers (v1), in the order the kernel names them; empty for a named hierarchy and for v2's.
     pub(crate) controllers: Vec<String>,
     /// The name of a named v1 hierarchy (`systemd`).
     pub(crate) name: Option<String>,
@@ -62,6 +62,11 @@ impl Mount {
         }
     }
 
+    /// Whether it is v2's, on a hybrid machine beside those of v1.
+    pub(crate) fn is_unified(&self) -> bool {
+        self.controllers.is_empty() && self.name.is_none()
+    }
+
     pub(crate) fn has(&self, controller: &str) -> bool {
         self.controllers.iter().any(|own| own == controller)
     }
@@ -70,9 +75,19 @@ impl Mount {
 impl Hierarchies {
     /// Finds the hierarchies of this process's mount namespace and opens them.
     pub fn detect() -> Result<Self, Error> {
+        Self::detect_with(Hybrid::V1)
+    }
+
+    /// The same, and on a hybrid machine v2's with them: it limits nothing, but a process can be found by its group
+    /// there, which others expect to be the same as in the hierarchies of v1.
+    pub fn detect_hybrid() -> Result<Self, Error> {
+        Self::detect_with(Hybrid::Both)
+    }
+
+    fn detect_with(hybrid: Hybrid) -> Result<Self, Error> {
         const MOUNTINFO: &str = "/proc/self/mountinfo";
         let text = fs::read(MOUNTINFO).map_err(|error| Error::io("read", MOUNTINFO, &error))?;
-        let (version, mounts) = parse(&text)?;
+        let (version, mounts) = parse(&text, hybrid)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let mut all = Vec::with_capacity(mounts.len());
         for mount in mounts {
@@ -138,8 +153,18 @@ impl Hierarchies {
     }
 }
 
+/// What is used of a hybrid machine.
+#[derive(Clone, Copy, PartialEq)]
+enum Hybrid {
+    V1,
+    Both,
+}
+
+/// Where v2 is on a hybrid machine.
+const UNIFIED: &str = "/sys/fs/cgroup/unified";
+
 /// Reads mountinfo: the hierarchies of v1 if any controller is mounted there, otherwise the v2 one.
-fn parse(mountinfo: &[u8]) -> Result<(Version, Vec<Mount>), Error> {
+fn parse(mountinfo: &[u8], hybrid: Hybrid) -> Result<(Version, Vec<Mount>), Error> {
     let mut v1: Vec<Mount> = Vec::new();
     let mut v2: Option<Mount> = None;
     for line in mountinfo.split(|byte| *byte == b'\n') {
@@ -159,6 +184,7 @@ fn parse(mountinfo: &[u8]) -> Result<(Version, Vec<Mount>), Error> {
         }
     }
     if v1.iter().any(|mount| !mount.controllers.is_empty()) {
+        v1.extend(v2.filter(|mount| hybrid == Hybrid::Both && mount.point == Path::new(UNIFIED)));
         return Ok((Version::V1, v1));
     }
     v2.map(|mount| (Version::V2, vec![mount])).ok_or(Error::NotMounted)
@@ -209,7 +235,11 @@ mod tests {
     use super::*;
 
     fn show(text: &str) -> String {
-        match parse(text.as_bytes()) {
+        show_with(text, Hybrid::V1)
+    }
+
+    fn show_with(text: &str, hybrid: Hybrid) -> String {
+        match parse(text.as_bytes(), hybrid) {
             Ok((version, mounts)) => {
                 let lines = mounts.iter().map(|mount| {
                     format!("{} [{}] {:?}\n", mount.point.display(), mount.controllers.join(" "), mount.name)
@@ -251,6 +281,21 @@ mod tests {
         V2
         /run/x y [] None
         ");
+    }
+
+    #[test]
+    fn both_of_a_hybrid_machine() {
+        let v1 = "33 31 0:30 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n";
+        let unified = "36 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
+        let elsewhere = "36 31 0:38 / /mnt rw,relatime - cgroup2 cgroup2 rw\n";
+        insta::assert_snapshot!(show_with(&format!("{unified}{v1}"), Hybrid::Both), @r"
+        V1
+        /sys/fs/cgroup/memory [memory] None
+        /sys/fs/cgroup/unified [] None
+        ");
+        for text in [v1.to_owned(), format!("{v1}{elsewhere}"), unified.to_owned()] {
+            assert_eq!(show_with(&text, Hybrid::Both), show(&text));
+        }
     }
 
     #[test]

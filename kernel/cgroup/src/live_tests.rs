@@ -224,6 +224,53 @@ fn limits_are_set_raised_and_lowered_on_v1() {
     assert_eq!(group.0.stats().unwrap().memory.unwrap().limit, None);
 }
 
+/// Checks the order in which quota and burst are written: neither may be above or below the other's old value.
+fn check_burst(hierarchies: &Hierarchies, file: &str) {
+    let group = Group(Cgroup::create(hierarchies, &unique()).unwrap());
+    let version = hierarchies.version();
+    let (_, directory) = group.0.directories().into_iter().find(|(_, path)| path.join(file).exists()).unwrap();
+    for (quota, burst) in [(20_000, 20_000), (60_000, 50_000), (10_000, 5_000), (-1, 70_000), (30_000, 0)] {
+        let cpu = Cpu { quota: Some(quota), period: Some(50_000), burst: Some(burst), ..Cpu::default() };
+        let resources = Resources { cpu: Some(cpu), ..Resources::default() };
+        group.0.apply(&plan_update(&resources, version).unwrap()).unwrap();
+        let value = std::fs::read_to_string(directory.join(file)).unwrap();
+        assert_eq!(value.trim(), burst.to_string(), "{quota} {burst}");
+    }
+}
+
+#[test]
+fn a_burst_of_processor_time_is_raised_and_lowered_with_the_quota() {
+    if let Some(hierarchies) = v1().filter(|all| all.has_controller("cpu")) {
+        check_burst(&hierarchies, "cpu.cfs_burst_us");
+    }
+    if let Some(hierarchies) = v2().filter(|all| all.has_controller("cpu")) {
+        check_burst(&hierarchies, "cpu.max.burst");
+    }
+}
+
+#[test]
+fn both_versions_of_a_hybrid_machine_have_the_group() {
+    let Some(hierarchies) = v1() else { return };
+    let hybrid = Hierarchies::detect_hybrid().unwrap();
+    let group = Group(Cgroup::create(&hybrid, &unique()).unwrap());
+    let names = |group: &Cgroup| group.directories().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    let plain = Cgroup::open(&hierarchies, group.0.path());
+    assert_eq!(plain.mount_sources(), group.0.mount_sources());
+    if hybrid.all().len() == hierarchies.all().len() {
+        assert_eq!(names(&group.0), names(&plain));
+        return;
+    }
+    assert_eq!(names(&group.0), [names(&plain), vec![String::new()]].concat());
+    let shell = Shell::new(&group.0, ":");
+    let cgroups = std::fs::read_to_string(format!("/proc/{}/cgroup", shell.pid())).unwrap();
+    assert!(cgroups.contains(&format!("\n0::{}\n", group.0.path())), "{cgroups}");
+    shell.run();
+    // One that was made without it is joined without it.
+    let unified = v2().unwrap();
+    Cgroup::open(&unified, group.0.path()).remove().unwrap();
+    assert_eq!(names(&group.0), names(&plain));
+}
+
 #[test]
 fn a_limit_below_the_usage_is_explained() {
     let Some(hierarchies) = v1() else { return };

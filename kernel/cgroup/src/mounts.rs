@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::group::Cgroup;
-use crate::hierarchy::Version;
+use crate::hierarchy::{Hierarchy, Version};
 
 /// The container's own groups, as directories of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,18 +31,21 @@ pub struct MountSource {
 }
 
 impl Cgroup {
-    /// Where this group is on the host, by hierarchy; no system calls.
+    /// Where this group is on the host, by hierarchy; no system calls. Beside v1, v2's is not mounted: whoever finds it
+    /// takes the machine for one of v2.
     pub fn mount_sources(&self) -> MountSources {
-        let mut sources = self.hierarchies.all().iter().map(|hierarchy| {
+        let version = self.version();
+        let shown = |hierarchy: &&Hierarchy| version == Version::V2 || !hierarchy.mount.is_unified();
+        let mut sources = self.hierarchies.all().iter().filter(shown).map(|hierarchy| {
             let mount = &hierarchy.mount;
             MountSource {
                 name: mount.directory(),
-                host: mount.point.join(self.path().trim_start_matches('/')),
+                host: self.directory(hierarchy),
                 links: if mount.controllers.len() > 1 { mount.controllers.clone() } else { Vec::new() },
                 options: mount.name.as_ref().map_or_else(|| mount.directory(), |name| format!("none,name={name}")),
             }
         });
-        match self.version() {
+        match version {
             Version::V1 => MountSources::V1(sources.collect()),
             Version::V2 => MountSources::V2 { host: sources.next().map(|source| source.host).unwrap_or_default() },
         }
@@ -62,7 +65,12 @@ mod tests {
             controllers: controllers.iter().map(|name| (*name).to_owned()).collect(),
             name: name.map(str::to_owned),
         };
-        let mounts = vec![mount(&["cpu", "cpuacct"], None), mount(&["pids"], None), mount(&[], Some("systemd"))];
+        let mounts = vec![
+            mount(&["cpu", "cpuacct"], None),
+            mount(&["pids"], None),
+            mount(&[], Some("systemd")),
+            mount(&[], None),
+        ];
         let group = Cgroup::open(&Hierarchies::for_test(Version::V1, mounts), "/tare/x");
         let MountSources::V1(sources) = group.mount_sources() else { panic!("v1 expected") };
         assert!(sources.iter().all(|source| source.host == directory.path().join("tare/x")));

@@ -32,11 +32,11 @@ pub enum Step {
     IfPresent(Write),
     /// The first whose file exists; files whose name depends on the kernel's configuration.
     FirstPresent(Vec<Write>),
-    /// Two values of which the kernel accepts one order only, depending on those in force: the first, then the second;
-    /// if the first is invalid as yet (EINVAL), the second, then the first.
+    /// Values of which the kernel accepts one order only, depending on those in force: the first, then the second; each
+    /// of the first that is invalid as yet (EINVAL) comes after the second.
     EitherOrder {
-        /// Tried first.
-        first: Write,
+        /// Tried first; at least one.
+        first: Vec<Write>,
         /// Of the same controller.
         second: Write,
         /// Whether the second file may be missing.
@@ -114,7 +114,7 @@ impl Write {
 impl Step {
     fn controller(&self) -> &str {
         match self {
-            Self::Write(write) | Self::IfPresent(write) | Self::EitherOrder { first: write, .. } => &write.controller,
+            Self::Write(write) | Self::IfPresent(write) | Self::EitherOrder { second: write, .. } => &write.controller,
             Self::RefuseBelowUsage { .. } => "memory",
             Self::FirstPresent(writes) => writes.first().map_or("", |write| &write.controller),
             Self::Devices(_) => "devices",
@@ -137,8 +137,10 @@ impl fmt::Display for Step {
                 let writes: Vec<String> = writes.iter().map(ToString::to_string).collect();
                 write!(f, "{}", writes.join(" | "))
             }
-            Self::EitherOrder { first, second, optional: false } => write!(f, "{first} & {second}"),
-            Self::EitherOrder { first, second, optional: true } => write!(f, "{first} & {second} (if present)"),
+            Self::EitherOrder { first, second, optional } => {
+                first.iter().try_for_each(|write| write!(f, "{write} & "))?;
+                write!(f, "{second}{}", if *optional { " (if present)" } else { "" })
+            }
             Self::RefuseBelowUsage { what, limit } => write!(f, "refuse {what} if memory.current >= {limit}"),
             Self::Devices(filter) => write!(f, "device program of {} instructions", filter.program().len()),
         }

@@ -3,7 +3,7 @@
 use tare_oci_runtime::{BlockIo, Cpu, Memory, Resources, ThrottleDevice, WeightDevice};
 
 use crate::Error;
-use crate::common::{page_size, pids_max, rdma, set};
+use crate::common::{either_order, page_size, pids_max, rdma, set};
 use crate::plan::{Plan, Step, Write};
 
 pub(crate) fn plan(resources: &Resources) -> Result<Plan, Error> {
@@ -43,16 +43,16 @@ fn plan_cpu(cpu: &Cpu, plan: &mut Plan) {
     if let Some(shares) = set(cpu.shares) {
         plan.write("cpu", "cpu.shares", shares);
     }
-    pair(
-        set(cpu.period).map(|period| Write::new("cpu", "cpu.cfs_period_us", period)),
+    // The burst can never be above the quota.
+    let period = set(cpu.period).map(|period| Write::new("cpu", "cpu.cfs_period_us", period));
+    let burst = cpu.burst.map(|burst| Write::new("cpu", "cpu.cfs_burst_us", burst));
+    either_order(
+        period.into_iter().chain(burst).collect(),
         set(cpu.quota).map(|quota| Write::new("cpu", "cpu.cfs_quota_us", quota.max(-1))),
         plan,
     );
-    if let Some(burst) = cpu.burst {
-        plan.write("cpu", "cpu.cfs_burst_us", burst);
-    }
-    pair(
-        set(cpu.realtime_period).map(|period| Write::new("cpu", "cpu.rt_period_us", period)),
+    either_order(
+        set(cpu.realtime_period).map(|period| Write::new("cpu", "cpu.rt_period_us", period)).into_iter().collect(),
         set(cpu.realtime_runtime).map(|runtime| Write::new("cpu", "cpu.rt_runtime_us", runtime)),
         plan,
     );
@@ -64,14 +64,6 @@ fn plan_cpu(cpu: &Cpu, plan: &mut Plan) {
     }
     if !cpu.mems.is_empty() {
         plan.write("cpuset", "cpuset.mems", &cpu.mems);
-    }
-}
-
-/// Whichever of two values the kernel checks against each other are given.
-fn pair(first: Option<Write>, second: Option<Write>, plan: &mut Plan) {
-    match (first, second) {
-        (Some(first), Some(second)) => plan.steps.push(Step::EitherOrder { first, second, optional: false }),
-        (one, other) => plan.steps.extend(one.or(other).map(Step::Write)),
     }
 }
 
@@ -89,10 +81,10 @@ fn plan_memory(memory: &Memory, plan: &mut Plan) -> Result<(), Error> {
     match (limit, swap) {
         // No memory limit cannot stand below a limit of memory and swap together: both go.
         (Some(-1), None) => {
-            plan.steps.push(Step::EitherOrder { first: write_limit(-1), second: write_swap(-1), optional: true })
+            plan.steps.push(Step::EitherOrder { first: vec![write_limit(-1)], second: write_swap(-1), optional: true })
         }
         (Some(limit), Some(swap)) => plan.steps.push(Step::EitherOrder {
-            first: write_limit(limit),
+            first: vec![write_limit(limit)],
             second: write_swap(swap),
             // Without swap accounting there is nothing to be unlimited.
             optional: swap == -1,

@@ -4,7 +4,7 @@
 use tare_oci_runtime::{BlockIo, Cpu, Memory, Resources, ThrottleDevice};
 
 use crate::Error;
-use crate::common::{page_size, pids_max, rdma, set};
+use crate::common::{either_order, page_size, pids_max, rdma, set};
 use crate::plan::{Plan, Step, Write};
 
 pub(crate) fn plan(resources: &Resources) -> Result<Plan, Error> {
@@ -51,17 +51,14 @@ fn plan_cpu(cpu: &Cpu, plan: &mut Plan) -> Result<(), Error> {
         plan.write("cpu", "cpu.weight", cpu_weight(shares));
     }
     let quota = set(cpu.quota).map(|quota| if quota > 0 { quota.to_string() } else { "max".to_owned() });
-    match (quota, set(cpu.period)) {
-        (None, None) => {}
+    let max = match (quota, set(cpu.period)) {
         // Without a period the kernel keeps the one in force.
-        (Some(quota), None) => plan.write("cpu", "cpu.max", quota),
-        (quota, Some(period)) => {
-            plan.write("cpu", "cpu.max", format!("{} {period}", quota.as_deref().unwrap_or("max")));
-        }
-    }
-    if let Some(burst) = cpu.burst {
-        plan.write("cpu", "cpu.max.burst", burst);
-    }
+        (quota, None) => quota,
+        (quota, Some(period)) => Some(format!("{} {period}", quota.as_deref().unwrap_or("max"))),
+    };
+    // The burst can never be above the quota.
+    let burst = cpu.burst.map(|burst| Write::new("cpu", "cpu.max.burst", burst));
+    either_order(burst.into_iter().collect(), max.map(|max| Write::new("cpu", "cpu.max", max)), plan);
     if !cpu.cpus.is_empty() {
         plan.write("cpuset", "cpuset.cpus", &cpu.cpus);
     }

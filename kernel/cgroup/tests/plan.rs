@@ -64,8 +64,7 @@ fn everything_on_v1() {
     insta::assert_snapshot!(plan(&everything(), Version::V1).unwrap(), @r"
     devices.allow = a
     cpu.shares = 512
-    cpu.cfs_period_us = 100000 & cpu.cfs_quota_us = 50000
-    cpu.cfs_burst_us = 1000
+    cpu.cfs_period_us = 100000 & cpu.cfs_burst_us = 1000 & cpu.cfs_quota_us = 50000
     cpuset.cpus = 0-1
     cpuset.mems = 0
     memory.limit_in_bytes = 67108864 & memory.memsw.limit_in_bytes = 100663296
@@ -90,8 +89,7 @@ fn everything_on_v2() {
     insta::assert_snapshot!(plan(&everything(), Version::V2).unwrap(), @r"
     device program of 8 instructions
     cpu.weight = 59
-    cpu.max = 50000 100000
-    cpu.max.burst = 1000
+    cpu.max.burst = 1000 & cpu.max = 50000 100000
     cpuset.cpus = 0-1
     cpuset.mems = 0
     memory.swap.max = 33554432

@@ -201,6 +201,9 @@ pub fn create(launch: Launch<'_>) -> Result<Created> {
         }
         talk.go()?;
     }
+    if plan.namespaces.create & namespace::NETWORK != 0 {
+        netdevices::set_up_loopback(pid)?;
+    }
     oom_score_adj(pid, process.oom_score_adj)?;
     let start_time = start_time(pid)?;
     let hooks = spec.hooks.as_ref().map(|hooks| {

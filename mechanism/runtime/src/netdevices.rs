@@ -3,6 +3,8 @@
 //!
 //! They belong to the network namespace then: what becomes of them with its end is for the kernel to say, which brings
 //! hardware back and deletes what is virtual.
+//!
+//! A network namespace of the container's own begins with its loopback interface up, as other runtimes have it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -39,13 +41,29 @@ fn is_name(name: &str) -> bool {
     (1..=BYTES_MAX).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(allowed)
 }
 
+/// Brings the loopback interface of a process's network namespace up.
+pub(crate) fn set_up_loopback(pid: i32) -> Result<()> {
+    let netns = network_of(pid)?;
+    let set_up = || {
+        let mut batch = Batch::new();
+        link::set_up(&mut batch, "lo");
+        Socket::open(Protocol::Route)?.execute(batch)
+    };
+    let done = netns::run_in(netns.as_fd(), set_up).and_then(|result| result);
+    done.map_err(|error| Error::invalid(format!("network device `lo`: {error}")))
+}
+
+fn network_of(pid: i32) -> Result<File> {
+    let path = format!("/proc/{pid}/ns/net");
+    File::open(&path).map_err(|error| Error::io("open", &path, &error))
+}
+
 /// Moves them into the network namespace of a process.
 pub(crate) fn move_all(pid: i32, devices: &BTreeMap<String, NetDevice>) -> Result<()> {
     if devices.is_empty() {
         return Ok(());
     }
-    let path = format!("/proc/{pid}/ns/net");
-    let netns = File::open(&path).map_err(|error| Error::io("open", &path, &error))?;
+    let netns = network_of(pid)?;
     for (name, device) in devices {
         let new_name = if device.name.is_empty() { name } else { &device.name };
         let failed = |error: tare_netlink::Error| Error::invalid(format!("network device `{name}`: {error}"));

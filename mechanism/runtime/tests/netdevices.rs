@@ -85,6 +85,21 @@ fn a_device_in_a_namespace_that_was_there_stays_there() {
 }
 
 #[test]
+fn a_namespace_of_its_own_begins_with_its_loopback() {
+    let bundle = Bundle::new();
+    let text = "ip addr show dev lo";
+    let output = run(&bundle, &script(text));
+    assert!(output.contains("LOOPBACK,UP") && output.contains("inet 127.0.0.1/8"), "{output}");
+    // One that was there is left as it is.
+    let other = netns::run_in_new(|| netns::current().unwrap()).unwrap();
+    let mut spec = script(text);
+    let namespaces = &mut spec.linux.as_mut().unwrap().namespaces;
+    let network = namespaces.iter_mut().find(|own| own.kind == tare_oci_runtime::NamespaceKind::Network).unwrap();
+    network.path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&other)).into();
+    assert!(!run(&bundle, &spec).contains("inet "));
+}
+
+#[test]
 fn what_cannot_move_is_named() {
     let bundle = Bundle::new();
     let error = |devices: serde_json::Value| {

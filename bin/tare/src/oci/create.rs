@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
-use tare_cgroup::{Cgroup, Hierarchies, MountSources, Version, plan};
+use tare_cgroup::{Cgroup, Hierarchies, Version, plan};
 use tare_oci_runtime::{Process, Spec, Status};
 use tare_runtime::{CgroupPlace, Created, HookKind, Init, Launch, Stdio, run_hooks};
 
@@ -123,7 +123,7 @@ impl New {
         let spec = Spec::from_slice(&json).with_context(|| format!("parse `{}`", path.display()))?;
         check(&spec, options)?;
         debug_seccomp(&spec);
-        let hierarchies = Hierarchies::detect()?;
+        let hierarchies = Hierarchies::detect_hybrid()?;
         // As other runtimes name it.
         let own = format!("/{}", options.id);
         let path = spec.linux.as_ref().map(|linux| linux.cgroups_path.as_str()).filter(|path| !path.is_empty());
@@ -149,14 +149,12 @@ impl New {
     /// Creates the init: waiting for the FIFO, or for [`Created::start`].
     fn launch(&self, options: &Create, preserved: Preserved, fifo: bool) -> anyhow::Result<Created> {
         let mounts = self.cgroup.mount_sources();
-        let (joined, directory) = match &mounts {
-            MountSources::V1(all) => (all.iter().map(|source| source.host.clone()).collect(), None),
-            MountSources::V2 { .. } => (Vec::new(), Some(self.cgroup.fd_v2()?)),
+        let (joined, directory) = match self.cgroup.version() {
+            Version::V1 => (self.cgroup.directories().into_iter().map(|(_, path)| path).collect(), None),
+            Version::V2 => (Vec::new(), Some(self.cgroup.fd_v2()?)),
         };
-        let cgroup = match (&directory, self.cgroup.version()) {
-            (Some(directory), Version::V2) => CgroupPlace::Into(directory.as_fd()),
-            _ => CgroupPlace::Join(&joined),
-        };
+        let cgroup =
+            directory.as_ref().map_or(CgroupPlace::Join(&joined), |directory| CgroupPlace::Into(directory.as_fd()));
         let mut spec = self.spec.clone();
         if let Some(process) = &mut spec.process {
             process.env.extend(preserved.environment());
@@ -176,7 +174,11 @@ impl New {
             binds_as_asked: true,
             ..Launch::new(&self.id, &self.bundle, &spec)
         };
-        Ok(tare_runtime::create(launch)?)
+        // In the words of the runtime whose logs are read for them.
+        debug(|| format!("nsexec container setup: cgroup {}", self.cgroup.path()));
+        let created = tare_runtime::create(launch)?;
+        debug(|| format!("child process in init(): {}", created.pid));
+        Ok(created)
     }
 
     /// Hands out what the caller asked for, and remembers the container.
@@ -204,6 +206,7 @@ impl New {
             cgroup: self.cgroup.path().to_owned(),
         };
         self.directory.write("state.json", &record)?;
+        debug(|| "init: closing the pipe to signal completion".to_owned());
         write_pid(options.pid_file.as_deref(), init.pid)
     }
 

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, PathBuf};
 
 use anyhow::{Context as _, bail};
-use tare_cgroup::{MountSources, Version};
+use tare_cgroup::Version;
 use tare_oci_runtime::{Process, Status};
 use tare_runtime::{CgroupPlace, ExecTarget, Stdio};
 
@@ -36,7 +36,7 @@ pub(super) fn exec(store: &Store, options: &Exec) -> anyhow::Result<i32> {
     }
     let pidfd = container.pidfd()?;
     let group = container.cgroup()?;
-    let joined = groups(group.mount_sources(), &options.cgroup)?;
+    let joined = groups(group.directories(), &options.cgroup)?;
     for path in joined.iter().filter(|_| !options.cgroup.is_empty()) {
         fs::metadata(path).with_context(|| format!("adding pid to cgroups: `{}`", path.display()))?;
     }
@@ -58,7 +58,11 @@ pub(super) fn exec(store: &Store, options: &Exec) -> anyhow::Result<i32> {
     let raw_newlines = options.console_socket.is_none();
     let stdio = if process.terminal { Stdio::Terminal { size, raw_newlines } } else { Stdio::Inherit };
     let signals = if options.detach { None } else { Some(terminal::signals()?) };
+    // In the words of the runtime whose logs are read for them.
+    debug(|| format!("nsexec container setup: namespaces of {}", container.record.pid));
     let mut init = tare_runtime::exec(&target, &process, stdio)?;
+    debug(|| format!("child process in init(): {}", init.pid));
+    debug(|| format!("setns_init: about to exec {:?}", process.args));
     let handed = match (&options.console_socket, &init.console) {
         (Some(socket), Some(console)) => terminal::send(socket, console.as_fd()),
         _ => Ok(()),
@@ -79,11 +83,8 @@ pub(super) fn exec(store: &Store, options: &Exec) -> anyhow::Result<i32> {
 }
 
 /// The directories of the groups to join: the container's own, or those below that the options name.
-fn groups(own: MountSources, options: &[String]) -> anyhow::Result<Vec<PathBuf>> {
-    let mut all: Vec<(String, PathBuf)> = match own {
-        MountSources::V1(all) => all.into_iter().map(|source| (source.name, source.host)).collect(),
-        MountSources::V2 { host } => vec![(String::new(), host)],
-    };
+fn groups(own: Vec<(String, PathBuf)>, options: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut all = own;
     for option in options {
         let (controllers, path) = option.split_once(':').unwrap_or(("", option));
         let below = PathBuf::from(path.trim_start_matches('/'));
@@ -155,15 +156,10 @@ mod tests {
 
     #[test]
     fn groups_below_the_containers() {
-        let source = |name: &str| tare_cgroup::MountSource {
-            name: name.to_owned(),
-            host: format!("/sys/fs/cgroup/{name}/box").into(),
-            links: Vec::new(),
-            options: String::new(),
-        };
+        let own = |name: &str| (name.to_owned(), PathBuf::from(format!("/sys/fs/cgroup/{name}/box")));
         let joined = |options: &[&str]| {
             let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
-            groups(MountSources::V1(vec![source("cpu,cpuacct"), source("pids")]), &options)
+            groups(vec![own("cpu,cpuacct"), own("pids")], &options)
                 .map(|all| all.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" "))
         };
         assert_eq!(joined(&[]).unwrap(), "/sys/fs/cgroup/cpu,cpuacct/box /sys/fs/cgroup/pids/box");

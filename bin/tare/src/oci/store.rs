@@ -160,7 +160,7 @@ impl Container {
     }
 
     pub(super) fn cgroup(&self) -> anyhow::Result<Cgroup> {
-        Ok(Cgroup::open(&Hierarchies::detect()?, &self.record.cgroup))
+        Ok(Cgroup::open(&Hierarchies::detect_hybrid()?, &self.record.cgroup))
     }
 
     pub(super) fn status(&self) -> anyhow::Result<Status> {
