@@ -37,6 +37,12 @@ pub struct BridgeSpec {
     pub open_v4: bool,
     /// The same for IPv6.
     pub open_v6: bool,
+    /// Containers are reached by their own IPv4 addresses, on published ports, and go out by them.
+    pub routed_v4: bool,
+    /// The same for IPv6.
+    pub routed_v6: bool,
+    /// Interfaces of the host from which containers are reached on whichever port.
+    pub trusted: Vec<String>,
 }
 
 /// A subnet of a bridge.
@@ -228,7 +234,7 @@ fn set_addresses(socket: &mut Socket, index: u32, spec: &BridgeSpec) -> Result<(
 
 /// Addresses that IPv6 gives by itself.
 fn is_link_local(address: &Address) -> bool {
-    matches!(address.address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+    matches!(address.address, IpAddr::V6(v6) if v6.segments()[..4] == [0xfe80, 0, 0, 0])
 }
 
 /// Turns on forwarding for the families of the bridge; true when any was off.

@@ -34,12 +34,20 @@ pub const USER: &str = "user";
 pub const BRIDGES: &str = "bridges";
 /// Bridges whose containers reach nothing outside.
 pub const INTERNAL: &str = "internal";
-/// Pairs of interfaces between which everything may be forwarded: a bridge and itself.
+/// Pairs of interfaces between which everything may be forwarded: a bridge and itself, a trusted interface and a bridge.
 pub const WITHIN: &str = "within";
 /// Bridges that everything may be forwarded to, published or not.
 pub const OPEN_4: &str = "open4";
 /// Bridges that everything may be forwarded to, published or not.
 pub const OPEN_6: &str = "open6";
+/// Bridges whose containers answer pings from everywhere, and are reached by their own addresses on published ports.
+pub const ROUTED_4: &str = "routed4";
+/// Bridges whose containers answer pings from everywhere, and are reached by their own addresses on published ports.
+pub const ROUTED_6: &str = "routed6";
+/// Published ports of containers in such networks.
+pub const REACHED_4: &str = "reached4";
+/// Published ports of containers in such networks.
+pub const REACHED_6: &str = "reached6";
 /// Bridge and its own subnets.
 pub const OWN_4: &str = "own4";
 /// Bridge and its own subnets.
@@ -72,6 +80,10 @@ pub const SETS: &[Set<'static>] = &[
     set(WITHIN, &[DataType::InterfaceName, DataType::InterfaceName], Value::Nothing, false),
     set(OPEN_4, &[DataType::InterfaceName], Value::Nothing, false),
     set(OPEN_6, &[DataType::InterfaceName], Value::Nothing, false),
+    set(ROUTED_4, &[DataType::InterfaceName], Value::Nothing, false),
+    set(ROUTED_6, &[DataType::InterfaceName], Value::Nothing, false),
+    set(REACHED_4, &[DataType::Ipv4, DataType::Protocol, DataType::Port], Value::Nothing, false),
+    set(REACHED_6, &[DataType::Ipv6, DataType::Protocol, DataType::Port], Value::Nothing, false),
     set(OWN_4, &[DataType::InterfaceName, DataType::Ipv4], Value::Nothing, true),
     set(OWN_6, &[DataType::InterfaceName, DataType::Ipv6], Value::Nothing, true),
     set(MASQUERADED_4, &[DataType::Ipv4], Value::Nothing, true),

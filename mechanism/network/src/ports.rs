@@ -67,12 +67,28 @@ pub struct PortMapping {
     pub protocol: Protocol,
     /// Address of the host; the unspecified one means all of the family.
     pub host_ip: IpAddr,
-    /// Port of the host.
+    /// Port of the host; 0: none, see [`Self::direct`].
     pub host_port: u16,
     /// Address of the container; the unspecified one while it has none that can be reached.
     pub container_ip: IpAddr,
     /// Port of the container.
     pub container_port: u16,
+}
+
+impl PortMapping {
+    /// A port that is reached by the container's own address, and not by the host's.
+    pub fn direct(protocol: Protocol, container_ip: IpAddr, container_port: u16) -> Self {
+        let host_ip = match container_ip {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        Self { protocol, host_ip, host_port: 0, container_ip, container_port }
+    }
+
+    /// Whether it is such a port.
+    pub fn is_direct(&self) -> bool {
+        self.host_port == 0
+    }
 }
 
 /// What is asked to be published.
@@ -227,7 +243,7 @@ impl Ports {
     /// Notes the ports of a container that runs already; its shim has the sockets.
     pub fn reserve(&self, owner: &str, mappings: &[PortMapping]) {
         let mut registry = locked(&self.registry);
-        for mapping in mappings {
+        for mapping in mappings.iter().filter(|mapping| !mapping.is_direct()) {
             registry.take(owner, mapping.protocol, mapping.host_ip, mapping.host_port);
         }
     }
@@ -463,7 +479,8 @@ impl Network {
     /// Forgets UDP flows to the host's ports in `mappings` for which `stale` holds. The kernel tracks a UDP flow while
     /// its packets keep coming, and translates them as it did the first.
     fn forget(&self, mappings: &[PortMapping], stale: impl Fn(&PortMapping, &Connection) -> bool) -> Result<()> {
-        let udp: Vec<_> = mappings.iter().filter(|mapping| mapping.protocol == Protocol::Udp).collect();
+        let through_host = |mapping: &&PortMapping| mapping.protocol == Protocol::Udp && !mapping.is_direct();
+        let udp: Vec<_> = mappings.iter().filter(through_host).collect();
         if udp.is_empty() {
             return Ok(());
         }

@@ -65,6 +65,22 @@ fn sets_as_nft_shows_them() {
         		type ifname
         	}
 
+        	set routed4 {
+        		type ifname
+        	}
+
+        	set routed6 {
+        		type ifname
+        	}
+
+        	set reached4 {
+        		type ipv4_addr . inet_proto . inet_service
+        	}
+
+        	set reached6 {
+        		type ipv6_addr . inet_proto . inet_service
+        	}
+
         	set own4 {
         		type ifname . ipv4_addr
         		flags interval
@@ -178,6 +194,10 @@ fn chains_as_nft_shows_them() {
         		oifname @bridges ct status dnat accept comment "published ports"
         		meta nfproto ipv4 oifname @open4 accept comment "into open networks"
         		meta nfproto ipv6 oifname @open6 accept comment "into open networks"
+        		ip daddr . meta l4proto . th dport @reached4 accept comment "ports of routed networks"
+        		ip6 daddr . meta l4proto . th dport @reached6 accept comment "ports of routed networks"
+        		meta l4proto icmp oifname @routed4 accept comment "pings into routed networks"
+        		meta l4proto ipv6-icmp oifname @routed6 accept comment "pings into routed networks"
         		oifname @bridges drop comment "anything else into networks"
         	}
         }

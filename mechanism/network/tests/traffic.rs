@@ -166,6 +166,32 @@ fn open_networks_are_reached_without_publishing() {
 }
 
 #[test]
+fn routed_networks_are_reached_on_published_ports() {
+    machine(|machine| {
+        let routed = tare_network::BridgeSpec { routed_v4: true, ..bridge("tare0", &["172.17.0.0/16"]) };
+        machine.network.ensure_bridge(&routed).unwrap();
+        let web = machine.container("aaaaaaaaaa", &routed, 2);
+        for port in [80, 81] {
+            tcp_server(web.fd(), "0.0.0.0", port);
+        }
+        let direct = PortMapping::direct(Protocol::Tcp, v4("172.17.0.2").into(), 80);
+        assert_silent(machine.outside.as_fd(), "172.17.0.2", 80);
+        machine.network.publish(&[direct]).unwrap();
+        assert_eq!(tcp(machine.outside.as_fd(), "172.17.0.2", 80).unwrap(), OUTSIDE_4);
+        assert_silent(machine.outside.as_fd(), "172.17.0.2", 81);
+        // It goes out by its own address.
+        tcp_server(machine.outside.as_fd(), "0.0.0.0", 80);
+        assert_eq!(tcp(web.fd(), OUTSIDE_4, 80).unwrap(), "172.17.0.2");
+        machine.network.unpublish(&[direct]).unwrap();
+        assert_silent(machine.outside.as_fd(), "172.17.0.2", 80);
+        // Or whatever comes from an interface that is trusted.
+        let trusted = vec!["switch".to_owned()];
+        machine.network.ensure_bridge(&tare_network::BridgeSpec { trusted, ..routed }).unwrap();
+        assert!(tcp(machine.outside.as_fd(), "172.17.0.2", 81).is_ok());
+    });
+}
+
+#[test]
 fn without_icc_containers_do_not_reach_each_other() {
     machine(|machine| {
         let spec = tare_network::BridgeSpec { icc: false, ..bridge("tare0", &["172.17.0.0/16"]) };

@@ -11,6 +11,7 @@ with_both_clients!(
     addresses_by_family,
     mistakes_in_options,
     gateways_of_bridges,
+    networks_of_routes,
     settings_of_interfaces,
     networks_made_from_others,
     published_ports_follow_the_networks,
@@ -211,7 +212,10 @@ fn mistakes_in_options(c: &Console) {
             "gateway mode 'isolated' can only be used for an internal network",
         ),
         ("-o com.docker.network.host_ipv4=x", "failed to parse com.docker.network.host_ipv4 value: x (nil ip)"),
-        ("-o com.docker.network.bridge.trusted_host_interfaces=eth0", "is not supported yet"),
+        (
+            "-o com.docker.network.bridge.gateway_mode_ipv6=bogus",
+            "failed to parse com.docker.network.bridge.gateway_mode_ipv6 value: bogus (unknown gateway mode bogus)",
+        ),
         ("--scope swarm", "cannot create a swarm scoped network when swarm is not active"),
         ("-d overlay", "This node is not a swarm manager."),
         ("-d host", "only one instance of \"host\" network is allowed"),
@@ -249,6 +253,26 @@ fn gateways_of_bridges(c: &Console) {
     );
     c.ok(&format!("run -d --name web -p 80 --network near {SLEEP}"));
     assert!(c.ok("port web").starts_with("80/tcp -> 127.0.0.1:"));
+}
+
+/// Containers go out by their own addresses, and have no port of the host's.
+fn networks_of_routes(c: &Console) {
+    let mode = "-o com.docker.network.bridge.gateway_mode_ipv4=routed";
+    c.ok(&format!("network create {mode} --subnet 10.226.0.0/24 routed"));
+    c.ok(&format!("run -d --name web -p 8765:80 --network routed {SLEEP}"));
+    assert_eq!(
+        c.ok("inspect --format '{{json .NetworkSettings.Ports}}' web"),
+        r#"{"80/tcp":[{"HostIp":"0.0.0.0","HostPort":""}]}"#
+    );
+    c.ok("network create other");
+    let other = |line: &str| c.run(&format!("run --rm --network other busybox:1.29 {line}"));
+    c.ok("exec -d web nc -ll -p 80 -e echo served");
+    c.ok("exec -d web nc -ll -p 81 -e echo served");
+    tare_testkit::eventually("the port to be reached", || {
+        other("nc -w 5 10.226.0.2 80").stdout.contains("served").then_some(())
+    });
+    assert!(!other("nc -w 2 10.226.0.2 81").stdout.contains("served"));
+    assert_eq!(other("ping -c 1 -w 20 10.226.0.2").status, 0);
 }
 
 fn settings_of_interfaces(c: &Console) {

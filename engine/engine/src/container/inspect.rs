@@ -142,10 +142,8 @@ fn ports(record: &Record, sandbox: &Sandbox, alive: bool) -> PortMap {
     }
     for mapping in &sandbox.mappings {
         let port = format!("{}/{}", mapping.container_port, crate::network::ports::word(mapping.protocol));
-        ports
-            .entry(port)
-            .or_default()
-            .push(PortBinding { host_ip: mapping.host_ip.to_string(), host_port: mapping.host_port.to_string() });
+        let host_port = if mapping.is_direct() { String::new() } else { mapping.host_port.to_string() };
+        ports.entry(port).or_default().push(PortBinding { host_ip: mapping.host_ip.to_string(), host_port });
     }
     ports.into()
 }

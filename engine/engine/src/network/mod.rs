@@ -348,6 +348,9 @@ fn bridge_spec(record: &Record) -> Result<BridgeSpec> {
         source_v6: options.source_v6,
         open_v4: options.mode_v4 == GatewayMode::NatUnprotected,
         open_v6: options.mode_v6 == GatewayMode::NatUnprotected,
+        routed_v4: options.mode_v4 == GatewayMode::Routed,
+        routed_v6: options.mode_v6 == GatewayMode::Routed,
+        trusted: options.trusted,
     })
 }
 

@@ -43,8 +43,8 @@ pub(crate) const IFNAME_MARK: &str = "IFNAME";
 /// The address of the host that what goes out carries, by family.
 const HOST_IPV4: &str = "com.docker.network.host_ipv4";
 const HOST_IPV6: &str = "com.docker.network.host_ipv6";
-/// Docker's, and not here yet.
-const UNSUPPORTED: &[&str] = &["com.docker.network.bridge.trusted_host_interfaces"];
+/// Interfaces of the host from which containers are reached by their addresses, with colons between them.
+const TRUSTED: &str = "com.docker.network.bridge.trusted_host_interfaces";
 
 /// How containers of a bridge network are reached from outside it, for one family.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub(crate) enum GatewayMode {
     Nat,
     /// Directly, too.
     NatUnprotected,
+    /// By their own addresses, on published ports, and by no address of the host's.
+    Routed,
     /// Not at all, not even by the host.
     Isolated,
 }
@@ -71,6 +73,7 @@ pub(crate) struct BridgeOptions {
     pub(crate) inhibit_ipv4: bool,
     pub(crate) mode_v4: GatewayMode,
     pub(crate) mode_v6: GatewayMode,
+    pub(crate) trusted: Vec<String>,
 }
 
 impl BridgeOptions {
@@ -78,9 +81,6 @@ impl BridgeOptions {
     pub(crate) fn read(options: &Map<String>, internal: bool) -> Result<Self> {
         let text = |name: &str| options.get(name).map(String::as_str).filter(|text| !text.is_empty());
         let flag = |name: &str, default| text(name).map_or(Ok(default), |text| boolean(name, text));
-        if let Some(unknown) = UNSUPPORTED.iter().find(|name| text(name).is_some()) {
-            return Err(Error::not_implemented(format!("network option {unknown:?} is not supported yet")));
-        }
         let mode = |name: &str| {
             let mode = text(name).map_or(Ok(GatewayMode::Nat), |text| gateway_mode(name, text))?;
             if mode == GatewayMode::Isolated && !internal {
@@ -105,6 +105,7 @@ impl BridgeOptions {
             inhibit_ipv4: flag(INHIBIT_IPV4, false)?,
             mode_v4: mode(GATEWAY_MODE_4)?,
             mode_v6: mode(GATEWAY_MODE_6)?,
+            trusted: text(TRUSTED).map(|text| text.split(':').map(str::to_owned).collect()).unwrap_or_default(),
         })
     }
 
@@ -112,6 +113,12 @@ impl BridgeOptions {
     pub(crate) fn has_gateway(&self, ipv6: bool) -> bool {
         let mode = if ipv6 { self.mode_v6 } else { self.mode_v4 };
         mode != GatewayMode::Isolated
+    }
+
+    /// Whether containers are reached by their own addresses alone, for a family.
+    pub(crate) fn is_routed(&self, ipv6: bool) -> bool {
+        let mode = if ipv6 { self.mode_v6 } else { self.mode_v4 };
+        mode == GatewayMode::Routed
     }
 
     /// Where ports are published that do not say; nowhere in particular if that is everywhere.
@@ -199,9 +206,7 @@ fn gateway_mode(name: &str, text: &str) -> Result<GatewayMode> {
         "nat" => Ok(GatewayMode::Nat),
         "nat-unprotected" => Ok(GatewayMode::NatUnprotected),
         "isolated" => Ok(GatewayMode::Isolated),
-        "routed" => {
-            Err(Error::not_implemented(format!("network option {name:?}: mode \"routed\" is not supported yet")))
-        }
+        "routed" => Ok(GatewayMode::Routed),
         _ => Err(wrong(name, text, &format!("unknown gateway mode {text}"))),
     }
 }

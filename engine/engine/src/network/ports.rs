@@ -117,13 +117,24 @@ impl Networks {
                 endpoint.endpoint_id
             ))
         };
-        let bound = self.ports.bind(owner, &target, requests).map_err(|error| failed(sentence(&error)))?;
+        let routed = (v4.is_some_and(|v4| self.is_routed(v4, false)), v6.is_some_and(|v6| self.is_routed(v6, true)));
+        let (through_host, direct) = split(requests, &target, routed);
+        let bound = self.ports.bind(owner, &target, &through_host).map_err(|error| failed(sentence(&error)))?;
+        let unheld = |mapping| BoundPort { mapping, socket: None, relay: None };
+        let bound: Vec<BoundPort> = bound.into_iter().chain(direct.into_iter().map(unheld)).collect();
         let mappings: Vec<PortMapping> = bound.iter().map(|port| port.mapping).collect();
         self.mechanism.publish(&mappings).map_err(|error| {
             self.ports.release(owner);
             failed(error.to_string())
         })?;
         Ok(bound)
+    }
+
+    /// Whether an endpoint's network is one whose containers are reached by their own addresses.
+    fn is_routed(&self, endpoint: &Endpoint, ipv6: bool) -> bool {
+        let Ok(net) = self.find(&endpoint.network_id) else { return false };
+        let record = &net.read().record;
+        BridgeOptions::read(&record.options, record.internal).is_ok_and(|options| options.is_routed(ipv6))
     }
 
     /// The endpoints that published ports lead to, by family.
@@ -174,6 +185,36 @@ impl Networks {
     }
 }
 
+/// Requests of which the host's addresses are bound, and what is reached by the container's own instead, by family.
+fn split(
+    requests: &[PortRequest],
+    target: &Target,
+    (routed_v4, routed_v6): (bool, bool),
+) -> (Vec<PortRequest>, Vec<PortMapping>) {
+    if !routed_v4 && !routed_v6 {
+        return (requests.to_vec(), Vec::new());
+    }
+    let (mut bound, mut direct) = (Vec::new(), Vec::new());
+    let families = [
+        (routed_v4, IpAddr::from(Ipv4Addr::UNSPECIFIED), target.ipv4.map(IpAddr::from)),
+        (routed_v6, IpAddr::from(Ipv6Addr::UNSPECIFIED), target.ipv6.map(IpAddr::from)),
+    ];
+    for request in requests {
+        let asked =
+            families.iter().filter(|(_, any, _)| request.host_ip.is_none_or(|ip| ip.is_ipv6() == any.is_ipv6()));
+        for (routed, any, address) in asked {
+            match address {
+                Some(address) if *routed => {
+                    direct.push(PortMapping::direct(request.protocol, *address, request.container_port));
+                }
+                Some(_) => bound.push(PortRequest { host_ip: request.host_ip.or(Some(*any)), ..*request }),
+                None => {}
+            }
+        }
+    }
+    (bound, direct)
+}
+
 /// What leads to bound ports, and their sockets for whoever holds them.
 pub(crate) fn held(bound: Vec<BoundPort>) -> (Vec<PortMapping>, Fds) {
     let mappings = bound.iter().map(|port| port.mapping).collect();
@@ -216,6 +257,29 @@ fn sentence(error: &PortError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ports_of_routed_networks_are_not_bound() {
+        let request = |host_ip: Option<&str>| PortRequest {
+            protocol: Protocol::Tcp,
+            host_ip: host_ip.map(|ip| ip.parse().unwrap()),
+            host_port: HostPort::Any,
+            container_port: 80,
+        };
+        let target = Target { ipv4: Some(Ipv4Addr::new(10, 0, 0, 2)), ipv6: Some("fd00::2".parse().unwrap()) };
+        let shown = |host_ip: Option<&str>, target: &Target, routed| {
+            let (bound, direct) = split(&[request(host_ip)], target, routed);
+            let bound: Vec<_> = bound.iter().map(|b| b.host_ip.map_or("any".into(), |ip| ip.to_string())).collect();
+            let direct: Vec<_> = direct.iter().map(|d| d.container_ip.to_string()).collect();
+            format!("{} / {}", bound.join(" "), direct.join(" "))
+        };
+        assert_eq!(shown(None, &target, (false, false)), "any / ");
+        assert_eq!(shown(None, &target, (true, true)), " / 10.0.0.2 fd00::2");
+        assert_eq!(shown(None, &target, (false, true)), "0.0.0.0 / fd00::2");
+        assert_eq!(shown(Some("127.0.0.1"), &target, (false, true)), "127.0.0.1 / ");
+        assert_eq!(shown(Some("::1"), &target, (false, true)), " / fd00::2");
+        assert_eq!(shown(None, &Target { ipv6: None, ..target }, (true, false)), " / 10.0.0.2");
+    }
 
     #[test]
     fn ranges_of_exposed_ports() {

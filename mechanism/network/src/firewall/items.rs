@@ -10,7 +10,7 @@ use tare_nftables::value::{Key, KeyReader};
 
 use super::{
     ANYWHERE_4, ANYWHERE_6, BRIDGES, INTERNAL, MASQUERADED_4, MASQUERADED_6, OPEN_4, OPEN_6, OWN_4, OWN_6, PUBLISHED_4,
-    PUBLISHED_6, SOURCES_4, SOURCES_6, WITHIN,
+    PUBLISHED_6, REACHED_4, REACHED_6, ROUTED_4, ROUTED_6, SOURCES_4, SOURCES_6, WITHIN,
 };
 use crate::bridge::BridgeSpec;
 use crate::cidr::Cidr;
@@ -35,14 +35,17 @@ pub fn of_bridge(spec: &BridgeSpec) -> BTreeSet<Item> {
     if spec.icc {
         items.insert(plain(WITHIN, interface().interface(&spec.bridge)));
     }
-    let open = [(spec.open_v4, OPEN_4), (spec.open_v6, OPEN_6)];
+    let trusted = |trusted: &String| plain(WITHIN, Key::new().interface(trusted).interface(&spec.bridge));
+    items.extend(spec.trusted.iter().map(trusted));
+    let open = [(spec.open_v4, OPEN_4), (spec.open_v6, OPEN_6), (spec.routed_v4, ROUTED_4), (spec.routed_v6, ROUTED_6)];
     items.extend(open.into_iter().filter(|(open, _)| *open).map(|(_, set)| plain(set, interface())));
     for subnet in spec.subnets.iter().map(|subnet| subnet.subnet.network()) {
         let own = if subnet.is_ipv6() { OWN_6 } else { OWN_4 };
         let end = |address| interface().address(address).into_bytes();
         let element = ListedElement { last: Some(end(subnet.last())), ..element(end(subnet.first())) };
         items.insert(Item { set: own, element });
-        if spec.masquerade && !spec.internal {
+        let routed = if subnet.is_ipv6() { spec.routed_v6 } else { spec.routed_v4 };
+        if spec.masquerade && !spec.internal && !routed {
             let (masqueraded, sources, source) = match subnet.is_ipv6() {
                 false => (MASQUERADED_4, SOURCES_4, spec.source_v4.map(IpAddr::V4)),
                 true => (MASQUERADED_6, SOURCES_6, spec.source_v6.map(IpAddr::V6)),
@@ -63,8 +66,8 @@ pub fn of_bridge(spec: &BridgeSpec) -> BTreeSet<Item> {
 pub fn of_interface(items: &BTreeSet<Item>, bridge: &str) -> BTreeSet<Item> {
     let name = Key::new().interface(bridge).into_bytes();
     let by_name = |item: &&Item| {
-        [BRIDGES, INTERNAL, WITHIN, OPEN_4, OPEN_6, OWN_4, OWN_6].contains(&item.set)
-            && item.element.key.starts_with(&name)
+        let own = [BRIDGES, INTERNAL, WITHIN, OPEN_4, OPEN_6, ROUTED_4, ROUTED_6, OWN_4, OWN_6].contains(&item.set);
+        own && item.element.key.starts_with(&name) || item.set == WITHIN && item.element.key.ends_with(&name)
     };
     let mut found: BTreeSet<Item> = items.iter().filter(by_name).cloned().collect();
     let leaving: Vec<_> = found.iter().flat_map(|own| leaving(items, own)).collect();
@@ -114,6 +117,11 @@ fn ends(item: &Item) -> Option<(IpAddr, IpAddr)> {
 pub fn of_port(mapping: &PortMapping) -> Option<Item> {
     if mapping.container_ip.is_unspecified() {
         return None;
+    }
+    if mapping.is_direct() {
+        let set = if mapping.container_ip.is_ipv6() { REACHED_6 } else { REACHED_4 };
+        let key = Key::new().address(mapping.container_ip).protocol(mapping.protocol.number());
+        return Some(plain(set, key.port(mapping.container_port)));
     }
     let (one, any) = match (mapping.host_ip, mapping.container_ip) {
         (IpAddr::V4(_), IpAddr::V4(_)) => (PUBLISHED_4, ANYWHERE_4),

@@ -11,8 +11,13 @@ use tare_nftables::value::{Family, Verdict};
 
 use super::{
     ANYWHERE_4, ANYWHERE_6, ARRIVING, BRIDGES, CHAINS, FORWARD, FROM_HOST, INTERNAL, LEAVING, LOOPBACK, MASQUERADED_4,
-    MASQUERADED_6, OPEN_4, OPEN_6, OWN_4, OWN_6, PUBLISHED_4, PUBLISHED_6, SETS, SOURCES_4, SOURCES_6, USER, WITHIN,
+    MASQUERADED_6, OPEN_4, OPEN_6, OWN_4, OWN_6, PUBLISHED_4, PUBLISHED_6, REACHED_4, REACHED_6, ROUTED_4, ROUTED_6,
+    SETS, SOURCES_4, SOURCES_6, USER, WITHIN,
 };
+
+/// `IPPROTO_ICMP` and `IPPROTO_ICMPV6`.
+const ICMP: u8 = 1;
+const ICMP_6: u8 = 58;
 
 type Phrase = Vec<Expression<'static>>;
 
@@ -127,8 +132,32 @@ fn forward() -> Vec<Rule> {
         rule(FORWARD, "published ports", &[to_bridges(), translated(), accept()]),
         rule(FORWARD, "into open networks", &[ipv4(), in_set(Meta::OutputInterface, OPEN_4), accept()]),
         rule(FORWARD, "into open networks", &[ipv6(), in_set(Meta::OutputInterface, OPEN_6), accept()]),
+        rule(
+            FORWARD,
+            "ports of routed networks",
+            &[ipv4(), address_protocol_port_4(), vec![lookup(REACHED_4)], accept()],
+        ),
+        rule(
+            FORWARD,
+            "ports of routed networks",
+            &[ipv6(), address_protocol_port_6(), vec![lookup(REACHED_6)], accept()],
+        ),
+        rule(
+            FORWARD,
+            "pings into routed networks",
+            &[ipv4(), pings(ICMP), in_set(Meta::OutputInterface, ROUTED_4), accept()],
+        ),
+        rule(
+            FORWARD,
+            "pings into routed networks",
+            &[ipv6(), pings(ICMP_6), in_set(Meta::OutputInterface, ROUTED_6), accept()],
+        ),
         rule(FORWARD, "anything else into networks", &[to_bridges(), drop()]),
     ]
+}
+
+fn pings(protocol: u8) -> Phrase {
+    vec![meta(Meta::TransportProtocol, 0), equal(0, &[protocol])]
 }
 
 fn rule(chain: &'static str, comment: &'static str, phrases: &[Phrase]) -> Rule {
@@ -260,6 +289,10 @@ mod tests {
         r0 = OutputInterface; r0 in @bridges; r0 = ConnectionStatus; r0 &= 0x20000000; r0 != 0x00000000; accept  # published ports
         r0 = NetworkProtocol; r0 == 0x02; r0 = OutputInterface; r0 in @open4; accept  # into open networks
         r0 = NetworkProtocol; r0 == 0x0a; r0 = OutputInterface; r0 in @open6; accept  # into open networks
+        r0 = NetworkProtocol; r0 == 0x02; r0 = Network[16;4]; r1 = TransportProtocol; r2 = Transport[2;2]; r0 in @reached4; accept  # ports of routed networks
+        r0 = NetworkProtocol; r0 == 0x0a; r0 = Network[24;16]; r4 = TransportProtocol; r5 = Transport[2;2]; r0 in @reached6; accept  # ports of routed networks
+        r0 = NetworkProtocol; r0 == 0x02; r0 = TransportProtocol; r0 == 0x01; r0 = OutputInterface; r0 in @routed4; accept  # pings into routed networks
+        r0 = NetworkProtocol; r0 == 0x0a; r0 = TransportProtocol; r0 == 0x3a; r0 = OutputInterface; r0 in @routed6; accept  # pings into routed networks
         r0 = OutputInterface; r0 in @bridges; drop  # anything else into networks
         ");
     }

@@ -124,6 +124,9 @@ pub fn bridge(name: &str, subnets: &[&str]) -> BridgeSpec {
         source_v6: None,
         open_v4: false,
         open_v6: false,
+        routed_v4: false,
+        routed_v6: false,
+        trusted: Vec::new(),
     }
 }
 
