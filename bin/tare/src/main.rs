@@ -5,6 +5,7 @@ mod daemon;
 mod man;
 mod oci;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use tare_cli::Invocation;
@@ -14,7 +15,8 @@ const LOCAL: &[(&str, &str)] =
     &[("daemon", "Run the engine"), ("oci", "Run containers from OCI bundles, without the engine")];
 
 fn main() -> ExitCode {
-    let mut args: Vec<_> = std::env::args_os().skip(1).collect();
+    let mut args: Vec<_> = std::env::args_os().collect();
+    let program = if args.is_empty() { OsString::new() } else { args.remove(0) };
     match args.first().and_then(|first| first.to_str()) {
         Some("daemon") => {
             args.remove(0);
@@ -27,7 +29,7 @@ fn main() -> ExitCode {
         Some("man") => man::main(args.get(1..).unwrap_or_default()),
         _ => {
             let executable = std::env::current_exe().ok();
-            let code = tare_cli::main(Invocation { args, executable, local: LOCAL });
+            let code = tare_cli::main(Invocation { program, args, executable, local: LOCAL });
             ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
         }
     }

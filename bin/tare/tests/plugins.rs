@@ -68,6 +68,37 @@ fn a_plugin_takes_the_place_of_the_program() {
 }
 
 #[test]
+fn who_calls_it_docker_is_answered_by_that_name() {
+    let setup = Setup::new(&[]);
+    let link = setup.path("docker");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_tare"), &link).unwrap();
+    let run = |line: &[&str]| {
+        let output = Command::new(&link).args(line).env("HOME", setup.directory.path()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let unknown = "docker: unknown command: docker nosuch\n\nRun 'docker --help' for more information\n";
+    assert_eq!(run(&["nosuch"]), (Some(1), unknown.to_owned()));
+    let usage = "docker: 'docker rm' requires at least 1 argument\n\nUsage:  docker rm [OPTIONS] CONTAINER [CONTAINER...]\n\n\
+                 See 'docker rm --help' for more information\n";
+    assert_eq!(run(&["rm"]), (Some(1), usage.to_owned()));
+}
+
+/// Files of TLS that are not there are told even where TLS is of no use, whatever the value of `--tlsverify`.
+#[test]
+fn tls_is_asked_for_by_any_value() {
+    let setup = Setup::new(&[]);
+    for flag in ["--tlsverify=false", "--tlsverify", "--tls"] {
+        let (code, _, err) = setup.tare(&["-H", "unix:///nowhere", flag, "ps"], &[]);
+        let file = setup.path(".docker/ca.pem");
+        let expected = format!(
+            "Failed to initialize: unable to resolve docker endpoint: open {}: no such file or directory\n",
+            file.display()
+        );
+        assert_eq!((code, err), (1, expected), "{flag}");
+    }
+}
+
+#[test]
 fn it_completes_its_own() {
     let setup = Setup::new(&[(".docker/cli-plugins/docker-greet", GREETER)]);
     let (code, out, _) = setup.tare(&["__complete", "-H", "unix:///nowhere", "greet", "--na"], &[]);

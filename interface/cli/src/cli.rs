@@ -258,10 +258,9 @@ impl Cli {
             (None, Some(_)) => DEFAULT_TLS_HOST,
             (None, None) => return Ok(Connection::own_daemon(self.globals.executable.clone())),
         };
-        let material = match (&self.globals.tls, host.parse()?) {
-            (Some(files), Host::Tcp(_)) => Some(files.read()?),
-            _ => None,
-        };
+        // The files have to be there even where they are of no use: who asks for TLS is told.
+        let material = self.globals.tls.as_ref().map(TlsFiles::read).transpose()?;
+        let material = material.filter(|_| host.parse().is_ok_and(|host: Host| matches!(host, Host::Tcp(_))));
         connect(host, material.as_ref())
     }
 

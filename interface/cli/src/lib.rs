@@ -34,13 +34,14 @@ pub mod tls;
 pub mod values;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use app::Request;
 use cli::{Cli, Globals, Output};
 
 /// The program's name in usage lines and errors.
-pub const PROGRAM: &str = "tare";
+pub static PROGRAM: Program = Program;
 /// The program's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What was built: a commit, when the build says so in `TARE_BUILD`.
@@ -49,9 +50,31 @@ pub const BUILD: &str = match option_env!("TARE_BUILD") {
     None => "unknown",
 };
 
+/// The name the program goes by: `docker` when it is called so (through a link), else its own.
+#[derive(Debug)]
+pub struct Program;
+
+/// Set once, before anything is said.
+static CALLED_DOCKER: AtomicBool = AtomicBool::new(false);
+
+impl Program {
+    /// The name.
+    pub fn name(&self) -> &'static str {
+        if CALLED_DOCKER.load(Ordering::Relaxed) { "docker" } else { "tare" }
+    }
+}
+
+impl std::fmt::Display for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// How the program was called.
 #[derive(Debug, Default)]
 pub struct Invocation {
+    /// The program as it was typed.
+    pub program: OsString,
     /// Arguments without the program's name.
     pub args: Vec<OsString>,
     /// The program's file: `EXECUTABLE daemon` is run when no daemon is there.
@@ -62,6 +85,8 @@ pub struct Invocation {
 
 /// Runs a command line to its end; gives the exit status. Starts its own single-threaded runtime.
 pub fn main(invocation: Invocation) -> i32 {
+    let docker = Path::new(&invocation.program).file_name().is_some_and(|name| name == "docker");
+    CALLED_DOCKER.store(docker, Ordering::Relaxed);
     let mut globals = Globals { executable: invocation.executable, local: invocation.local, ..Globals::default() };
     // Everything ends up in JSON or on a terminal: bytes that are not UTF-8 are replaced, as Go's encoder does.
     let args = invocation.args.iter().map(|a| a.to_string_lossy().into_owned()).collect();

@@ -147,7 +147,7 @@ impl std::fmt::Display for Page {
         let parent = match (self.path.is_empty(), self.path.rsplit_once(' ')) {
             (true, _) => return Ok(()),
             (false, Some((group, _))) => self::title(group),
-            (false, None) => PROGRAM.to_owned(),
+            (false, None) => PROGRAM.to_string(),
         };
         writeln!(f, ".SH SEE ALSO\n.BR {} (1)", roff(&parent))
     }

@@ -32,7 +32,7 @@ async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     let filters = prune_filters(cli, m)?;
     let what = if m.bool("all") { "all build cache" } else { "all dangling build cache" };
     let question = format!("WARNING! This will remove {what}. Are you sure you want to continue?");
-    if !m.bool("force") && !confirm(cli, &question)? {
+    if !m.bool("force") && !confirm(cli, &question).await? {
         return Ok(0);
     }
     let (bytes, text) = prune(cli, &filters, m.bool("all"), m.bytes("keep-storage")).await?;

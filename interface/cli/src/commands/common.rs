@@ -1,11 +1,11 @@
 //! What several commands share: one request for each of many names, filters, questions.
 
 use std::future::Future;
-use std::io::{BufRead, BufReader};
 
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use tare_docker_api::filters::Filters;
 use tare_docker_client::{Client, Error};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Cli;
 use crate::error::CliError;
@@ -99,14 +99,26 @@ pub fn prune_filters(cli: &Cli, m: &Matches) -> Result<Filters, CliError> {
     Ok(filters)
 }
 
-/// Asks on the terminal; true after `y`. Without an answer it is no.
-pub fn confirm(cli: &Cli, question: &str) -> Result<bool, CliError> {
+/// Asks on the terminal; true after `y`. Without an answer it is no, and so it is with the keys that end a program.
+pub async fn confirm(cli: &Cli, question: &str) -> Result<bool, CliError> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     cli.out.print(format!("{question} [y/N] "))?;
-    let mut answer = String::new();
-    // An unreadable stdin is no consent either.
-    let read = BufReader::new(cli.input.reader()).read_line(&mut answer).unwrap_or(0);
-    if read == 0 && cli.input.is_terminal() {
+    let mut chunks = cli.input.chunks()?;
+    let mut answer = Vec::new();
+    while !answer.contains(&b'\n') {
+        tokio::select! {
+            // An unreadable stdin is no consent either.
+            chunk = chunks.recv() => match chunk {
+                Some(Ok(bytes)) => answer.extend_from_slice(&bytes),
+                Some(Err(_)) | None => break,
+            },
+            _ = interrupt.recv() => return cli.out.print("\n").map(|()| false),
+            _ = terminate.recv() => return cli.out.print("\n").map(|()| false),
+        }
+    }
+    if answer.is_empty() && cli.input.is_terminal() {
         cli.out.print("\n")?;
     }
-    Ok(answer.trim().eq_ignore_ascii_case("y"))
+    let line = answer.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    Ok(line.trim_ascii().eq_ignore_ascii_case(b"y"))
 }

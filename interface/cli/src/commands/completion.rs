@@ -39,7 +39,7 @@ pub fn script(shell: &str) -> Option<String> {
         "zsh" => ZSH,
         _ => return None,
     };
-    Some(script.replace("@PROGRAM@", PROGRAM))
+    Some(script.replace("@PROGRAM@", PROGRAM.name()))
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ const QUESTION: &str = "WARNING! This will remove all stopped containers.\nAre y
 
 async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     let filters = prune_filters(cli, m)?;
-    if !m.bool("force") && !confirm(cli, QUESTION)? {
+    if !m.bool("force") && !confirm(cli, QUESTION).await? {
         return Ok(0);
     }
     let (bytes, text) = prune(cli, &filters).await?;

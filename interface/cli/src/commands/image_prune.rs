@@ -32,7 +32,7 @@ async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     let filters = prune_filters(cli, m)?;
     let what = if all { "all images without at least one container associated to them" } else { "all dangling images" };
     let question = format!("WARNING! This will remove {what}.\nAre you sure you want to continue?");
-    if !m.bool("force") && !confirm(cli, &question)? {
+    if !m.bool("force") && !confirm(cli, &question).await? {
         return Ok(0);
     }
     let (bytes, text) = prune(cli, filters, all).await?;

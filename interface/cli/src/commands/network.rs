@@ -157,7 +157,7 @@ const QUESTION: &str = "WARNING! This will remove all custom networks not used b
 
 async fn run_prune(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     let filters = prune_filters(cli, m)?;
-    if !m.bool("force") && !confirm(cli, QUESTION)? {
+    if !m.bool("force") && !confirm(cli, QUESTION).await? {
         return Ok(0);
     }
     let text = prune(cli, &filters).await?;

@@ -33,7 +33,7 @@ async fn run(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     if volumes && filters.contains("until") {
         return Err(CliError::new("ERROR: The \"until\" filter is not supported with \"--volumes\""));
     }
-    if !m.bool("force") && !confirm(cli, &question(&filters, all, volumes))? {
+    if !m.bool("force") && !confirm(cli, &question(&filters, all, volumes)).await? {
         return Ok(0);
     }
     let mut total = 0_i64;

@@ -183,7 +183,7 @@ async fn run_prune(cli: &Cli, m: &Matches) -> Result<i32, CliError> {
     let question = format!(
         "WARNING! This will remove {what} not used by at least one container.\nAre you sure you want to continue?"
     );
-    if !m.bool("force") && !confirm(cli, &question)? {
+    if !m.bool("force") && !confirm(cli, &question).await? {
         return Ok(0);
     }
     let (bytes, text) = prune(cli, &filters).await?;
