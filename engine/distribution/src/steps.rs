@@ -45,6 +45,11 @@ impl BuildHold {
         let mut builds = self.0.all.0.lock().unwrap_or_else(PoisonError::into_inner);
         builds.1.entry(self.0.id).or_default().insert(image.clone());
     }
+
+    /// Whether this build or another one holds an image.
+    fn is_any_builds(&self, image: &Digest) -> bool {
+        self.0.all.holds(image)
+    }
 }
 
 impl Drop for Build {
@@ -92,7 +97,7 @@ impl Distribution {
                 let (image, layers) = assemble(&store, commit)?;
                 let target = write_image(&store, &image, layers)?;
                 hold.hold(&target.digest);
-                store.keep_step(&key, &target, parent.as_ref())?;
+                store.keep_step(&key, &target, parent.as_ref(), &|image| hold.is_any_builds(image))?;
                 Ok(target.digest)
             })
         })
@@ -119,7 +124,7 @@ impl Distribution {
                     _ => from.descriptor.clone(),
                 };
                 hold.hold(&target.digest);
-                store.keep_step(&key, &target, parent.as_ref())?;
+                store.keep_step(&key, &target, parent.as_ref(), &|image| hold.is_any_builds(image))?;
                 Ok(target.digest)
             })
         })

@@ -35,21 +35,28 @@ impl Step {
 }
 
 impl ImageStore {
-    /// Remembers an image as the step with this key, in place of an older one.
-    pub fn keep_step(&self, key: &str, target: &Descriptor, parent: Option<&Digest>) -> Result<()> {
+    /// Remembers an image as the step with this key, in place of older ones, but for those that are `held`: builds at the
+    /// same time make the same steps, and each goes on with its own.
+    pub fn keep_step(
+        &self,
+        key: &str,
+        target: &Descriptor,
+        parent: Option<&Digest>,
+        held: &dyn Fn(&Digest) -> bool,
+    ) -> Result<()> {
         for manifest in self.flatten(target)? {
             self.settle(&self.content_of(&manifest)?.config.rootfs.diff_ids)?;
         }
         let step = Step { key: key.to_owned(), target: target.clone(), parent: parent.cloned(), updated: files::now() };
         self.change_steps(|steps| {
-            steps.retain(|known| known.key != step.key);
+            steps.retain(|known| known.key != step.key || known.target != step.target && held(&known.target.digest));
             steps.push(step);
         })
     }
 
     /// The image that was made of the same, if all of it is still here.
     pub fn find_step(&self, key: &str) -> Option<Descriptor> {
-        let target = self.state().steps.iter().find(|step| step.key == key).map(|step| step.target.clone())?;
+        let target = self.state().steps.iter().rev().find(|step| step.key == key).map(|step| step.target.clone())?;
         let content = self.content_of(&target).ok()?;
         let unpacked = content.config.rootfs.diff_ids.iter().all(|layer| self.has_layer(layer));
         let packed = content.manifest.layers.iter().all(|layer| self.has_blob(&layer.digest));
