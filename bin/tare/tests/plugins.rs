@@ -76,6 +76,8 @@ fn who_calls_it_docker_is_answered_by_that_name() {
         let output = Command::new(&link).args(line).env("HOME", setup.directory.path()).output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
+    let version = Command::new(&link).arg("--version").output().unwrap().stdout;
+    assert!(version.starts_with(b"Docker version "), "{}", String::from_utf8_lossy(&version));
     let unknown = "docker: unknown command: docker nosuch\n\nRun 'docker --help' for more information\n";
     assert_eq!(run(&["nosuch"]), (Some(1), unknown.to_owned()));
     let usage = "docker: 'docker rm' requires at least 1 argument\n\nUsage:  docker rm [OPTIONS] CONTAINER [CONTAINER...]\n\n\
@@ -166,6 +168,7 @@ fn lists_have_them() {
         (".docker/cli-plugins/docker-greet", "#!/bin/sh\nexit 1\n"),
         (".docker/cli-plugins/docker-broken", "#!/bin/sh\nexit 3\n"),
         (".docker/cli-plugins/other", GREETER),
+        (".docker/cli-plugins/docker-words", "#!/bin/sh\necho '{i am no json}'\n"),
     ]);
     let extra = setup.path("extra");
     fs::write(setup.path(".docker/config.json"), format!("{{\"cliPluginsExtraDirs\":[{extra:?}]}}")).unwrap();
@@ -174,7 +177,8 @@ fn lists_have_them() {
     assert!(out.contains("\n  greet*      Greets\n"), "{out}");
     assert!(
         out.contains(
-            "\n\nInvalid Plugins:\n  broken      failed to fetch metadata: exit status: 3\n\nGlobal Options:\n"
+            "\n\nInvalid Plugins:\n  broken      failed to fetch metadata: exit status: 3\n  words       invalid metadata: invalid \
+             character 'i' looking for beginning of object key string\n\nGlobal Options:\n"
         ),
         "{out}"
     );

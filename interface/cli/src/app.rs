@@ -118,7 +118,9 @@ pub fn read(args: Vec<String>, globals: &mut Globals, width: usize) -> Request {
         return topic(&args, width);
     }
     if values.bool("version") {
-        return Request::Print(format!("Tare version {}, build {}\n", crate::VERSION, crate::BUILD));
+        // Scripts look for docker's name where they call it so.
+        let name = if PROGRAM.name() == "docker" { "Docker" } else { "Tare" };
+        return Request::Print(format!("{name} version {}, build {}\n", crate::VERSION, crate::BUILD));
     }
     route(args, width)
 }

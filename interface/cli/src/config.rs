@@ -83,7 +83,7 @@ impl ConfigFile {
 }
 
 /// Why a text is no JSON, as Go says it.
-fn reason(text: &[u8], error: &serde_json::Error) -> String {
+pub fn reason(text: &[u8], error: &serde_json::Error) -> String {
     if error.is_eof() {
         return "unexpected EOF".to_owned();
     }

@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::app;
 use crate::cli::Cli;
 use crate::commands::GROUPS;
+use crate::config::reason;
 use crate::context;
 use crate::error::CliError;
 
@@ -146,7 +147,8 @@ fn examine(cli: &Cli, name: &str, path: &Path) -> Result<Metadata, String> {
         return Err(format!("plugin \"{name}\" duplicates builtin command"));
     }
     let text = ask(path).map_err(|e| format!("failed to fetch metadata: {e}"))?;
-    let metadata: Metadata = serde_json::from_slice(&text).map_err(|e| format!("invalid metadata: {e}"))?;
+    let metadata: Metadata =
+        serde_json::from_slice(&text).map_err(|e| format!("invalid metadata: {}", reason(&text, &e)))?;
     if !metadata.schema_version.starts_with("0.") && !metadata.schema_version.starts_with("1.") {
         return Err(format!("plugin SchemaVersion \"{}\" is not valid", metadata.schema_version));
     }
