@@ -11,6 +11,7 @@ use tare_docker_api::stream::media;
 use tare_docker_client::{Body, Query, Request};
 use tare_reference::Reference;
 
+use super::build_stdin;
 use super::pull::{NO_TRUST, platform_flag};
 use crate::cli::{Cli, Output};
 use crate::command::{Arity, Command};
@@ -275,7 +276,7 @@ impl Context {
             if file == "-" {
                 return Err(CliError::new("invalid argument: can't use stdin for both build context and dockerfile"));
             }
-            return Ok(plain(Some(transfer::input_body(&cli.input)?), ""));
+            return Ok(plain(Some(build_stdin::context(cli.input.reader(), file)?), ""));
         }
         if Path::new(place).is_dir() {
             return Context::local(cli, m);
@@ -332,7 +333,7 @@ impl Context {
     }
 }
 
-fn read_bounded(reader: impl Read, name: &str) -> Result<Vec<u8>, CliError> {
+pub(super) fn read_bounded(reader: impl Read, name: &str) -> Result<Vec<u8>, CliError> {
     let mut content = Vec::new();
     let read = reader.take(MAX_DOCKERFILE + 1).read_to_end(&mut content);
     read.map_err(|e| CliError::new(format!("unable to open Dockerfile: {}", path_error("read", name, &e))))?;

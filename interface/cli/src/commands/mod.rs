@@ -5,6 +5,7 @@ use crate::command::{Command, Group};
 pub mod alert;
 pub mod attach;
 pub mod build;
+mod build_stdin;
 mod builder_prune;
 pub mod commit;
 pub mod cp;
