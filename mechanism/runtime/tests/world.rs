@@ -257,6 +257,15 @@ fn root_propagation() {
 }
 
 #[test]
+fn a_shared_root_has_a_group_of_its_own() {
+    let bundle = Bundle::new();
+    // Whatever the host's is: no second tag, which would be that of a slave.
+    let text = "awk '$5 == \"/\" {print $8}' /proc/self/mountinfo";
+    let output = run(&bundle, &with(script(text), json!({"linux": {"rootfsPropagation": "shared"}})));
+    assert_eq!(output, "-\n");
+}
+
+#[test]
 fn links_in_the_image_do_not_lead_mounts_outside() {
     let bundle = Bundle::new();
     let outside = bundle.path().join("outside");

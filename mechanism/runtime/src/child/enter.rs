@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, openat};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
-use tare_sys::mount::{MountAttr, mount_setattr};
+use tare_sys::mount::{MountAttr, mount_setattr, propagation};
 use tare_sys::process::namespace;
 
 use super::hide::empty_directory;
@@ -19,8 +19,13 @@ pub(crate) fn enter_root(task: &InitTask<'_>) -> Outcome {
     move_in(task)?;
     // Not before: no root can be pivoted to that is shared.
     if let Some((kind, recursive)) = task.plan.root_propagation {
-        let change = MountAttr { propagation: kind, ..MountAttr::default() };
-        mount_setattr(&task.prepared.root, c"", recursive, &change).map_err(at(Step::RootAttributes))?;
+        let change = |propagation| MountAttr { propagation, ..MountAttr::default() };
+        if kind == propagation::SHARED {
+            // In a group of its own, which receives nothing from the host either.
+            let private = change(propagation::PRIVATE);
+            mount_setattr(&task.prepared.root, c"", false, &private).map_err(at(Step::RootAttributes))?;
+        }
+        mount_setattr(&task.prepared.root, c"", recursive, &change(kind)).map_err(at(Step::RootAttributes))?;
     }
     Ok(())
 }
