@@ -42,6 +42,7 @@ impl<'c> Writer<'c> {
                 self.optional(second, *optional)?;
                 later.into_iter().try_for_each(|write| self.optional(write, false))
             }
+            Step::Period(period) => self.period(*period),
             Step::RefuseBelowUsage { what, limit } => self.refuse_below_usage(what, *limit),
             Step::Devices(filter) => self.devices(filter),
         }
@@ -98,6 +99,15 @@ impl<'c> Writer<'c> {
             return memory_in_use(&write.value, directory);
         }
         Error::os("write", format!("{}` = `{}", self.group.display(hierarchy, &write.file), write.value), errno)
+    }
+
+    fn period(&mut self, period: u64) -> Result<(), Error> {
+        const FILE: &str = "cpu.max";
+        let mut buffer = [0; files::VALUE_MAX];
+        // What cannot be read cannot be written either, which is the error then.
+        let read = files::read(self.directory("cpu", FILE)?, FILE, &mut buffer).unwrap_or_default();
+        let quota = read.split(' ').next().filter(|quota| !quota.is_empty()).unwrap_or("max");
+        self.optional(&Write::new("cpu", FILE, format!("{quota} {period}")), false)
     }
 
     fn refuse_below_usage(&mut self, what: &'static str, limit: u64) -> Result<(), Error> {
@@ -162,6 +172,14 @@ mod tests {
     fn memory(check_before_update: Option<bool>) -> Resources {
         let memory = Memory { limit: Some(1000), swap: Some(1000), check_before_update, ..Memory::default() };
         Resources { memory: Some(memory), ..Resources::default() }
+    }
+
+    #[test]
+    fn a_period_leaves_the_quota() {
+        let cpu = tare_oci_runtime::Cpu { period: Some(900_000), ..tare_oci_runtime::Cpu::default() };
+        let resources = Resources { cpu: Some(cpu), ..Resources::default() };
+        assert_eq!(apply(&resources, &[("cpu.max", "500000 10000")]), "cpu.max: 500000 900000");
+        assert_eq!(apply(&resources, &[("cpu.max", "max 10000")]), "cpu.max: max 900000");
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub enum Step {
         /// Whether the second file may be missing.
         optional: bool,
     },
+    /// v2: the period of processor time in microseconds, beside the quota that is in force: both are in one file.
+    Period(u64),
     /// v2: fails when the group uses this much memory or more.
     RefuseBelowUsage {
         /// Which limit this is about to be.
@@ -115,6 +117,7 @@ impl Step {
     fn controller(&self) -> &str {
         match self {
             Self::Write(write) | Self::IfPresent(write) | Self::EitherOrder { second: write, .. } => &write.controller,
+            Self::Period(_) => "cpu",
             Self::RefuseBelowUsage { .. } => "memory",
             Self::FirstPresent(writes) => writes.first().map_or("", |write| &write.controller),
             Self::Devices(_) => "devices",
@@ -141,6 +144,7 @@ impl fmt::Display for Step {
                 first.iter().try_for_each(|write| write!(f, "{write} & "))?;
                 write!(f, "{second}{}", if *optional { " (if present)" } else { "" })
             }
+            Self::Period(period) => write!(f, "cpu.max = (its quota) {period}"),
             Self::RefuseBelowUsage { what, limit } => write!(f, "refuse {what} if memory.current >= {limit}"),
             Self::Devices(filter) => write!(f, "device program of {} instructions", filter.program().len()),
         }

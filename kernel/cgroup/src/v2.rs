@@ -51,14 +51,13 @@ fn plan_cpu(cpu: &Cpu, plan: &mut Plan) -> Result<(), Error> {
         plan.write("cpu", "cpu.weight", cpu_weight(shares));
     }
     let quota = set(cpu.quota).map(|quota| if quota > 0 { quota.to_string() } else { "max".to_owned() });
-    let max = match (quota, set(cpu.period)) {
-        // Without a period the kernel keeps the one in force.
-        (quota, None) => quota,
-        (quota, Some(period)) => Some(format!("{} {period}", quota.as_deref().unwrap_or("max"))),
-    };
+    // Without a period the kernel keeps the one in force.
+    let max = quota.map(|quota| set(cpu.period).map_or(quota.clone(), |period| format!("{quota} {period}")));
+    let period_alone = if max.is_none() { set(cpu.period) } else { None };
     // The burst can never be above the quota.
     let burst = cpu.burst.map(|burst| Write::new("cpu", "cpu.max.burst", burst));
     either_order(burst.into_iter().collect(), max.map(|max| Write::new("cpu", "cpu.max", max)), plan);
+    plan.steps.extend(period_alone.map(Step::Period));
     if !cpu.cpus.is_empty() {
         plan.write("cpuset", "cpuset.cpus", &cpu.cpus);
     }

@@ -181,7 +181,7 @@ fn processor_time_on_v2() {
     insta::assert_snapshot!(v2(Some(1000), Some(2000)), @"cpu.max = 1000 2000");
     insta::assert_snapshot!(v2(Some(1000), None), @"cpu.max = 1000");
     insta::assert_snapshot!(v2(Some(-1), None), @"cpu.max = max");
-    insta::assert_snapshot!(v2(None, Some(2000)), @"cpu.max = max 2000");
+    insta::assert_snapshot!(v2(None, Some(2000)), @"cpu.max = (its quota) 2000");
     let idle = |idle| update(&cpu(Cpu { idle: Some(idle), shares: Some(1024), ..Cpu::default() }), Version::V2);
     insta::assert_snapshot!(idle(1), @"cpu.idle = 1");
     insta::assert_snapshot!(idle(0), @r"
