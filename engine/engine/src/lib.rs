@@ -19,6 +19,7 @@ mod container;
 mod filter;
 mod host;
 mod image;
+mod logging;
 mod network;
 mod recover;
 mod reload;

@@ -61,6 +61,9 @@ impl Engine {
         // All are known by now, and so are their names.
         for container in self.all_containers() {
             self.finish_connecting(&container).await;
+            if container.read().state.started_at != 0 {
+                self.forward(&container);
+            }
         }
         let engine = Arc::clone(self);
         crate::blocking(move || {

@@ -295,7 +295,7 @@ fn plugins() -> PluginsInfo {
         volume: list(&["local"]),
         network: list(&["bridge", "host", "null"]),
         authorization: List::default(),
-        log: list(&["json-file", "local", "none"]),
+        log: list(crate::logging::DRIVERS),
     }
 }
 

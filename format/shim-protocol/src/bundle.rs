@@ -28,7 +28,7 @@ pub struct ShimConfig {
 }
 
 /// Where and how output is logged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogConfig {
     /// `json-file`, `local` or `none`.
     pub driver: String,

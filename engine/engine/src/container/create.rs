@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use tare_docker_api::container::{Config, CreateRequest, CreateResponse, EndpointSettings, HostConfig};
+use tare_shim_protocol::LogConfig;
 
 use super::record::Record;
 use super::state::State;
@@ -71,13 +72,6 @@ impl Engine {
         advice(&config, &host_config, &mut warnings);
         warnings.extend(self.shortcomings(&host_config));
         let name = self.reserve_name(name, &id)?;
-        let log = match self.log_config(&id, &name, &config, &host_config) {
-            Ok(log) => log,
-            Err(error) => {
-                self.abandon(&id).await;
-                return Err(error);
-            }
-        };
         let record = Record {
             id: id.clone(),
             name: name.clone(),
@@ -87,7 +81,7 @@ impl Engine {
             os: image.os.clone(),
             path,
             args: command.collect(),
-            log,
+            log: LogConfig::default(),
             networks,
             mounts: Vec::new(),
             links: Vec::new(),
@@ -112,6 +106,7 @@ impl Engine {
         image: &ContainerImage,
         warnings: &mut Vec<String>,
     ) -> Result<()> {
+        record.log = self.log_config(&record)?;
         self.resolve_links(&mut record, warnings)?;
         let from = self.volumes_from(&record.host_config)?;
         record.mounts = mounts::plan(&record.config, &record.host_config, from)?;

@@ -13,6 +13,7 @@ use super::Container;
 use super::state::Status;
 use crate::Engine;
 use crate::error::{Error, Result};
+use crate::logging::config::is_readable;
 use crate::options::{LogOptions, LogStream};
 
 /// Bytes gathered before a chunk is sent.
@@ -40,11 +41,11 @@ impl Engine {
         options: &LogOptions,
         end: Option<(u64, u64)>,
     ) -> Result<LogStream> {
-        let (config, tty) = {
+        let (config, tty, readable_log) = {
             let inner = container.read();
-            (inner.record.log.clone(), inner.record.config.tty)
+            (inner.record.log.clone(), inner.record.config.tty, is_readable(&inner.record))
         };
-        if config.driver == "none" {
+        if !readable_log {
             return Err(Error::not_implemented("configured logging driver does not support reading"));
         }
         let read = ReadOptions {
@@ -189,7 +190,8 @@ fn read_batch(mut reader: LogReader, format: Format) -> (LogReader, Format, Byte
     (reader, format, out.freeze(), state)
 }
 
-async fn readable(reader: &LogReader) -> io::Result<()> {
+/// Waits until a reader may find more.
+pub(crate) async fn readable(reader: &LogReader) -> io::Result<()> {
     let Some(fd) = reader.wake_fd() else {
         tokio::time::sleep(tare_logs::reader::FOLLOW_INTERVAL).await;
         return Ok(());

@@ -78,6 +78,8 @@ pub(crate) struct Inner {
     pub(crate) kept: bool,
     /// Health checks, restarts and the like that end with this run.
     pub(crate) tasks: Vec<tokio::task::AbortHandle>,
+    /// Who passes its log on.
+    pub(crate) forward: Option<crate::logging::forward::Forward>,
 }
 
 impl Inner {
@@ -111,6 +113,7 @@ impl Container {
                 restart_delay: std::time::Duration::ZERO,
                 kept: false,
                 tasks: Vec::new(),
+                forward: None,
             }),
             progress: watch::Sender::new(progress),
         })

@@ -69,6 +69,7 @@ impl Engine {
     /// Removes a container that does not run. Answers when its record is gone; what the kernel takes longer for goes on
     /// behind it.
     pub(crate) async fn remove_container(self: &Arc<Self>, container: &Arc<Container>, volumes: bool) -> Result<()> {
+        self.finish_forwarding(container).await;
         let before = {
             let mut inner = container.read();
             if inner.state.status == Status::Removing {

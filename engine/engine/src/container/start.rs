@@ -69,6 +69,9 @@ impl Engine {
     /// Starts the container's process. The operation lock is held and the container does not run.
     pub(crate) async fn launch(self: &Arc<Self>, container: &Arc<Container>) -> Result<()> {
         container.await_tickets().await;
+        if let Err(error) = self.check_destination(container).await {
+            return Err(self.failed_to_start(container, error));
+        }
         let prepared = match self.prepare(container).await {
             Ok(prepared) => prepared,
             Err(error) => return Err(self.failed_to_start(container, error)),
@@ -155,6 +158,7 @@ impl Engine {
         self.events.publish("container", "start", &container.id, attributes);
         self.save_later(&snapshot);
         self.update_links_to(container);
+        self.forward(container);
         self.start_health(container);
     }
 

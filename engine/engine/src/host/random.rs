@@ -19,7 +19,8 @@ pub(crate) fn number() -> u32 {
     u32::from_ne_bytes(bytes())
 }
 
-fn bytes<const N: usize>() -> [u8; N] {
+/// Random bytes.
+pub(crate) fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     // getrandom(2) fails only on kernels without it; an engine that cannot name its containers apart must not go on.
     getrandom::fill(&mut bytes).expect("the kernel provides random numbers");
