@@ -293,7 +293,7 @@ fn plugins() -> PluginsInfo {
     let list = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<List<String>>();
     PluginsInfo {
         volume: list(&["local"]),
-        network: list(&["bridge", "host", "null"]),
+        network: list(&["bridge", "host", "macvlan", "null"]),
         authorization: List::default(),
         log: list(crate::logging::DRIVERS),
     }

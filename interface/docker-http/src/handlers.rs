@@ -27,6 +27,7 @@ use tare_docker_api::oci::Platform;
 use tare_engine::{Credentials, Engine, ErrorKind};
 
 use crate::error::{Failure, Result};
+use crate::json;
 use crate::request::Request;
 use crate::server::{Config, Server};
 
@@ -90,7 +91,7 @@ fn json_platform(request: &Request, since: u32) -> Result<Option<String>> {
 /// Reads a platform written as JSON. The sentences are Docker's.
 fn decode_platform(text: &str) -> Result<String> {
     let platform: Platform = serde_json::from_str(text)
-        .map_err(|error| Failure::bad_request(format!("failed to parse platform: {error}")))?;
+        .map_err(|error| Failure::bad_request(format!("failed to parse platform: {}", json::why(text, &error))))?;
     if platform.os.is_empty() || platform.architecture.is_empty() {
         let more = !platform.variant.is_empty() || !platform.os_version.is_empty() || !platform.os_features.is_empty();
         let message = if platform.os.is_empty() && platform.architecture.is_empty() && more {

@@ -11,6 +11,11 @@ pub(crate) fn complaint(text: &[u8]) -> Option<String> {
     scanner.run().err()
 }
 
+/// Why a text could not be read: its syntax error in Go's words, or serde's about a type, which have no counterpart.
+pub(crate) fn why(text: &str, error: &serde_json::Error) -> String {
+    complaint(text.as_bytes()).unwrap_or_else(|| error.to_string())
+}
+
 struct Scanner<'t> {
     text: &'t [u8],
     at: usize,

@@ -166,7 +166,7 @@ impl AttachTicket {
     /// Writes what was logged up to `end` to the client.
     async fn replay(&self, stream: &OwnedFd, end: Option<(u64, u64)>) -> Result<()> {
         let options = LogOptions { stdout: self.options.stdout, stderr: self.options.stderr, ..LogOptions::default() };
-        let mut log = self.engine.open_log(&self.container, &options, end)?;
+        let mut log = self.engine.open_log(&self.container, &options, end, !self.multiplexed)?;
         let stream = stream.try_clone().map_err(|error| Error::io("dup", "client", error))?;
         rustix::io::ioctl_fionbio(&stream, false).map_err(|error| Error::io("fcntl", "client", error))?;
         let mut stream = std::fs::File::from(stream);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use tare_docker_api::container::{Config, CreateRequest, CreateResponse, EndpointSettings, HostConfig};
+use tare_docker_api::go::Map;
 use tare_shim_protocol::LogConfig;
 
 use super::record::Record;
@@ -200,6 +201,13 @@ impl Engine {
             let own = std::mem::take(&mut log.config).into_inner();
             log.config = self.config.log_opts.clone().into_iter().chain(own).collect();
         }
+        if log.config.is_nil() {
+            log.config = Map::empty();
+        }
+        if !self.facts.unified_cgroups {
+            host.resources.oom_kill_disable.get_or_insert(false);
+        }
+        no_labels(host);
         security::default_paths(host, self.facts.cpus);
         self.name_modes_by_id(host);
     }
@@ -272,7 +280,7 @@ fn endpoints(
             ));
         }
     }
-    if mode.starts_with("container:") {
+    if mode.starts_with("container:") || config.network_disabled {
         return Ok(BTreeMap::new());
     }
     let mac = std::mem::take(&mut config.mac_address);
@@ -379,6 +387,14 @@ fn split_link(link: &str) -> Result<(&str, &str)> {
         return Err(invalid());
     }
     Ok((name, alias.trim_start_matches('/')))
+}
+
+/// What shares the host's processes or may do everything is written as having no label, unless it was given one.
+fn no_labels(host: &mut HostConfig) {
+    let labelled = host.security_opt.iter().any(|option| option.split('=').next() == Some("label"));
+    if !labelled && (host.ipc_mode == "host" || host.pid_mode == "host" || host.privileged) {
+        host.security_opt.push("label=disable".to_owned());
+    }
 }
 
 #[cfg(test)]

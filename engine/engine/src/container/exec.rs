@@ -62,7 +62,8 @@ impl Exec {
         Ok(Self {
             id,
             container,
-            detach_keys: super::attach::detach_keys(Some(config.detach_keys.as_str()))?,
+            detach_keys: super::attach::detach_keys(Some(config.detach_keys.as_str()))
+                .map_err(|_| Error::internal(format!("Invalid escape keys ({}) provided", config.detach_keys)))?,
             config,
             record,
             progress: Mutex::default(),
@@ -199,8 +200,11 @@ impl Engine {
     fn exec_event(&self, action: &str, exec: &Exec) {
         let mut attributes = super::attributes(&exec.container.read().record);
         attributes.insert("execID".to_owned(), exec.id.clone());
-        let command = exec.config.cmd.clone().unwrap_or_default().join(" ");
-        self.events.publish("container", format!("{action}: {command}"), &exec.container.id, attributes);
+        // Docker writes a space after the program even where no arguments follow.
+        let command = exec.config.cmd.as_deref().unwrap_or_default();
+        let (program, arguments) = command.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+        let action = format!("{action}: {program} {}", arguments.join(" "));
+        self.events.publish("container", action, &exec.container.id, attributes);
     }
 
     /// An exec, to be remembered beyond the daemon's life or not.

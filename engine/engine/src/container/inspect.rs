@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use tare_docker_api::container::{
-    ContainerJson, EndpointSettings, MountPoint, NetworkSettings, PortBinding, PortMap, RootFsStorage, Snapshot,
-    State as ApiState, Storage,
+    ContainerJson, EndpointSettings, Health, MountPoint, NetworkSettings, PortBinding, PortMap, RootFsStorage,
+    Snapshot, State as ApiState, Storage,
 };
 use tare_docker_api::go::{List, Map};
 use tare_docker_api::time::Time;
@@ -75,7 +75,7 @@ impl Engine {
             mounts: mount_points(record),
             config: record.config.clone(),
             network_settings: NetworkSettings {
-                sandbox_id: inner.sandbox.id.clone(),
+                sandbox_id: if record.config.network_disabled { String::new() } else { inner.sandbox.id.clone() },
                 sandbox_key: if inner.state.pid > 0 {
                     format!("/proc/{}/ns/net", inner.state.pid)
                 } else {
@@ -104,7 +104,7 @@ fn state(state: &State) -> ApiState {
         error: state.error.clone(),
         started_at: time(state.started_at),
         finished_at: time(state.finished_at),
-        health: state.health.clone(),
+        health: state.health.clone().map(|health| Health { log: health.log.into_vec().into(), ..health }),
     }
 }
 

@@ -82,17 +82,12 @@ impl Engine {
     pub(crate) fn extra_hosts(&self, record: &Record) -> Result<Vec<(IpAddr, String)>> {
         let mut extra = Vec::new();
         for text in &record.host_config.extra_hosts {
-            let invalid = || Error::invalid(format!("bad format for add-host: {text:?}"));
-            let (name, address) = text.split_once(':').ok_or_else(invalid)?;
-            if address == "host-gateway" {
-                extra.extend(self.host_gateways()?.into_iter().map(|address| (address, name.to_owned())));
-                continue;
+            match extra_host(text)? {
+                (name, Some(address)) => extra.push((address, name.to_owned())),
+                (name, None) => {
+                    extra.extend(self.host_gateways()?.into_iter().map(|address| (address, name.to_owned())));
+                }
             }
-            let address = address
-                .trim_matches(['[', ']'])
-                .parse()
-                .map_err(|_| Error::invalid(format!("invalid IP address in add-host: {address:?}")))?;
-            extra.push((address, name.to_owned()));
         }
         Ok(extra)
     }
@@ -143,6 +138,20 @@ impl Engine {
         };
         files::resolv_conf(&wanted)
     }
+}
+
+/// The two parts of an `--add-host`; no address stands for the host's own (`host-gateway`).
+pub(crate) fn extra_host(text: &str) -> Result<(&str, Option<IpAddr>)> {
+    let (name, address) = text
+        .split_once(':')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or_else(|| Error::invalid(format!("bad format for add-host: {text:?}")))?;
+    if address == "host-gateway" {
+        return Ok((name, None));
+    }
+    let parsed = address.trim_matches(['[', ']']).parse();
+    let parsed = parsed.map_err(|_| Error::invalid(format!("invalid IP address in add-host: {address:?}")))?;
+    Ok((name, Some(parsed)))
 }
 
 /// The error about a linked container that was removed; its name at the time of linking is in the shown links.

@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tare_docker_api::container::{ContainerSummary, HealthSummary, Port, SummaryHostConfig, SummaryNetworkSettings};
+use tare_docker_api::container::{
+    ContainerSummary, EndpointSettings, HealthSummary, Port, SummaryHostConfig, SummaryNetworkSettings,
+};
 use tare_docker_api::filters::Filters;
+use tare_docker_api::go::{List, Map};
 use tare_docker_api::time::human_duration;
 use tare_network::Protocol;
 
@@ -90,7 +93,9 @@ impl Engine {
                 .health
                 .as_ref()
                 .map(|health| HealthSummary { status: health.status.clone(), failing_streak: health.failing_streak }),
-            network_settings: SummaryNetworkSettings { networks: super::inspect::networks(record, &inner.sandbox) },
+            network_settings: SummaryNetworkSettings {
+                networks: listed(super::inspect::networks(record, &inner.sandbox)),
+            },
             mounts: super::inspect::mount_points(record),
             ..ContainerSummary::default()
         }
@@ -109,6 +114,7 @@ impl Engine {
                 )));
             }
         }
+        filters.bool_or("is-task", false)?;
         for value in filters.get("health") {
             if !["none", "starting", "healthy", "unhealthy"].contains(&value) {
                 return Err(Error::invalid(format!(
@@ -178,6 +184,18 @@ impl Check<'_> {
             && ports_pass(filters, || ports(record, inner))
             && (!filters.contains("is-task") || filters.get("is-task").any(|value| value == "false" || value == "0"))
     }
+}
+
+/// Lists leave out what of an endpoint was asked for, but its addresses.
+fn listed(networks: Map<EndpointSettings>) -> Map<EndpointSettings> {
+    let bare = |endpoint: EndpointSettings| EndpointSettings {
+        links: List::default(),
+        aliases: List::default(),
+        driver_opts: Map::default(),
+        dns_names: List::default(),
+        ..endpoint
+    };
+    networks.into_inner().into_iter().map(|(name, endpoint)| (name, bare(endpoint))).collect()
 }
 
 /// `publish` is about ports of the host, `expose` about those of the container, published or not; either is enough.

@@ -31,19 +31,21 @@ impl Engine {
         if matches!(container.read().state.status, Status::Removing | Status::Dead) {
             return Err(Error::conflict("can not get logs from container which is dead or marked for removal"));
         }
-        self.open_log(&container, &options, None)
+        self.open_log(&container, &options, None, false)
     }
 
-    /// The same for the engine itself; `end` (inode, offset) stops the reading there.
+    /// The same for the engine itself; `end` (inode, offset) stops the reading there, and `plain` leaves out the heads that
+    /// tell the streams apart.
     pub(crate) fn open_log(
         &self,
         container: &Arc<Container>,
         options: &LogOptions,
         end: Option<(u64, u64)>,
+        plain: bool,
     ) -> Result<LogStream> {
         let (config, tty, readable_log) = {
             let inner = container.read();
-            (inner.record.log.clone(), inner.record.config.tty, is_readable(&inner.record))
+            (inner.record.log.clone(), inner.record.config.tty || plain, is_readable(&inner.record))
         };
         if !readable_log {
             return Err(Error::not_implemented("configured logging driver does not support reading"));

@@ -12,7 +12,7 @@ use super::modes::Places;
 use super::record::Record;
 use super::start::Fds;
 use crate::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::host::random;
 use crate::network::Net;
 use crate::network::endpoint::DefaultRoutes;
@@ -103,6 +103,11 @@ impl Engine {
             cgroup: self.cgroup_path(record),
             init: self.init_program(record)?,
             data_root: &self.config.data_root,
+        })
+        // Whatever the settings, the request to start is not what is wrong.
+        .map_err(|error| match error.kind {
+            ErrorKind::Invalid => Error { kind: ErrorKind::Internal, ..error },
+            _ => error,
         })?;
         let bundle = self.bundle(&record.id);
         crate::make_directory(&bundle, 0o700)?;
@@ -119,6 +124,10 @@ impl Engine {
             return Ok(fds);
         }
         let netns = self.networks.mechanism.new_netns().map_err(crate::network::network_error)?;
+        if record.config.network_disabled {
+            fds.push((FdRole::NetNs, netns.into_fd()));
+            return Ok(fds);
+        }
         let failed = |error: Error| error.context("failed to set up container networking: ");
         let networks = self.ordered_networks(record).map_err(failed)?;
         let ways: Vec<_> = networks.iter().map(|(net, settings)| net.way(settings)).collect();

@@ -13,6 +13,7 @@ use tare_sys::errno::NO_SPACE;
 use tokio::sync::mpsc;
 
 use super::prepare::Prepared;
+use super::record::Record;
 use super::state::Status;
 use super::{Container, supervise};
 use crate::Engine;
@@ -139,6 +140,7 @@ impl Engine {
         tokio::task::spawn_blocking(move || engine.upgrade().map(|engine| engine.networks.renew_passages()));
         let (snapshot, attributes) = {
             let mut inner = container.read();
+            self.note_networks(&mut inner.record);
             inner.shim = Some(Arc::clone(connection));
             inner.sandbox = sandbox;
             let state = &mut inner.state;
@@ -162,11 +164,23 @@ impl Engine {
         self.start_health(container);
     }
 
+    /// Writes down which networks a container was on: that is shown after its end, too.
+    fn note_networks(&self, record: &mut Record) {
+        for (name, settings) in &mut record.networks {
+            if let Ok(net) = self.networks.find(name) {
+                settings.network_id.clone_from(&net.id);
+            }
+        }
+    }
+
     /// Records why a start failed, with Docker's exit codes.
     fn failed_to_start(&self, container: &Arc<Container>, error: Error) -> Error {
         let lower = error.message.to_lowercase();
         let (code, error) =
-            if lower.contains("executable file not found") || lower.contains("no such file or directory") {
+            // The other codes are about what the runtime met.
+            if !lower.starts_with(&START_FAILED.to_lowercase()) {
+                (128, error)
+            } else if lower.contains("executable file not found") || lower.contains("no such file or directory") {
                 (127, error)
             } else if lower.contains("permission denied") {
                 (126, error)

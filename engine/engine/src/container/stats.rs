@@ -103,9 +103,10 @@ impl Engine {
             memory_stats: memory(&stats),
             pids_stats: stats.pids.map_or_else(PidsStats::default, |pids| PidsStats {
                 current: pids.current,
-                limit: pids.limit.unwrap_or(u64::MAX),
+                // Without a limit Docker says nothing on v1.
+                limit: pids.limit.unwrap_or(if self.facts.unified_cgroups { u64::MAX } else { 0 }),
             }),
-            blkio_stats: blkio(&stats),
+            blkio_stats: blkio(&stats, self.facts.unified_cgroups),
             networks,
             ..self.blank(container)
         })
@@ -159,9 +160,10 @@ pub(crate) fn total_memory() -> u64 {
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0).saturating_mul(1024)
 }
 
-fn blkio(stats: &Stats) -> BlkioStats {
+/// On v1 a list without entries is one, too; on v2 Docker has none.
+fn blkio(stats: &Stats, unified: bool) -> BlkioStats {
     let list = |entries: &[BlkioEntry]| -> List<BlkioStatEntry> {
-        if entries.is_empty() {
+        if entries.is_empty() && unified {
             return List::default();
         }
         let entry = |entry: &BlkioEntry| BlkioStatEntry {

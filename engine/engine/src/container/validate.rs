@@ -1,6 +1,7 @@
 //! Checks of a request to create (or update) a container, with Docker's sentences.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use tare_docker_api::container::{Config, Healthcheck, HostConfig, Resources, RestartPolicy};
 
@@ -31,6 +32,13 @@ pub(crate) fn create(config: &Config, host: &HostConfig, cpus: usize) -> Result<
         return Err(Error::invalid("can't create 'AutoRemove' container with restart policy"));
     }
     restart_policy(&host.restart_policy)?;
+    for text in &host.extra_hosts {
+        super::links::extra_host(text)?;
+    }
+    // Docker's type of the field refuses it while it reads the request.
+    if let Some(server) = host.dns.iter().find(|server| server.parse::<IpAddr>().is_err()) {
+        return Err(Error::invalid(format!("invalid JSON: ParseAddr({server:?}): unable to parse IP")));
+    }
     capabilities("CapAdd", &host.cap_add)?;
     capabilities("CapDrop", &host.cap_drop)?;
     resources(&host.resources, cpus)?;
@@ -273,6 +281,10 @@ fn cpu(resources: &Resources, cpus: usize) -> Result<()> {
     if resources.cpu_quota > 0 && resources.cpu_quota < 1000 {
         return Err(Error::invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)"));
     }
+    let (period, runtime) = (resources.cpu_realtime_period, resources.cpu_realtime_runtime);
+    if period != 0 && runtime > period {
+        return Err(Error::invalid("cpu real-time runtime cannot be higher than cpu real-time period"));
+    }
     cpuset(&resources.cpuset_cpus, cpus)?;
     memory_nodes(&resources.cpuset_mems, &nodes_online())
 }
@@ -331,6 +343,12 @@ fn parse_list(list: &str) -> std::result::Result<BTreeSet<usize>, String> {
 
 /// Settings this engine does not have are refused, never ignored.
 fn unsupported(host: &HostConfig) -> Result<()> {
+    let qos = [(host.resources.io_maximum_bandwidth, "bandwidth"), (host.resources.io_maximum_iops, "IOPs")];
+    if let Some((_, what)) = qos.iter().find(|(value, _)| *value != 0) {
+        return Err(Error::invalid(format!(
+            "invalid option: QoS maximum {what} configuration is not supported on linux"
+        )));
+    }
     if !host.storage_opt.is_empty() {
         return Err(Error::invalid("--storage-opt is supported only for overlay over xfs with 'pquota' mount option"));
     }

@@ -170,10 +170,13 @@ impl Engine {
         }
         let (endpoint, before) = {
             let mut inner = container.read();
+            let alive = inner.state.is_alive();
             if inner.record.networks.remove(&net.name).is_none() {
                 return Err(Error::internal(format!(
-                    "container {} is not connected to the network {}",
-                    container.id, net.name
+                    "container {} is not connected to {}network {}",
+                    container.id,
+                    if alive { "" } else { "the " },
+                    net.name
                 )));
             }
             let before = routes(&inner.sandbox);

@@ -134,7 +134,7 @@ impl Networks {
     fn checked(&self, mut request: NetworkCreateRequest) -> Result<Record> {
         let name = request.name.trim();
         if name.is_empty() {
-            return Err(Error::invalid("invalid network name: name is empty"));
+            return Err(Error::invalid("invalid name: name is empty"));
         }
         if matches!(name, "bridge" | "host" | "none") {
             return Err(Error::forbidden(format!("operation is not permitted on predefined {name} network ")));

@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 /// Its interface, where this is the only engine on a machine.
 const DEFAULT_BRIDGE: &str = "tare0";
 
+/// Bytes of a packet on the default bridge, unless the daemon is told.
+const MTU_DEFAULT: u32 = 1500;
+
 impl Networks {
     /// Makes it.
     pub(super) fn predefine_bridge(&self, config: &EngineConfig, instance: &str, lock: &HostLock) -> Result<()> {
@@ -151,8 +154,6 @@ fn set_options(record: &mut Record, config: &EngineConfig, bridge: &str) {
     ] {
         record.options.insert(name.to_owned(), value.to_owned());
     }
-    match config.mtu {
-        Some(mtu) => drop(record.options.insert(options::MTU.to_owned(), mtu.to_string())),
-        None => drop(record.options.remove(options::MTU)),
-    }
+    let mtu = config.mtu.unwrap_or(MTU_DEFAULT);
+    record.options.insert(options::MTU.to_owned(), mtu.to_string());
 }

@@ -211,6 +211,13 @@ fn link_local(settings: &EndpointSettings) -> Result<Vec<Cidr>> {
 /// Checks what a user asks for, as far as it can be without taking it.
 pub(crate) fn check_settings(net: &Net, settings: &EndpointSettings) -> Result<()> {
     let asked = settings.ipam_config.clone().unwrap_or_default();
+    if net.is_predefined() && !settings.aliases.is_empty() {
+        return Err(Error::invalid(format!(
+            "invalid config for network {}: invalid endpoint settings:\nnetwork-scoped aliases are only supported for \
+             user-defined networks",
+            net.name
+        )));
+    }
     let inner = net.read();
     for text in [&asked.ipv4_address, &asked.ipv6_address] {
         if text.is_empty() {

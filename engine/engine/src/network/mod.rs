@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tare_docker_api::network::{EndpointSettings, Ipam as IpamRecord, IpamConfig, Network as Record};
 use tare_docker_api::time::Time;
 use tare_network::Cidr;
-use tare_network::{BridgeSpec, BridgeSubnet, Config, HostLock, Ipam, Network as Mechanism, Pools, Ports};
+use tare_network::{BridgeSpec, BridgeSubnet, Config, HostLock, Ipam, IpamError, Network as Mechanism, Pools, Ports};
 use tare_state::{Change, Kind, Store};
 
 use self::options::{BridgeOptions, GatewayMode};
@@ -323,7 +323,22 @@ fn pool(config: &IpamConfig) -> Result<Ipam> {
         |text: &str| text.parse::<IpAddr>().map_err(|_| Error::invalid(format!("invalid gateway address: {text}")));
     let gateway = if config.gateway.is_empty() { None } else { Some(address(&config.gateway)?) };
     let aux = config.aux_address.values().map(|text| address(text)).collect::<Result<Vec<_>>>()?;
-    Ipam::new(subnet, range, gateway, &aux).map_err(|error| Error::invalid(error.to_string()))
+    Ipam::new(subnet, range, gateway, &aux).map_err(|error| {
+        let invalid = |what: String| Error::invalid(format!("invalid network config:\n{what}"));
+        match error {
+            IpamError::RangeOutOfSubnet(range, subnet) => {
+                invalid(format!("invalid ip-range {range}: parent subnet {subnet} doesn't contain ip-range"))
+            }
+            IpamError::OutOfSubnet(address, subnet) => {
+                let aux = config.aux_address.iter().find(|(_, text)| text.parse() == Ok(address));
+                let what = aux.filter(|_| gateway != Some(address));
+                let what = what.map_or_else(|| "gateway".to_owned(), |(name, _)| format!("auxiliary address {name}"));
+                let shown = if what == "gateway" { format!(" {address}") } else { String::new() };
+                invalid(format!("invalid {what}{shown}: parent subnet {subnet} doesn't contain this address"))
+            }
+            IpamError::InUse(_) | IpamError::Exhausted(_) => Error::invalid(error.to_string()),
+        }
+    })
 }
 
 /// The bridge a network record describes.

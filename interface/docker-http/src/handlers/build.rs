@@ -91,8 +91,8 @@ fn options(request: &Request) -> Result<Options> {
 /// A parameter that is a document; the default without one.
 pub(super) fn json<T: Default + DeserializeOwned>(query: &Query, name: &str, what: &str) -> Result<T> {
     let Some(text) = query.text(name) else { return Ok(T::default()) };
-    let parsed: Option<T> =
-        serde_json::from_str(text).map_err(|error| Failure::bad_request(format!("{what}: {error}")))?;
+    let failed = |error| Failure::bad_request(format!("{what}: {}", crate::json::why(text, &error)));
+    let parsed: Option<T> = serde_json::from_str(text).map_err(failed)?;
     Ok(parsed.unwrap_or_default())
 }
 

@@ -13,6 +13,9 @@ use crate::request::Request;
 use crate::upload;
 use crate::versions::responses;
 
+/// Results of a search that does not say how many it wants.
+const SEARCH_LIMIT: usize = 25;
+
 /// `GET /images/json`
 pub async fn list(context: Context, request: Request) -> Result<Reply> {
     let query = &request.query;
@@ -112,7 +115,11 @@ pub async fn search(context: Context, request: Request) -> Result<Reply> {
     let query = &request.query;
     let limit =
         query.int("limit").map_err(|error| Failure::bad_request(format!("invalid limit specified: {error}")))?;
-    let limit = usize::try_from(limit.unwrap_or(0)).map_err(|_| Failure::bad_request("invalid limit specified"))?;
+    let limit = match limit.unwrap_or(0) {
+        0 => SEARCH_LIMIT,
+        limit if (1..=100).contains(&limit) => usize::try_from(limit).unwrap_or(SEARCH_LIMIT),
+        limit => return Err(Failure::bad_request(format!("limit {limit} is outside the range of [1, 100]"))),
+    };
     let credentials = registry_credentials(&request);
     Ok(Reply::json(&context.engine.search(query.get("term"), limit, query.filters()?, credentials).await?))
 }
