@@ -38,7 +38,7 @@ fn names_and_references(c: &Console) {
         "refusing to create an ambiguous tag using digest algorithm as name",
     );
     let (status, body) = c.request("DELETE /images/busybox:1.29?platforms=%7B%22os%22%3A%22linux%22%7D", "", "");
-    assert_eq!(status, 501, "{body}");
+    assert_eq!(status, 400, "{body}");
     holds(&c.fails("exec nobody true", 1), "No such container: nobody");
     c.ok("create --name somebody busybox:1.29");
     let same = "Renaming a container with the same name as its current name";
