@@ -172,7 +172,7 @@ impl Worker {
                     self.take_note();
                     tokio::select! {
                         woken = crate::container::logs::readable(&reader) => woken?,
-                        _ = ending.changed() => {}
+                        Ok(()) = ending.changed() => {}
                     }
                 }
             }
@@ -202,7 +202,7 @@ impl Worker {
             }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                _ = ending.changed() => {}
+                Ok(()) = ending.changed() => {}
             }
             wait = (wait * 2).min(LONGEST_WAIT);
         }
