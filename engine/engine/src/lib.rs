@@ -117,6 +117,8 @@ impl Engine {
         let facts = host::facts(&config, hierarchies.version() == Version::V2)?;
         let images = ImageStore::open(&config.data_root.join("images")).map_err(image::error)?;
         config.reloadable.registries()?;
+        logging::config::check(&config.log_driver, &config.log_opts.clone().into_iter().collect())
+            .map_err(|error| error.context("failed to set log opts: "))?;
         let (registry, limits) = image::transfer::settings(&config.reloadable);
         let distribution = tare_distribution::Distribution::new(images.clone(), registry, limits);
         let networks = network::Networks::open(&config, &instance, Arc::clone(&store))?;

@@ -137,7 +137,10 @@ fn words_and_flags() {
 fn without_a_daemon_there_are_no_names() {
     let daemon = daemon();
     assert_eq!(proposed(&daemon, "-H unix:///nosuch.sock rm _"), ":1");
-    assert_eq!(proposed(&daemon, "-H unix:///nosuch.sock run --log-driver _"), "json-file local none :4");
+    assert_eq!(
+        proposed(&daemon, "-H unix:///nosuch.sock run --log-driver _"),
+        "gelf journald json-file local none syslog :4"
+    );
     assert!(daemon.lines().is_empty());
 }
 

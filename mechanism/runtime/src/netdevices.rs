@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::fd::AsFd as _;
 
 use tare_netlink::address::{self, Address, Assigned};
@@ -41,9 +42,14 @@ fn is_name(name: &str) -> bool {
     (1..=BYTES_MAX).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(allowed)
 }
 
-/// Brings the loopback interface of a process's network namespace up.
+/// Brings the loopback interface of a process's network namespace up. One that has ended meanwhile has said why, which is
+/// the error to report.
 pub(crate) fn set_up_loopback(pid: i32) -> Result<()> {
-    let netns = network_of(pid)?;
+    let netns = match File::open(network_path(pid)) {
+        Ok(netns) => netns,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io("open", network_path(pid), &error)),
+    };
     let set_up = || {
         let mut batch = Batch::new();
         link::set_up(&mut batch, "lo");
@@ -53,9 +59,8 @@ pub(crate) fn set_up_loopback(pid: i32) -> Result<()> {
     done.map_err(|error| Error::invalid(format!("network device `lo`: {error}")))
 }
 
-fn network_of(pid: i32) -> Result<File> {
-    let path = format!("/proc/{pid}/ns/net");
-    File::open(&path).map_err(|error| Error::io("open", &path, &error))
+fn network_path(pid: i32) -> String {
+    format!("/proc/{pid}/ns/net")
 }
 
 /// Moves them into the network namespace of a process.
@@ -63,7 +68,8 @@ pub(crate) fn move_all(pid: i32, devices: &BTreeMap<String, NetDevice>) -> Resul
     if devices.is_empty() {
         return Ok(());
     }
-    let netns = network_of(pid)?;
+    let path = network_path(pid);
+    let netns = File::open(&path).map_err(|error| Error::io("open", path, &error))?;
     for (name, device) in devices {
         let new_name = if device.name.is_empty() { name } else { &device.name };
         let failed = |error: tare_netlink::Error| Error::invalid(format!("network device `{name}`: {error}"));

@@ -5,10 +5,11 @@ use std::io::{BufRead as _, BufReader};
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use tare_testkit::{Client, Console};
+use tare_testkit::{Client, Console, install};
 
 /// Longest wait for a message.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -115,6 +116,41 @@ fn gelf_and_what_cannot_be() {
     ] {
         let refused = c.fails(&format!("create {line} busybox:1.29"), 1);
         assert!(refused.contains(said), "{line}: {refused}");
+    }
+}
+
+/// An engine whose containers could not be logged does not start.
+#[test]
+fn the_engines_own_options() {
+    let roots = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| roots.path().join(name).display().to_string();
+    let daemon = |options: &[&str]| {
+        let mut command = Command::new(install::dist().join("tare"));
+        let host = format!("unix://{}", path("sock"));
+        command.args([
+            "daemon",
+            "-H",
+            &host,
+            "--bridge",
+            "none",
+            "--data-root",
+            &path("data"),
+            "--exec-root",
+            &path("exec"),
+        ]);
+        let output = command.args(["--pidfile", &path("pid")]).args(options).output().expect("the daemon");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for (options, why) in [
+        (&["--log-driver", "splunk"][..], "failed to set log opts: logger: no log driver named 'splunk' is registered"),
+        (
+            &["--log-driver", "syslog", "--log-opt", "syslog-facility=x"],
+            "failed to set log opts: invalid syslog facility",
+        ),
+        (&["--log-opt", "no=1"], "failed to set log opts: unknown log opt 'no' for json-file log driver"),
+    ] {
+        let (started, said) = daemon(options);
+        assert!(!started && said.contains(why), "{options:?}: {said}");
     }
 }
 

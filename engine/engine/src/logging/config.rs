@@ -73,7 +73,7 @@ pub(crate) fn is_readable(record: &Record) -> bool {
 }
 
 /// Refuses options that the driver does not have.
-fn check(driver: &str, options: &Map<String>) -> Result<()> {
+pub(crate) fn check(driver: &str, options: &Map<String>) -> Result<()> {
     let known: Vec<&str> = match driver {
         "json-file" => [&["compress", "max-file", "max-size"], attributes::OPTIONS].concat(),
         "local" => vec!["compress", "max-file", "max-size"],

@@ -30,11 +30,40 @@ const SIGNALS: &[&str] = &[
 /// Options of the drivers of logs.
 const LOG_OPTIONS: &[(&str, &[&str])] = &[
     (
+        "gelf",
+        &[
+            "max-buffer-size=",
+            "mode=",
+            "env=",
+            "env-regex=",
+            "gelf-address=",
+            "gelf-compression-level=",
+            "gelf-compression-type=",
+            "labels=",
+            "tag=",
+        ],
+    ),
+    ("journald", &["max-buffer-size=", "mode=", "env=", "env-regex=", "labels=", "tag="]),
+    (
         "json-file",
         &["max-buffer-size=", "mode=", "env=", "env-regex=", "labels=", "compress=", "max-file=", "max-size="],
     ),
     ("local", &["max-buffer-size=", "mode=", "compress=", "max-file=", "max-size="]),
     ("none", &[]),
+    (
+        "syslog",
+        &[
+            "max-buffer-size=",
+            "mode=",
+            "env=",
+            "env-regex=",
+            "labels=",
+            "syslog-address=",
+            "syslog-facility=",
+            "syslog-format=",
+            "tag=",
+        ],
+    ),
 ];
 const EVENT_FILTERS: &[&str] =
     &["container=", "daemon=", "event=", "image=", "label=", "network=", "scope=", "type=", "volume="];
