@@ -28,11 +28,13 @@ macro_rules! objects {
     )*};
 }
 
+mod capabilities;
 pub mod linux;
 pub mod resources;
 pub mod seccomp;
 pub mod state;
 
+pub use capabilities::CAPABILITIES;
 pub use linux::{
     CompiledSeccomp, Device, IdMapping, IntelRdt, Linux, MemoryPolicy, Namespace, NamespaceKind, NetDevice,
     Personality, TimeOffset,

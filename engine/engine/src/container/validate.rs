@@ -133,7 +133,7 @@ pub(crate) fn capability(name: &str) -> Option<String> {
         return Some(upper);
     }
     let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
-    crate::spec::capabilities::ALL.contains(&full.as_str()).then_some(full)
+    tare_oci_runtime::CAPABILITIES.contains(&full.as_str()).then_some(full)
 }
 
 fn capabilities(field: &str, names: &[String]) -> Result<()> {

@@ -14,7 +14,6 @@ use tare_state::{Kind, Store};
 
 use crate::config::EngineConfig;
 use crate::error::{Error, Result};
-use crate::spec::capabilities;
 use crate::spec::security::Facts;
 
 pub(crate) use lock::lock;
@@ -86,7 +85,12 @@ fn bounding_set() -> Result<Vec<&'static str>> {
     let status = std::fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
     let mask = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).map(str::trim);
     let mask = mask.and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0);
-    Ok(capabilities::ALL.iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1).map(|(_, name)| *name).collect())
+    Ok(tare_oci_runtime::CAPABILITIES
+        .iter()
+        .enumerate()
+        .filter(|(bit, _)| mask >> bit & 1 == 1)
+        .map(|(_, name)| *name)
+        .collect())
 }
 
 fn read_number(path: &str) -> Option<i32> {

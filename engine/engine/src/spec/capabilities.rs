@@ -4,51 +4,6 @@ use tare_docker_api::container::HostConfig;
 
 use crate::container::validate::capability;
 
-/// Every capability Linux knows (capabilities(7)), by number.
-pub(crate) const ALL: &[&str] = &[
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-];
-
 /// What a container gets without asking, as in Docker.
 const DEFAULT: &[&str] = &[
     "CAP_CHOWN",
@@ -95,11 +50,13 @@ pub(crate) fn of(host: &HostConfig, available: &[&'static str]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use tare_oci_runtime::CAPABILITIES;
+
     use super::*;
 
     fn of_lists(add: &[&str], drop: &[&str]) -> Vec<String> {
         let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        of(&HostConfig { cap_add: list(add), cap_drop: list(drop), ..HostConfig::default() }, ALL)
+        of(&HostConfig { cap_add: list(add), cap_drop: list(drop), ..HostConfig::default() }, CAPABILITIES)
     }
 
     #[test]
@@ -107,7 +64,7 @@ mod tests {
         assert_eq!(of_lists(&[], &[]), DEFAULT);
         assert_eq!(of_lists(&[], &["all"]), [""; 0]);
         assert_eq!(of_lists(&["net_admin"], &["ALL"]), ["CAP_NET_ADMIN"]);
-        assert_eq!(of_lists(&["all"], &["CAP_SYS_ADMIN"]).len(), ALL.len() - 1);
+        assert_eq!(of_lists(&["all"], &["CAP_SYS_ADMIN"]).len(), CAPABILITIES.len() - 1);
         assert_eq!(of_lists(&["NET_ADMIN"], &["MKNOD"]).len(), DEFAULT.len());
         assert!(of_lists(&["MKNOD"], &["MKNOD"]).contains(&"CAP_MKNOD".to_owned()));
     }

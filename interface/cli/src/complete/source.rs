@@ -33,6 +33,8 @@ pub enum Source {
     Directories,
     /// Always the same.
     Words(&'static [&'static str]),
+    /// Capabilities, and all of them.
+    Capabilities,
     /// Always the same, something follows each.
     Beginnings(&'static [&'static str]),
     /// Names of containers.
@@ -113,52 +115,6 @@ const ULIMITS: &[&str] = &[
     "sigpending=",
     "stack=",
 ];
-/// Linux' capabilities in the order of their numbers.
-const CAPABILITIES: &[&str] = &[
-    "ALL",
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-];
-
 /// What the argument after `count` others is.
 pub fn of_argument(command: &Command, count: usize) -> Source {
     use Source::{Alerts, Containers, Contexts, Directories, Files, Images, Networks, Nothing, Volumes, Words};
@@ -218,7 +174,7 @@ pub fn of_flag(command: Option<&Command>, flag: &Flag) -> Source {
         "filter" if command.names.contains(&"events") => Source::EventFilters,
         _ if !starts => Source::Nothing,
         "attach" => Source::Words(&["stderr", "stdin", "stdout"]),
-        "cap-add" | "cap-drop" => Source::Words(CAPABILITIES),
+        "cap-add" | "cap-drop" => Source::Capabilities,
         "cgroupns" => Source::Words(&["host", "private"]),
         "detach-keys" => Source::Beginnings(&["ctrl-"]),
         "ipc" => Source::ModeOrContainer(&["container:", "host", "none", "private", "shareable"]),

@@ -136,6 +136,10 @@ async fn find(cli: &Cli, place: &Place, source: Source, part: &str) -> Result<Pr
         Source::Files => Ok(Proposals { entries: Vec::new(), directive: Directive::FILES }),
         Source::Directories => Ok(Proposals { entries: Vec::new(), directive: Directive::DIRECTORIES }),
         Source::Words(words) => Ok(Proposals::of(words.iter().copied(), Directive::NO_FILES)),
+        Source::Capabilities => {
+            let all = std::iter::once("ALL").chain(tare_oci_runtime::CAPABILITIES.iter().copied());
+            Ok(Proposals::of(all, Directive::NO_FILES))
+        }
         Source::Beginnings(words) => Ok(Proposals::of(words.iter().copied(), Directive::NO_SPACE)),
         Source::Containers(which) => plain(containers(cli, place, which).await?),
         Source::Links => {
