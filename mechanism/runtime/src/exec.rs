@@ -76,7 +76,8 @@ pub fn exec(target: &ExecTarget<'_>, process: &Process, stdio: Stdio) -> Result<
             preserve: &preserve,
             host_proc: host_proc.as_fd(),
             cgroup: &cgroup,
-            wait: Wait::Nothing,
+            // A program that looks must find the score that it is to have.
+            wait: if plan.oom_score_adj.is_some() { Wait::Parent } else { Wait::Nothing },
         },
         target: target.pidfd,
         keep_inside: &keep_inside,
@@ -101,6 +102,9 @@ pub fn exec(target: &ExecTarget<'_>, process: &Process, stdio: Stdio) -> Result<
         Request::Listener(fd) => listener::hand_over(plan.agent(), fd.as_fd(), pid, state()),
         Request::Hooks | Request::MapIds(..) => Ok(()),
     })?;
+    if plan.oom_score_adj.is_some() {
+        talk.go()?;
+    }
     talk.until_executed(context)?;
     Ok(Init { pid, pidfd, start_time, console })
 }
