@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::launch::{CgroupPlace, Init, Stdio, child_stdio, floor, identity, limits, start_time, streams, user};
 use crate::listener;
 use crate::plan::ProcessPlan;
-use crate::prepare::{cgroup_files, host_proc, is_alive, root_of};
+use crate::prepare::{OpenedPlace, host_proc, is_alive, open_place, root_of};
 use crate::step::Context;
 use crate::talk::{Affinity, Excursion, Request, Talk, Undumpable, basic_keep, keep_list, oom_score_adj, sockets};
 
@@ -65,8 +65,8 @@ pub fn exec(target: &ExecTarget<'_>, process: &Process, stdio: Stdio) -> Result<
     let (own_socket, socket) = sockets(floor)?;
     let basic = || basic_keep(&socket, streams(&stdio), &preserve).chain([target.pidfd.as_raw_fd()]);
     let keep_inside = keep_list(basic());
-    let cgroup = cgroup_files(&target.cgroup)?;
-    let keep = keep_list(basic().chain(cgroup.iter().chain([&host_proc]).map(AsRawFd::as_raw_fd)));
+    let cgroup = open_place(&target.cgroup, false)?;
+    let keep = keep_list(basic().chain(cgroup.files.iter().chain([&host_proc]).map(AsRawFd::as_raw_fd)));
     let task = ExecTask {
         common: Task {
             socket: socket.as_fd(),
@@ -75,7 +75,7 @@ pub fn exec(target: &ExecTarget<'_>, process: &Process, stdio: Stdio) -> Result<
             stdio: &stdio,
             preserve: &preserve,
             host_proc: host_proc.as_fd(),
-            cgroup: &cgroup,
+            cgroup: &cgroup.files,
             // A program that looks must find the score that it is to have.
             wait: if plan.oom_score_adj.is_some() { Wait::Parent } else { Wait::Nothing },
         },
@@ -83,7 +83,7 @@ pub fn exec(target: &ExecTarget<'_>, process: &Process, stdio: Stdio) -> Result<
         keep_inside: &keep_inside,
         namespaces,
     };
-    let talk = start_child(target, &task, own_socket)?;
+    let talk = start_child(target, &task, &cgroup, own_socket)?;
     let (pid, pidfd) = identity(&talk)?;
     drop(socket);
 
@@ -119,13 +119,17 @@ fn floor_of(target: &ExecTarget<'_>) -> Result<i32> {
     more.ok_or_else(|| Error::invalid("too many descriptors to preserve"))
 }
 
-fn start_child(target: &ExecTarget<'_>, task: &ExecTask<'_>, socket: std::os::fd::OwnedFd) -> Result<Talk> {
+fn start_child(
+    target: &ExecTarget<'_>,
+    task: &ExecTask<'_>,
+    cgroup: &OpenedPlace<'_>,
+    socket: std::os::fd::OwnedFd,
+) -> Result<Talk> {
     let mut excursion = Excursion::new();
     let undumpable = Undumpable::new();
     excursion.enter_of_process(target.pid)?;
-    let into = if let CgroupPlace::Into(fd) = target.cgroup { Some(fd) } else { None };
     let affinity = task.common.process.first_affinity.as_ref().map(Affinity::new).transpose()?;
-    let cloned = clone(0, into, |child| child::exec(child, task));
+    let cloned = clone(0, cgroup.directory(), |child| child::exec(child, task));
     drop((undumpable, affinity));
     let talk = Talk::new(cloned.map_err(|errno| Error::os("clone3", "the process", errno))?, socket);
     excursion.end()?;

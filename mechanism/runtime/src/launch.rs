@@ -111,7 +111,7 @@ pub enum CgroupPlace<'a> {
     /// It is cloned into this directory (cgroup v2, `CLONE_INTO_CGROUP`).
     Into(BorrowedFd<'a>),
     /// It joins these directories by itself, one per hierarchy, before it does anything else. On v1 that takes it
-    /// microseconds, where moving another process takes the kernel 10 ms.
+    /// microseconds, where moving another process takes the kernel 10 ms; one of v2 beside them it is cloned into.
     Join(&'a [PathBuf]),
 }
 
@@ -171,8 +171,8 @@ pub fn create(launch: Launch<'_>) -> Result<Created> {
     let fifo = launch.start_fifo.map(|fifo| above(fifo, floor)).transpose()?;
     let host_proc = prepare::host_proc()?;
     let (own_socket, socket) = sockets(floor)?;
-    let cgroup = prepare::cgroup_files(&launch.cgroup)?;
-    let extra = fifo.iter().chain(&cgroup).chain([&host_proc]).map(AsRawFd::as_raw_fd);
+    let cgroup = prepare::open_place(&launch.cgroup, plan.namespaces.joins_user())?;
+    let extra = fifo.iter().chain(&cgroup.files).chain([&host_proc]).map(AsRawFd::as_raw_fd);
     let keep = keep_list(basic_keep(&socket, streams(&stdio), &preserve).chain(prepared.descriptors()).chain(extra));
     let task = InitTask {
         common: Task {
@@ -182,13 +182,13 @@ pub fn create(launch: Launch<'_>) -> Result<Created> {
             stdio: &stdio,
             preserve: &preserve,
             host_proc: host_proc.as_fd(),
-            cgroup: &cgroup,
+            cgroup: &cgroup.files,
             wait: fifo.as_ref().map_or(Wait::Parent, |fifo| Wait::Fifo(fifo.as_fd())),
         },
         plan: &plan,
         prepared: &prepared,
     };
-    let talk = start_child(&task, &launch.cgroup, own_socket)?;
+    let talk = start_child(&task, cgroup.directory(), own_socket)?;
     let (pid, pidfd) = identity(&talk)?;
     let root_place = prepared.root_place.clone();
     drop((socket, stdio, preserve, fifo, prepared));
@@ -266,8 +266,7 @@ impl Created {
     }
 }
 
-fn start_child(task: &InitTask<'_>, cgroup: &CgroupPlace<'_>, socket: OwnedFd) -> Result<Talk> {
-    let into = if let CgroupPlace::Into(fd) = cgroup { Some(*fd) } else { None };
+fn start_child(task: &InitTask<'_>, into: Option<BorrowedFd<'_>>, socket: OwnedFd) -> Result<Talk> {
     if task.plan.namespaces.joins_user() {
         let cloned = clone(0, None, |child| child::init_in_user_namespace(child, task, into));
         let talk = Talk::new(cloned.map_err(|errno| Error::os("clone3", "the container's init", errno))?, socket);

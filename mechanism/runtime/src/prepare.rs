@@ -3,7 +3,7 @@
 
 use std::cell::OnceCell;
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
@@ -284,20 +284,41 @@ pub(crate) fn above(fd: OwnedFd, floor: RawFd) -> Result<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(&fd, floor).map_err(|errno| Error::os("dup", fd.as_raw_fd(), errno))
 }
 
-/// The files of [`Task::cgroup`](crate::child::Task).
-pub(crate) fn cgroup_files(place: &CgroupPlace<'_>) -> Result<Vec<OwnedFd>> {
-    let CgroupPlace::Join(directories) = place else { return Ok(Vec::new()) };
-    let file =
-        |directory: &PathBuf, name| openat(CWD, directory.join(name), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
-    let open = |directory: &PathBuf| match file(directory, "tasks") {
-        // Version 2.
-        Err(Errno::NOENT) => file(directory, "cgroup.procs"),
-        result => result,
-    };
-    let opened = directories
-        .iter()
-        .map(|directory| open(directory).map_err(|errno| Error::os("open cgroup", directory.display(), errno)));
-    opened.collect()
+/// What is opened of a [`CgroupPlace`].
+pub(crate) struct OpenedPlace<'a> {
+    /// The files of [`Task::cgroup`](crate::child::Task).
+    pub(crate) files: Vec<OwnedFd>,
+    given: Option<BorrowedFd<'a>>,
+    unified: Option<OwnedFd>,
+}
+
+impl OpenedPlace<'_> {
+    /// The directory to clone into.
+    pub(crate) fn directory(&self) -> Option<BorrowedFd<'_>> {
+        self.given.or(self.unified.as_ref().map(OwnedFd::as_fd))
+    }
+}
+
+/// Opens a place. A group of v2 among those to join is cloned into, as joining it would wait for a grace period of the
+/// kernel; but not by a process that is without privileges on the host by then (`foreign`).
+pub(crate) fn open_place<'a>(place: &CgroupPlace<'a>, foreign: bool) -> Result<OpenedPlace<'a>> {
+    let given = if let CgroupPlace::Into(fd) = place { Some(*fd) } else { None };
+    let mut opened = OpenedPlace { files: Vec::new(), given, unified: None };
+    let CgroupPlace::Join(directories) = place else { return Ok(opened) };
+    for directory in *directories {
+        let failed = |errno| Error::os("open cgroup", directory.display(), errno);
+        let open = |name| openat(CWD, directory.join(name), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+        match open("tasks") {
+            // Only v1 has it.
+            Err(Errno::NOENT) if foreign => opened.files.push(open("cgroup.procs").map_err(failed)?),
+            Err(Errno::NOENT) => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                opened.unified = Some(openat(CWD, directory, flags, Mode::empty()).map_err(failed)?);
+            }
+            tasks => opened.files.push(tasks.map_err(failed)?),
+        }
+    }
+    Ok(opened)
 }
 
 /// The host's `/proc`.
