@@ -49,7 +49,7 @@ impl Distribution {
 }
 
 /// Whether a manifest is exactly a platform's. The configuration knows better than the index, which may leave it out.
-pub(crate) fn is_for(manifest: &PlatformManifest, platform: &Platform) -> bool {
+fn is_for(manifest: &PlatformManifest, platform: &Platform) -> bool {
     let of_config = manifest.content.as_ref().map(|content| content.config.platform());
     of_config.or_else(|| manifest.descriptor.platform.clone()).is_some_and(|own| platform.is(&own))
 }

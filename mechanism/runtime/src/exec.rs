@@ -67,6 +67,8 @@ pub fn exec(target: &ExecTarget<'_>, process: &Process, stdio: Stdio) -> Result<
     let keep_inside = keep_list(basic());
     let cgroup = open_place(&target.cgroup, false)?;
     let keep = keep_list(basic().chain(cgroup.files.iter().chain([&host_proc]).map(AsRawFd::as_raw_fd)));
+    // A program that looks must find the score that it is to have.
+    let waits = plan.oom_score_adj.is_some();
     let task = ExecTask {
         common: Task {
             socket: socket.as_fd(),
@@ -76,8 +78,7 @@ pub fn exec(target: &ExecTarget<'_>, process: &Process, stdio: Stdio) -> Result<
             preserve: &preserve,
             host_proc: host_proc.as_fd(),
             cgroup: &cgroup.files,
-            // A program that looks must find the score that it is to have.
-            wait: if plan.oom_score_adj.is_some() { Wait::Parent } else { Wait::Nothing },
+            wait: if waits { Wait::Parent } else { Wait::Nothing },
         },
         target: target.pidfd,
         keep_inside: &keep_inside,
@@ -102,7 +103,7 @@ pub fn exec(target: &ExecTarget<'_>, process: &Process, stdio: Stdio) -> Result<
         Request::Listener(fd) => listener::hand_over(plan.agent(), fd.as_fd(), pid, state()),
         Request::Hooks | Request::MapIds(..) => Ok(()),
     })?;
-    if plan.oom_score_adj.is_some() {
+    if waits {
         talk.go()?;
     }
     talk.until_executed(context)?;

@@ -139,7 +139,7 @@ async fn pump(
         if stopped {
             reader.set_stopped();
         }
-        let batch = crate::blocking(move || Ok(read_batch(reader, format))).await;
+        let batch = crate::blocking(move || Ok(read_chunk(reader, format))).await;
         let Ok((read, returned_format, chunk, state)) = batch else { return };
         (reader, format) = (read, returned_format);
         if !chunk.is_empty() && sender.send(Ok(chunk)).await.is_err() {
@@ -168,27 +168,37 @@ async fn pump(
     }
 }
 
-enum Batch {
+/// How a batch of entries ended.
+pub(crate) enum Batch {
+    /// There may be more at once.
     More,
+    /// There is nothing now.
     Idle,
+    /// There will be nothing more.
     End,
 }
 
-fn read_batch(mut reader: LogReader, format: Format) -> (LogReader, Format, Bytes, io::Result<Batch>) {
-    let mut out = BytesMut::new();
-    let state = loop {
-        match reader.next() {
-            Ok(Step::Entry(entry)) => {
-                format.put(&entry, &mut out);
-                if out.len() >= CHUNK_BYTES {
-                    break Ok(Batch::More);
+/// Hands on what a reader has, until `take` says that it is enough.
+pub(crate) fn read_batch(reader: &mut LogReader, mut take: impl FnMut(Entry) -> bool) -> io::Result<Batch> {
+    loop {
+        match reader.next()? {
+            Step::Entry(entry) => {
+                if take(entry) {
+                    return Ok(Batch::More);
                 }
             }
-            Ok(Step::WouldBlock) => break Ok(Batch::Idle),
-            Ok(Step::End) => break Ok(Batch::End),
-            Err(error) => break Err(error),
+            Step::WouldBlock => return Ok(Batch::Idle),
+            Step::End => return Ok(Batch::End),
         }
-    };
+    }
+}
+
+fn read_chunk(mut reader: LogReader, format: Format) -> (LogReader, Format, Bytes, io::Result<Batch>) {
+    let mut out = BytesMut::new();
+    let state = read_batch(&mut reader, |entry| {
+        format.put(&entry, &mut out);
+        out.len() >= CHUNK_BYTES
+    });
     (reader, format, out.freeze(), state)
 }
 

@@ -47,10 +47,11 @@ impl Engine {
             Some(text) => Some(size(text).ok_or_else(|| Error::invalid(format!("invalid size: '{text}'")))?),
         };
         let mut attrs = attributes::of(record)?;
-        if json && options.contains_key("tag") {
-            attrs.insert("tag".to_owned(), attributes::tag(record, "")?);
-        } else {
-            attributes::tag(record, attributes::TAG)?;
+        if options.contains_key("tag") {
+            let tag = attributes::tag(record, "")?;
+            if json {
+                attrs.insert("tag".to_owned(), tag);
+            }
         }
         let id = &record.id;
         let extension = if kept == "local" { "local.log" } else { "json.log" };

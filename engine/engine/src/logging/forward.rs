@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tare_logs::{Entry, LogReader, ReadOptions, Step};
+use tare_logs::{Entry, LogReader, ReadOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -17,6 +17,8 @@ use super::destination::{Destination, Link};
 use super::message::Source;
 use crate::Engine;
 use crate::container::Container;
+use crate::container::logs::{Batch, read_batch, readable};
+use crate::container::prepare::write_json;
 use crate::container::record::Record;
 use crate::error::{Error, Result};
 
@@ -70,24 +72,21 @@ impl Engine {
 
     /// Begins to pass a container's log on, if its driver does and nobody does it yet.
     pub(crate) fn forward(&self, container: &Container) {
-        let record = {
-            let inner = container.read();
-            if inner.forward.is_some() {
-                return;
-            }
-            inner.record.clone()
-        };
-        let worker = match Worker::of(&record, self.container_directory(&record.id).join(NOTE)) {
+        let mut inner = container.read();
+        if inner.forward.is_some() {
+            return;
+        }
+        let worker = match Worker::of(&inner.record, self.container_directory(&container.id).join(NOTE)) {
             Ok(Some(worker)) => worker,
             Ok(None) => return,
             Err(error) => {
-                tracing::error!("passing on the log of container {}: {error}", record.id);
+                tracing::error!("passing on the log of container {}: {error}", container.id);
                 return;
             }
         };
         let (ends, ending) = watch::channel(false);
         let task = tokio::spawn(worker.run(ending));
-        container.read().forward = Some(Forward { ends, task });
+        inner.forward = Some(Forward { ends, task });
     }
 
     /// The container is about to be removed: what is left is sent, if that does not take long.
@@ -148,9 +147,9 @@ impl Worker {
             if *ending.borrow() {
                 reader.set_stopped();
             }
-            let (returned, batch, state) = tokio::task::spawn_blocking(move || gather(reader)).await?;
+            let (returned, lines, state) = tokio::task::spawn_blocking(move || gather(reader)).await?;
             reader = returned;
-            for entry in batch {
+            for entry in lines {
                 if entry.time_ns == again.time_ns && skipped < again.sent {
                     skipped += 1;
                     continue;
@@ -166,12 +165,12 @@ impl Worker {
                 self.take_note();
             }
             match state? {
-                State::More => {}
-                State::End => return Ok(()),
-                State::Idle => {
+                Batch::More => {}
+                Batch::End => return Ok(()),
+                Batch::Idle => {
                     self.take_note();
                     tokio::select! {
-                        woken = crate::container::logs::readable(&reader) => woken?,
+                        woken = readable(&reader) => woken?,
                         Ok(()) = ending.changed() => {}
                     }
                 }
@@ -219,10 +218,7 @@ impl Worker {
     /// Notes how far the log has been sent. Without the note, lines are sent again.
     fn take_note(&mut self) {
         self.noted = Instant::now();
-        let next = self.note.with_extension("next");
-        let written = serde_json::to_vec(&self.position).map_err(io::Error::from);
-        let written = written.and_then(|text| std::fs::write(&next, text));
-        if let Err(error) = written.and_then(|()| std::fs::rename(&next, &self.note)) {
+        if let Err(error) = write_json(&self.note, &self.position) {
             tracing::debug!("noting what was sent of the log of container {}: {error}", self.id);
         }
     }
@@ -232,26 +228,11 @@ fn read(note: &Path) -> Position {
     std::fs::read(note).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }
 
-enum State {
-    More,
-    Idle,
-    End,
-}
-
-fn gather(mut reader: LogReader) -> (LogReader, Vec<Entry>, io::Result<State>) {
-    let mut batch = Vec::new();
-    let state = loop {
-        match reader.next() {
-            Ok(Step::Entry(entry)) => {
-                batch.push(entry);
-                if batch.len() >= BATCH {
-                    break Ok(State::More);
-                }
-            }
-            Ok(Step::WouldBlock) => break Ok(State::Idle),
-            Ok(Step::End) => break Ok(State::End),
-            Err(error) => break Err(error),
-        }
-    };
-    (reader, batch, state)
+fn gather(mut reader: LogReader) -> (LogReader, Vec<Entry>, io::Result<Batch>) {
+    let mut lines = Vec::new();
+    let state = read_batch(&mut reader, |entry| {
+        lines.push(entry);
+        lines.len() >= BATCH
+    });
+    (reader, lines, state)
 }

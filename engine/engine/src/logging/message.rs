@@ -98,7 +98,8 @@ impl Source {
             ],
         };
         fields.extend(own.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        fields.extend(attributes::of(record)?.into_iter().filter_map(|(name, value)| Some((form.name(&name)?, value))));
+        let attributes = record.log.attrs.iter();
+        fields.extend(attributes.filter_map(|(name, value)| Some((form.name(name)?, value.clone()))));
         Ok(Self { host: crate::host::hostname(), tag, fields })
     }
 }
@@ -116,7 +117,8 @@ impl Form {
                     character @ ('A'..='Z' | '0'..='9') => character,
                     _ => '_',
                 };
-                Some(name.chars().map(plain).collect::<String>().trim_start_matches('_').to_owned())
+                let name: String = name.chars().map(plain).collect();
+                Some(name.trim_start_matches('_').to_owned()).filter(|name| !name.is_empty())
             }
         }
     }
@@ -185,7 +187,7 @@ fn journal(source: &Source, entry: &Entry, line: &[u8]) -> Vec<u8> {
     if entry.partial() {
         put("CONTAINER_PARTIAL_MESSAGE", b"true");
     }
-    for (name, value) in source.fields.iter().filter(|(name, _)| !name.is_empty()) {
+    for (name, value) in &source.fields {
         put(name, value.as_bytes());
     }
     message

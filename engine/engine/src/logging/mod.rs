@@ -26,13 +26,15 @@ pub(crate) mod tests {
                 .collect::<serde_json::Map<_, _>>()
         };
         let id = "0123456789abcdef".repeat(4);
-        serde_json::from_value(serde_json::json!({
+        let mut record: Record = serde_json::from_value(serde_json::json!({
             "id": id, "name": "box", "created_at": 0, "image_id": format!("sha256:{}", "fedcba9876543210".repeat(4)),
             "path": "sh", "args": ["-c", "true"], "os": "linux", "networks": {}, "mounts": [], "state": crate::container::state::State::default(),
             "log": tare_shim_protocol::LogConfig::default(),
             "config": {"Image": "busybox", "Labels": pairs(labels), "Env": env},
             "host_config": {"LogConfig": {"Type": driver, "Config": pairs(options)}},
         }))
-        .unwrap_or_else(|error| panic!("{error}"))
+        .unwrap_or_else(|error| panic!("{error}"));
+        record.log.attrs = super::attributes::of(&record).unwrap_or_default();
+        record
     }
 }
