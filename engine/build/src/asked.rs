@@ -5,7 +5,7 @@ use std::io::BufReader;
 use std::path::Path;
 use std::sync::Arc;
 
-use tare_dockerfile::ignore::{Ignore, MAX_FILE};
+use tare_dockerfile::ignore::{Ignore, MAX_FILE, lines};
 use tare_dockerfile::{Dockerfile, parse};
 use tare_engine::{Engine, Error, Result};
 use tokio_util::io::SyncIoBridge;
@@ -126,11 +126,8 @@ pub(crate) async fn read_ignored(place: &Path) -> Result<Option<String>> {
 
 /// The patterns of a `.dockerignore`, each looked at.
 pub(crate) fn patterns(text: &str) -> Result<Vec<String>> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let lines: Vec<String> = lines.map(str::to_owned).collect();
     Ignore::parse(text).map_err(|why| Error::invalid(format!("error reading .dockerignore: {why}")))?;
-    Ok(lines)
+    Ok(lines(text))
 }
 
 /// Fetches files, and tells how far that is.

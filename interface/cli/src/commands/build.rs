@@ -292,12 +292,12 @@ impl Context {
         let (place, file) = (m.arg(0), m.text("file"));
         let cwd = std::env::current_dir().map_err(|e| CliError::new(path_error("getwd", ".", &e)))?;
         let root = PathBuf::from(absolute(&cwd, place));
-        let mut more = Vec::new();
+        let mut foreign = None;
         let dockerfile = if file == "-" {
-            more.push((FOREIGN.to_owned(), read_bounded(cli.input.reader(), "-")?));
+            foreign = Some(read_bounded(cli.input.reader(), "-")?);
             FOREIGN.to_owned()
         } else {
-            let path = if file.is_empty() { root.join(DOCKERFILE) } else { PathBuf::from(absolute(&cwd, file)) };
+            let path = if file.is_empty() { usual(&root) } else { PathBuf::from(absolute(&cwd, file)) };
             let shown = path.display().to_string();
             let open = || {
                 File::open(&path).map_err(|e| {
@@ -313,13 +313,23 @@ impl Context {
                     inside.to_string_lossy().into_owned()
                 }
                 Err(_) => {
-                    more.push((FOREIGN.to_owned(), read_bounded(open()?, &shown)?));
+                    foreign = Some(read_bounded(open()?, &shown)?);
                     FOREIGN.to_owned()
                 }
             }
         };
         let mut ignore = ignored(&root, &dockerfile)?;
-        for needed in [dockerfile.as_str(), IGNORE_FILE] {
+        let more = match foreign {
+            // No instruction is to see it: the ignore file says so, and comes along in this form.
+            Some(content) => {
+                let text = read_ignored(&root.join(IGNORE_FILE))?.unwrap_or_else(|| IGNORE_FILE.to_owned());
+                ignore.add(IGNORE_FILE).map_err(CliError::new)?;
+                let text = format!("{text}\n{FOREIGN}\n");
+                vec![(FOREIGN.to_owned(), content), (IGNORE_FILE.to_owned(), text.into_bytes())]
+            }
+            None => Vec::new(),
+        };
+        for needed in [dockerfile.as_str(), IGNORE_FILE].iter().filter(|_| more.is_empty()) {
             // The builder needs these, whatever the patterns say.
             ignore.add(&format!("!{needed}")).map_err(CliError::new)?;
         }
@@ -343,16 +353,27 @@ pub(super) fn read_bounded(reader: impl Read, name: &str) -> Result<Vec<u8>, Cli
     Ok(content)
 }
 
+/// The Dockerfile that nobody named: `Dockerfile`, or what is there in lower case.
+fn usual(root: &Path) -> PathBuf {
+    let (path, lower) = (root.join(DOCKERFILE), root.join(DOCKERFILE.to_lowercase()));
+    if path.symlink_metadata().is_err() && lower.symlink_metadata().is_ok() { lower } else { path }
+}
+
 /// The patterns of the context, those of the Dockerfile's own file before all others; none without a file of them.
 fn ignored(root: &Path, dockerfile: &str) -> Result<Ignore, CliError> {
     let own = root.join(format!("{dockerfile}{IGNORE_FILE}"));
     let path = if own.is_file() { own } else { root.join(IGNORE_FILE) };
+    let text = read_ignored(&path)?.unwrap_or_default();
+    Ignore::parse(&text).map_err(|why| CliError::new(format!("error reading .dockerignore: {why}")))
+}
+
+/// The text of a file of patterns, where there is one.
+fn read_ignored(path: &Path) -> Result<Option<String>, CliError> {
     let mut text = String::new();
-    match File::open(&path) {
-        Ok(file) => file.take(ignore::MAX_FILE).read_to_string(&mut text).map(drop),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+    match File::open(path) {
+        Ok(file) => file.take(ignore::MAX_FILE).read_to_string(&mut text).map(|_| Some(text)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
     }
-    .map_err(|e| CliError::new(format!("error reading .dockerignore: {}", path_error("read", &path, &e))))?;
-    Ignore::parse(&text).map_err(|why| CliError::new(format!("error reading .dockerignore: {why}")))
+    .map_err(|e| CliError::new(format!("error reading .dockerignore: {}", path_error("read", path, &e))))
 }
