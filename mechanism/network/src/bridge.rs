@@ -214,11 +214,14 @@ fn configure(spec: &BridgeSpec) -> Result<()> {
 
 /// Gives a bridge its addresses, and takes others from it if it is not somebody else's.
 fn set_addresses(socket: &mut Socket, index: u32, spec: &BridgeSpec) -> Result<()> {
-    let wanted: Vec<_> = spec
+    let mut wanted: Vec<_> = spec
         .subnets
         .iter()
         .filter_map(|subnet| subnet.gateway.map(|address| Address { index, address, prefix: subnet.subnet.prefix() }))
         .collect();
+    if !spec.foreign && spec.subnets.iter().any(|subnet| subnet.subnet.is_ipv6()) {
+        wanted.push(Address { index, address: LINK_LOCAL.into(), prefix: 64 });
+    }
     let mut batch = Batch::new();
     let present = address::list(socket)?;
     let present = || present.iter().filter(|present| present.index == index);
@@ -231,6 +234,11 @@ fn set_addresses(socket: &mut Socket, index: u32, spec: &BridgeSpec) -> Result<(
     }
     Ok(socket.execute(batch)?)
 }
+
+/// The host asks for a container's link address from a link-local address when it forwards to it (RFC 4861 §7.2.2). The one
+/// that the kernel gives is tentative for a second or two, in which clients from outside would find no route; this one is
+/// usable from the first moment.
+const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
 /// Addresses that IPv6 gives by itself.
 fn is_link_local(address: &Address) -> bool {

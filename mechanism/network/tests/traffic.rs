@@ -250,6 +250,16 @@ fn route_loopback_away(netns: std::os::fd::BorrowedFd<'_>, gateway: &str) {
     .unwrap();
 }
 
+/// Whether the host can ask for its neighbours on a link already. From `/proc/net/if_inet6`: address, index, prefix, scope,
+/// flags, name (proc(5)); 0x40 is `IFA_F_TENTATIVE`.
+fn has_usable_link_local(link: &str) -> bool {
+    let table = std::fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap();
+    table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .any(|row| row[0].starts_with("fe80") && row[5] == link && u8::from_str_radix(row[4], 16).unwrap() & 0x40 == 0)
+}
+
 #[test]
 fn ipv6_ports() {
     machine(|machine| {
@@ -258,6 +268,7 @@ fn ipv6_ports() {
         let web = machine.container("aaaaaaaaaa", &spec, 2);
         tcp_server(web.fd(), "::", 80);
         let host = here();
+        assert!(has_usable_link_local("tare0"));
         let bound = publish(machine, "fd00:17::2", Protocol::Tcp, Some("::"), (8080, 80));
         assert_eq!(tcp(machine.outside.as_fd(), HOST_6, 8080).unwrap(), OUTSIDE_6);
         assert_eq!(tcp(host.as_fd(), HOST_6, 8080).unwrap(), HOST_6);
