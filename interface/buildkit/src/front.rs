@@ -10,6 +10,7 @@ use tonic::Status;
 
 use crate::builds::Builds;
 use crate::connection;
+use crate::posted::Cancellations;
 use crate::session::{Greeting, Sessions};
 
 /// Says what there is not.
@@ -25,12 +26,18 @@ pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     pub(crate) sessions: Sessions,
     pub(crate) builds: Builds,
+    pub(crate) posted: Cancellations,
 }
 
 impl Front {
     /// A front with no connections.
     pub fn new(engine: Arc<Engine>) -> Front {
-        Front(Arc::new(Shared { engine, sessions: Sessions::default(), builds: Builds::default() }))
+        Front(Arc::new(Shared {
+            engine,
+            sessions: Sessions::default(),
+            builds: Builds::default(),
+            posted: Cancellations::default(),
+        }))
     }
 
     /// Answers calls on a connection until it closes.

@@ -1,7 +1,7 @@
 //! Builds that clients without gRPC ask for: `POST /build` with `version=2`, answered with BuildKit's messages in JSON.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,6 +13,7 @@ use tare_docker_api::stream::JsonMessage;
 use tare_engine::{ByteSource, Engine, Error, ProgressStream, Result};
 use tare_reference::Reference;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use crate::builds::May;
@@ -52,13 +53,55 @@ pub struct Posted {
     pub host_network: bool,
     /// Say only the image's ID.
     pub quiet: bool,
+    /// The name by which it can be cancelled; empty without one.
+    pub id: String,
+}
+
+/// Builds that can be cancelled, by the names that clients gave them. Of one name, the last is meant.
+#[derive(Default)]
+pub(crate) struct Cancellations(Mutex<HashMap<String, CancellationToken>>);
+
+impl Cancellations {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, CancellationToken>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes a build known to [`Front::cancel`] while it lives.
+struct Cancellable {
+    front: Front,
+    id: String,
+    token: CancellationToken,
+}
+
+impl Cancellable {
+    fn new(front: &Front, id: String) -> Cancellable {
+        let token = CancellationToken::new();
+        if !id.is_empty() {
+            front.0.posted.lock().insert(id.clone(), token.clone());
+        }
+        Cancellable { front: front.clone(), id, token }
+    }
+}
+
+impl Drop for Cancellable {
+    fn drop(&mut self) {
+        self.front.0.posted.lock().remove(&self.id);
+    }
 }
 
 impl Front {
+    /// Ends the build that was posted with a name; without one, nothing happens.
+    pub fn cancel(&self, id: &str) {
+        if let Some(token) = self.0.posted.lock().get(id) {
+            token.cancel();
+        }
+    }
+
     /// Builds. An error that comes before any message means that nothing was begun. The build ends, and leaves nothing,
     /// when the stream is dropped.
     pub fn build(&self, posted: Posted) -> Result<ProgressStream> {
-        let Posted { attributes, names, wanted, session, archive, host_network, quiet } = posted;
+        let Posted { attributes, names, wanted, session, archive, host_network, quiet, id } = posted;
         let export = asked(wanted, &names).map_err(said)?;
         let is_image = matches!(export, Export::Image { .. });
         let may = May { host_network, is_judged_by_client: false };
@@ -67,6 +110,7 @@ impl Front {
         let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
         let mut steps = known.build.hub.listen().map_err(said)?.boxed();
         let front = self.clone();
+        let cancellable = Cancellable::new(self, id);
         let work = async move {
             let build = Arc::clone(&known.build);
             let work = async {
@@ -97,6 +141,7 @@ impl Front {
             };
             let done = tokio::select! {
                 (done, ()) = async { tokio::join!(work, show) } => done,
+                () = cancellable.token.cancelled() => Err(Status::cancelled("context canceled")),
                 () = sender.closed() => return tracing::debug!("build cancelled: its caller has gone"),
             };
             match done {

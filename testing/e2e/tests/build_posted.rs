@@ -72,3 +72,23 @@ fn what_goes_wrong_is_said() {
     assert_eq!(refused(outputs), (500, "multiple outputs not supported".to_owned()));
     eventually("the containers of steps to go", || c.ok("ps --all --quiet").is_empty().then_some(()));
 }
+
+#[test]
+fn a_build_is_cancelled_by_its_name() {
+    let c = Console::new(Client::Tare);
+    c.ok("pull busybox:1.29");
+    let (status, said) = c.request("POST /build/cancel", "", "");
+    assert_eq!((status, said.trim()), (400, r#"{"message":"build ID not provided"}"#));
+    // None of that name is none to end.
+    assert_eq!(c.request("POST /build/cancel?id=other", "", ""), (200, String::new()));
+    std::thread::scope(|scope| {
+        let building = scope.spawn(|| build(&c, "&buildid=mine&t=never", "FROM busybox:1.29\nRUN sleep 1000\n"));
+        eventually("the command to run", || (!c.ok("ps --quiet").is_empty()).then_some(()));
+        assert_eq!(c.request("POST /build/cancel?id=mine", "", "").0, 200);
+        let (status, messages) = building.join().expect("built");
+        let error = messages.last().expect("messages")["error"].as_str().expect("an error").to_owned();
+        assert_eq!((status, error.as_str()), (200, "context canceled"));
+    });
+    eventually("the command's container to go", || c.ok("ps --all --quiet").is_empty().then_some(()));
+    assert_eq!(c.ok("image ls --quiet never"), "");
+}

@@ -12,7 +12,11 @@ with_both_clients!(
     refused_creations,
     refused_networks,
     refused_parameters,
-    failed_starts_and_disconnects
+    failed_starts_and_disconnects,
+    handshakes,
+    volumes_that_are_there,
+    logs_before_a_start,
+    kernel_memory
 );
 
 const JSON: &str = "Content-Type: application/json\r\n";
@@ -247,4 +251,78 @@ fn failed_starts_and_disconnects(c: &Console) {
     let (status, answer) = c.request("POST /containers/odd/start", "", "");
     assert_eq!(status, 500, "{answer}");
     assert_eq!(get(c, "/containers/odd/json")["State"]["ExitCode"], 128);
+}
+
+/// A websocket that is none, or not of this version, in the words of Go's package.
+fn handshakes(c: &Console) {
+    c.ok("run -d --name box busybox:1.29 sleep 1000");
+    let (connection, upgrade) = ("Connection: keep-alive, Upgrade\r\n", "Upgrade: websocket\r\n");
+    let (key, version) = ("Sec-WebSocket-Key: abc\r\n", "Sec-WebSocket-Version: 13\r\n");
+    let ask = |head: &[&str]| c.request("GET /containers/box/attach/ws?stream=1&stdout=1", &head.concat(), "");
+    let refused = |head: &[&str]| {
+        let (status, said) = ask(head);
+        assert_eq!(status, 400, "{said}");
+        said
+    };
+    assert_eq!(refused(&[connection, key, version]), "not websocket protocol");
+    assert_eq!(refused(&[upgrade, key, version]), "not websocket protocol");
+    assert_eq!(refused(&[connection, upgrade, version]), "mismatch challenge/response");
+    assert_eq!(refused(&[connection, upgrade, key]), "missing or bad WebSocket Version");
+    assert_eq!(
+        refused(&[connection, upgrade, key, "Sec-WebSocket-Version: 8\r\n"]),
+        "missing or bad WebSocket Version"
+    );
+    assert_eq!(refused(&[connection, upgrade, key, version, "Sec-WebSocket-Protocol: a, b\r\n"]), "");
+    assert_eq!(c.request("GET /containers/nope/attach/ws", "", "").0, 404);
+}
+
+/// A volume that is there is what is made, whatever options are given.
+fn volumes_that_are_there(c: &Console) {
+    c.ok("pull busybox:1.29");
+    let make = |body: &str| c.request("POST /volumes/create", JSON, body);
+    let options = |body: &str| {
+        let (status, said) = make(body);
+        assert_eq!(status, 201, "{said}");
+        serde_json::from_str::<Value>(&said).expect("JSON")["Options"].clone()
+    };
+    let given = json!({"type": "tmpfs", "device": "tmpfs"});
+    assert_eq!(options(r#"{"Name":"data"}"#), Value::Null);
+    assert_eq!(options(r#"{"Name":"data","DriverOpts":{"type":"tmpfs","device":"tmpfs"}}"#), Value::Null);
+    assert_eq!(options(r#"{"Name":"data","DriverOpts":{"bad":"x"}}"#), Value::Null);
+    assert_eq!(options(r#"{"Name":"opts","DriverOpts":{"type":"tmpfs","device":"tmpfs"}}"#), given);
+    assert_eq!(options(r#"{"Name":"opts","DriverOpts":{"type":"none","device":"/","o":"bind"}}"#), given);
+    let body = r#"{"Image":"busybox:1.29","HostConfig":{"Mounts":[{"Type":"volume","Source":"opts","Target":"/x",
+        "VolumeOptions":{"DriverConfig":{"Name":"local","Options":{"type":"none"}}}}]}}"#;
+    assert_eq!(c.request("POST /containers/create", JSON, body).0, 201);
+    let (status, said) = make(r#"{"Driver":"nope"}"#);
+    let name = said.split([' ', ':']).find(|word| word.len() == 64).expect("a name of its own");
+    let expected = format!(r#"create {name}: error looking up volume plugin nope: plugin \"nope\" not found"#);
+    assert!(status == 404 && said.contains(&expected), "{said}");
+}
+
+/// A log has no place before it is opened.
+fn logs_before_a_start(c: &Console) {
+    c.ok("create --name box busybox:1.29 true");
+    c.ok("create --name bad busybox:1.29 nope");
+    let place = |name: &str| c.ok(&format!("inspect --format {{{{.LogPath}}}} {name}"));
+    assert_eq!(place("box"), "");
+    c.ok("start --attach box");
+    c.fails("start bad", 1);
+    for name in ["box", "bad"] {
+        assert!(place(name).ends_with("-json.log"), "{name}");
+    }
+}
+
+/// Limits of the kernel's memory are kept as they are said; the first had gone with API 1.42.
+fn kernel_memory(c: &Console) {
+    c.ok("pull busybox:1.29");
+    let body =
+        r#"{"Image":"busybox:1.29","Cmd":["true"],"HostConfig":{"KernelMemory":9000000,"KernelMemoryTCP":4096000}}"#;
+    for (version, expected) in [("1.41", json!([9_000_000, 4_096_000])), ("1.44", json!([null, 4_096_000]))] {
+        let (status, said) = c.request(&format!("POST /v{version}/containers/create?name=v{version}"), JSON, body);
+        assert_eq!(status, 201, "{said}");
+        let host = get(c, &format!("/containers/v{version}/json"))["HostConfig"].clone();
+        assert_eq!(json!([host["KernelMemory"], host["KernelMemoryTCP"]]), expected, "{version}");
+        c.ok(&format!("start --attach v{version}"));
+    }
 }

@@ -63,7 +63,12 @@ impl Engine {
             resolv_conf_path: if ran { path(&files.resolv_conf) } else { String::new() },
             hostname_path: if ran { path(&files.hostname) } else { String::new() },
             hosts_path: if ran { path(&files.hosts) } else { String::new() },
-            log_path: if record.log.driver == "json-file" { path(&record.log.path) } else { String::new() },
+            // A start that failed has opened it, too.
+            log_path: if record.log.driver == "json-file" && (ran || !inner.state.error.is_empty()) {
+                path(&record.log.path)
+            } else {
+                String::new()
+            },
             name: format!("/{}", record.name),
             restart_count: i64::from(inner.state.restart_count),
             driver: "overlayfs".to_owned(),

@@ -31,6 +31,7 @@ fn memory(limits: &Limits) -> Option<Memory> {
         limit: set(limits.memory),
         reservation: set(limits.memory_reservation),
         swap: set(limits.memory_swap),
+        kernel_tcp: set(limits.kernel_memory_tcp),
         swappiness: limits.memory_swappiness.and_then(|value| u64::try_from(value).ok()),
         disable_oom_killer: limits.oom_kill_disable.filter(|disable| *disable),
         ..Memory::default()

@@ -35,9 +35,10 @@ impl Engine {
     pub async fn volume_create(&self, request: VolumeCreateRequest) -> Result<ApiVolume> {
         if !matches!(request.driver.as_str(), "" | "local") {
             let driver = &request.driver;
+            // What has no name gets one first.
+            let name = if request.name.is_empty() { crate::host::random::id() } else { request.name };
             return Err(Error::not_found(format!(
-                "create {}: error looking up volume plugin {driver}: plugin \"{driver}\" not found",
-                request.name
+                "create {name}: error looking up volume plugin {driver}: plugin \"{driver}\" not found"
             )));
         }
         if request.cluster_volume_spec.is_some() {

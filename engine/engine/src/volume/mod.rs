@@ -119,16 +119,12 @@ impl Volumes {
             validate(name)?;
             name.to_owned()
         };
-        check_options(&options)?;
         let mut volumes = self.volumes();
+        // One that is there stays as it is, whatever else is asked for.
         if let Some(volume) = volumes.get(&name) {
-            if !options.is_empty() && options != volume.options {
-                return Err(Error::conflict(format!(
-                    "create {name}: volume {name} already exists with different options"
-                )));
-            }
             return Ok((volume.clone(), false));
         }
+        check_options(&options)?;
         let volume = Volume { name: name.clone(), created_at: clock::now_ns(), labels, options, owner };
         self.store.write_sync(vec![put(&volume)?])?;
         if let Err(error) = make_content(&self.content(&name)) {

@@ -91,6 +91,10 @@ go_types! {
         devices: List<DeviceMapping> ["Devices"],
         device_cgroup_rules: List<String> ["DeviceCgroupRules"],
         device_requests: List<DeviceRequest> ["DeviceRequests"],
+        /// Without effect; of API 1.41 and below.
+        kernel_memory: i64 ["KernelMemory" omitempty],
+        /// Bytes of the kernel's buffers for TCP, on control groups v1.
+        kernel_memory_tcp: i64 ["KernelMemoryTCP" omitempty],
         /// Bytes.
         memory_reservation: i64 ["MemoryReservation"],
         /// Memory and swap together, bytes; -1 for unlimited swap.

@@ -24,6 +24,16 @@ pub async fn build(context: Context, request: Request) -> Result<Reply> {
     streams::progress(tare_build::build(&context.engine, options, upload::source(request.body))?).await
 }
 
+/// `POST /build/cancel`: ends a build that was posted with `buildid`; one that is not there is none to end.
+pub async fn cancel(context: Context, request: Request) -> Result<Reply> {
+    let id = request.query.get("id");
+    if id.is_empty() {
+        return Err(Failure::bad_request("build ID not provided"));
+    }
+    context.front.cancel(id);
+    Ok(Reply::empty(http::StatusCode::OK))
+}
+
 /// `POST /build/prune`
 pub async fn prune(context: Context, request: Request) -> Result<Reply> {
     let query = &request.query;

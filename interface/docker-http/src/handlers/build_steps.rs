@@ -50,6 +50,7 @@ pub async fn build(context: &Context, options: Options, request: Request) -> Res
         archive: remote.is_empty().then(|| upload::source(request.body)),
         host_network: options.network == "host",
         quiet: options.quiet,
+        id: query.get("buildid").to_owned(),
     };
     streams::progress(context.front.build(posted)?).await
 }

@@ -236,7 +236,10 @@ pub async fn attach_websocket(context: Context, request: Request) -> Result<Repl
         (options.stdin, options.stdout, options.stderr) = (true, true, true);
     }
     let ticket = context.engine.attach(request.name(), options)?;
-    let head = websocket::handshake(&request)?;
+    let head = match websocket::handshake(&request) {
+        websocket::Answer::Accepted(head) => head,
+        websocket::Answer::Refused(all) => return Ok(Reply::hijack(all, |_, _| async {})),
+    };
     Ok(Reply::hijack(head, |fd, early| async move {
         let bridged = websocket::bridge(fd, early, |stream| ticket.connect(stream, Vec::new())).await;
         if let Err(error) = bridged {

@@ -84,7 +84,7 @@ pub static ROUTES: &[Route<Context>] = routes! {
     GET "/distribution/{name}/json" DistributionInspect => images::distribution;
     POST "/build" ImageBuild => build::build;
     POST "/build/prune" BuildPrune => build::prune;
-    POST "/build/cancel" BuildCancel => unsupported::build_cancel;
+    POST "/build/cancel" BuildCancel => build::cancel;
     POST "/session" Session => buildkit::session;
     POST "/grpc" Grpc => buildkit::grpc;
 

@@ -53,11 +53,6 @@ pub async fn plugin_install(_: Context, _: Request) -> Result<Reply> {
     Err(Failure::not_implemented("plugins are not supported by this engine"))
 }
 
-/// `POST /build/cancel`
-pub async fn build_cancel(_: Context, _: Request) -> Result<Reply> {
-    Err(Failure::not_implemented("cancelling builds by ID is not supported by this engine: close the connection"))
-}
-
 /// Checkpoints.
 pub async fn checkpoints(_: Context, _: Request) -> Result<Reply> {
     Err(Failure::not_implemented("checkpoints are not supported by this engine"))

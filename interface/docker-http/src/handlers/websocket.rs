@@ -10,7 +10,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
-use crate::error::{Failure, Result};
 use crate::request::Request;
 
 /// Appended to the client's key before hashing (RFC 6455, section 1.3).
@@ -31,20 +30,42 @@ const MASKED: u8 = 0x80;
 /// Payload of a normal close: status 1000.
 const CLOSE_NORMAL: [u8; 2] = 1000_u16.to_be_bytes();
 
-/// The head that accepts a client's handshake.
-pub fn handshake(request: &Request) -> Result<Vec<u8>> {
+/// What a client's handshake is answered with.
+pub enum Answer {
+    /// The head that accepts it.
+    Accepted(Vec<u8>),
+    /// All that it gets.
+    Refused(Vec<u8>),
+}
+
+/// Judges a client's handshake, in the words of Go's `websocket`, which Docker's answers are from.
+pub fn handshake(request: &Request) -> Answer {
+    let refused =
+        |line: &str, why: &str| Answer::Refused(format!("HTTP/1.1 400 Bad Request\r\n{line}\r\n{why}").into_bytes());
     let upgrade = request.header("upgrade").eq_ignore_ascii_case("websocket");
-    let key = request.header("sec-websocket-key");
-    if !upgrade || key.is_empty() {
-        return Err(Failure::bad_request(
-            "not a websocket handshake: Upgrade: websocket and Sec-WebSocket-Key are needed",
-        ));
+    if !upgrade || !request.header("connection").to_ascii_lowercase().contains("upgrade") {
+        return refused("", "not websocket protocol");
     }
-    Ok(format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n\r\n",
-        accept(key)
+    let key = request.header("sec-websocket-key");
+    if key.is_empty() {
+        return refused("", "mismatch challenge/response");
+    }
+    if request.header("sec-websocket-version") != "13" {
+        return refused("Sec-WebSocket-Version: 13\r\n", "missing or bad WebSocket Version");
+    }
+    // None is spoken here; the only one that is offered is taken all the same.
+    let protocol = match request.header("sec-websocket-protocol").trim() {
+        "" => String::new(),
+        several if several.contains(',') => return refused("", ""),
+        one => format!("Sec-WebSocket-Protocol: {one}\r\n"),
+    };
+    Answer::Accepted(
+        format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n{protocol}\r\n",
+            accept(key)
+        )
+        .into_bytes(),
     )
-    .into_bytes())
 }
 
 fn accept(key: &str) -> String {

@@ -117,6 +117,16 @@ fn check_mounts<'m>(version: ApiVersion, mounts: impl Iterator<Item = &'m mut Mo
 
 /// Fields that a client of this version cannot have meant.
 fn drop_newer_fields(version: ApiVersion, request: &mut CreateRequest) {
+    let host = &mut request.host_config;
+    if version < v(40) {
+        host.resources.kernel_memory_tcp = 0;
+        if host.ipc_mode.is_empty() {
+            "shareable".clone_into(&mut host.ipc_mode);
+        }
+    }
+    if version >= v(42) {
+        host.resources.kernel_memory = 0;
+    }
     if version < v(42) {
         request.host_config.console_size = [0, 0];
     }
