@@ -27,6 +27,11 @@ impl Engine {
         self.config.data_root.join("builds")
     }
 
+    /// Records of builds, the newest ones; they need not be there.
+    pub fn build_history_directory(&self) -> PathBuf {
+        self.config.data_root.join("build-history")
+    }
+
     /// Directories that commands of builds share from one build to the next (`RUN --mount=type=cache`), locked (flock(2))
     /// while one uses them.
     pub fn build_cache_directory(&self) -> PathBuf {

@@ -14,6 +14,7 @@ use tare_docker_api::image::BuildCacheRecord;
 use tare_docker_api::time::Time;
 use tare_engine::{Bounds, CacheSelector};
 use tare_images::oci::Platform;
+use tokio::sync::broadcast::error::RecvError;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::builds::May;
@@ -25,6 +26,8 @@ use crate::{caches, gateway, nested};
 const WORKER: &str = "tare";
 /// That commands may have the machine's own network.
 const HOST_NETWORK: &str = "network.host";
+/// The time here, in answers about the history.
+const CURRENT_TIME: &str = "buildkit-currenttimestamp";
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -127,9 +130,18 @@ impl Control for Front {
             host_network: request.entitlements.iter().any(|entitlement| entitlement == HOST_NETWORK),
             is_judged_by_client: !request.source_policy_session.is_empty(),
         };
+        let record = api::BuildHistoryRecord {
+            r#ref: request.r#ref.clone(),
+            frontend: request.frontend.clone(),
+            frontend_attrs: request.frontend_attrs.clone(),
+            exporters: request.exporters.clone(),
+            ..api::BuildHistoryRecord::default()
+        };
         let mut attributes = request.frontend_attrs;
         attributes.extend(caches::asked(request.cache.as_ref()).map(|imports| ("cache-imports".to_owned(), imports)));
         let (known, returned) = self.0.builds.begin(&request.r#ref, &request.session, may)?;
+        // What a client only asks for itself, about the builder, is no build of its user's.
+        let recording = (!request.internal).then(|| self.0.history.begin(known.build.hub.clone(), record));
         let work = async {
             let built = if request.frontend.is_empty() {
                 // The client drives the build itself, on the gateway, and says there what came of it.
@@ -145,12 +157,23 @@ impl Control for Front {
         };
         let exported = work.await;
         known.build.told().await;
+        if let Some(recording) = recording {
+            recording.end(exported.clone());
+        }
         Ok(Response::new(api::SolveResponse { exporter_response: exported? }))
     }
 
     async fn status(&self, request: Request<api::StatusRequest>) -> Result<Response<Self::StatusStream>, Status> {
-        let build = self.0.builds.get(&request.get_ref().r#ref).await?;
-        Ok(Response::new(build.hub.listen()?.boxed()))
+        let name = request.get_ref().r#ref.as_str();
+        if let Some(messages) = self.0.history.log(name) {
+            return Ok(Response::new(stream::iter(messages).map(Ok).boxed()));
+        }
+        let build = self.0.builds.get(name).await?;
+        let messages = match build.hub.listen() {
+            Ok(messages) => messages.boxed(),
+            Err(_) => build.hub.follow().boxed(),
+        };
+        Ok(Response::new(messages))
     }
 
     async fn session(
@@ -202,15 +225,41 @@ impl Control for Front {
 
     async fn listen_build_history(
         &self,
-        _: Request<api::BuildHistoryRequest>,
+        request: Request<api::BuildHistoryRequest>,
     ) -> Result<Response<Self::ListenBuildHistoryStream>, Status> {
-        Err(Status::unimplemented("a history of builds is not kept by this engine"))
+        let request = request.into_inner();
+        let (now, later) = self.0.history.listen(&request);
+        let later = stream::unfold(later, move |later| {
+            let name = request.r#ref.clone();
+            async move {
+                let mut later = later?;
+                loop {
+                    match later.recv().await {
+                        Ok(event) if is_of(&event, &name) => return Some((event, Some(later))),
+                        Ok(_) | Err(RecvError::Lagged(_)) => {}
+                        Err(RecvError::Closed) => return None,
+                    }
+                }
+            }
+        });
+        let mut response =
+            Response::new(stream::iter(now).chain(later).map(Ok).boxed() as Self::ListenBuildHistoryStream);
+        // By it, clients tell how long a build in progress has taken.
+        if let Ok(time) = jiff::Timestamp::now().to_string().parse() {
+            response.metadata_mut().insert(CURRENT_TIME, time);
+        }
+        Ok(response)
     }
 
     async fn update_build_history(
         &self,
-        _: Request<api::UpdateBuildHistoryRequest>,
+        request: Request<api::UpdateBuildHistoryRequest>,
     ) -> Result<Response<api::UpdateBuildHistoryResponse>, Status> {
-        Err(Status::unimplemented("a history of builds is not kept by this engine"))
+        self.0.history.update(request.get_ref())?;
+        Ok(Response::new(api::UpdateBuildHistoryResponse {}))
     }
+}
+
+fn is_of(event: &api::BuildHistoryEvent, name: &str) -> bool {
+    name.is_empty() || event.record.as_ref().is_some_and(|record| record.r#ref == name)
 }

@@ -10,6 +10,7 @@ use tonic::Status;
 
 use crate::builds::Builds;
 use crate::connection;
+use crate::history::History;
 use crate::posted::Cancellations;
 use crate::session::{Greeting, Sessions};
 
@@ -27,17 +28,15 @@ pub(crate) struct Shared {
     pub(crate) sessions: Sessions,
     pub(crate) builds: Builds,
     pub(crate) posted: Cancellations,
+    pub(crate) history: Arc<History>,
 }
 
 impl Front {
     /// A front with no connections.
     pub fn new(engine: Arc<Engine>) -> Front {
-        Front(Arc::new(Shared {
-            engine,
-            sessions: Sessions::default(),
-            builds: Builds::default(),
-            posted: Cancellations::default(),
-        }))
+        let history = Arc::new(History::new(engine.build_history_directory()));
+        let (sessions, builds, posted) = (Sessions::default(), Builds::default(), Cancellations::default());
+        Front(Arc::new(Shared { engine, sessions, builds, posted, history }))
     }
 
     /// Answers calls on a connection until it closes.

@@ -9,6 +9,7 @@
 //! * `files`: the transfer of files; `receive`: writing what comes, which anybody may have made up; `send`: the other way
 //! * `control`, `gateway`: the services; `builds`: builds in progress; `attributes`: what a client says about one, `caches`
 //!   among it; `exports`: what it wants of the result; `requests`: what it asks about a Dockerfile
+//! * `history`: what was built before
 //! * `posted`: builds asked for by clients that do not speak gRPC
 //! * `status`: what happens in a build, as the client is told
 #![forbid(unsafe_code)]
@@ -27,6 +28,7 @@ mod front;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod gateway;
+mod history;
 mod nested;
 mod posted;
 mod receive;

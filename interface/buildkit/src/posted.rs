@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveRequest};
+use bollard_buildkit_proto::moby::buildkit::v1::{BuildHistoryRecord, Exporter, SolveRequest};
 use futures_util::StreamExt as _;
 use prost::Message as _;
 use serde_json::json;
@@ -25,6 +25,8 @@ use crate::gateway;
 const TRACE: &str = "moby.buildkit.trace";
 /// What the one about its image is called.
 const IMAGE: &str = "moby.image.id";
+/// What follows Dockerfiles.
+const FRONTEND: &str = "dockerfile.v0";
 /// Messages a slow client may be behind before the build waits.
 const MESSAGES_MAX: usize = 64;
 
@@ -105,7 +107,15 @@ impl Front {
         let export = asked(wanted, &names).map_err(said)?;
         let is_image = matches!(export, Export::Image { .. });
         let may = May { host_network, is_judged_by_client: false };
-        let (known, _) = self.0.builds.begin(&Engine::random_id(), &session, may).map_err(said)?;
+        let name = Engine::random_id();
+        let (known, _) = self.0.builds.begin(&name, &session, may).map_err(said)?;
+        let record = BuildHistoryRecord {
+            r#ref: name,
+            frontend: FRONTEND.to_owned(),
+            frontend_attrs: attributes.clone(),
+            ..BuildHistoryRecord::default()
+        };
+        let recording = self.0.history.begin(known.build.hub.clone(), record);
         known.build.give(archive);
         let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
         let mut steps = known.build.hub.listen().map_err(said)?.boxed();
@@ -114,13 +124,14 @@ impl Front {
         let work = async move {
             let build = Arc::clone(&known.build);
             let work = async {
-                let built = gateway::build(&front, &build, "dockerfile.v0", attributes).await?;
+                let built = gateway::build(&front, &build, FRONTEND, attributes).await?;
                 let id = built.id().to_owned();
                 exports::export(&front, &session, export, built).await?;
                 Ok::<_, Status>(id)
             };
             let done = work.await;
             build.told().await;
+            recording.end(done.clone().map(|_| HashMap::new()));
             // Nothing more comes: whoever passes the steps on gets to their end.
             drop(known);
             done

@@ -8,6 +8,7 @@ use bollard_buildkit_proto::google::protobuf::Timestamp;
 use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex, VertexLog, VertexStatus, VertexWarning};
 use futures_util::Stream;
 use futures_util::stream::unfold;
+use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 use tare_build::Event;
 use tare_build::events::What;
@@ -35,6 +36,46 @@ struct State {
     parts: HashMap<(u64, String), Timestamp>,
     has_listener: bool,
     is_closed: bool,
+    told: Told,
+}
+
+/// Bytes of a build's messages that are kept for later; beyond, what commands say is left out, and beyond the double everything.
+const LOG_MAX: usize = 1 << 20;
+/// Instead of what is left out.
+const CLIPPED: &str = "[output clipped, log limit 1MiB reached]\n";
+
+/// What has been told of a build.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Told {
+    /// The messages, each after its length.
+    pub(crate) log: Vec<u8>,
+    pub(crate) total: i32,
+    pub(crate) completed: i32,
+    pub(crate) cached: i32,
+    pub(crate) warnings: i32,
+    is_clipped: bool,
+}
+
+impl Told {
+    fn add(&mut self, message: &StatusResponse) {
+        for vertex in &message.vertexes {
+            if vertex.completed.is_some() {
+                self.completed += 1;
+                self.cached += i32::from(vertex.cached);
+            } else {
+                self.total += 1;
+            }
+        }
+        self.warnings += i32::try_from(message.warnings.len()).unwrap_or(0);
+        if self.log.len() < LOG_MAX || message.logs.is_empty() && self.log.len() < 2 * LOG_MAX {
+            self.log.extend(message.encode_length_delimited_to_vec());
+        } else if let Some(log) = message.logs.first().filter(|_| !self.is_clipped) {
+            self.is_clipped = true;
+            let log = VertexLog { msg: CLIPPED.into(), ..log.clone() };
+            let clipped = StatusResponse { logs: vec![log], ..StatusResponse::default() };
+            self.log.extend(clipped.encode_length_delimited_to_vec());
+        }
+    }
 }
 
 impl Hub {
@@ -58,6 +99,7 @@ impl Hub {
                         state.waiting.pop_front();
                     }
                     let message = message(&self.0.name, &mut state, event);
+                    state.told.add(&message);
                     state.waiting.push_back(message);
                     break;
                 }
@@ -65,6 +107,35 @@ impl Hub {
             changed.await;
         }
         self.0.changed.notify_waiters();
+    }
+
+    /// What has been told so far.
+    pub(crate) fn told(&self) -> Told {
+        self.lock().told.clone()
+    }
+
+    /// What is kept of it, from the beginning, for whoever comes beside the listener.
+    pub(crate) fn follow(&self) -> impl Stream<Item = Result<StatusResponse, Status>> + Send + use<> {
+        unfold((self.clone(), 0), |(hub, mut at)| async move {
+            loop {
+                let mut changed = std::pin::pin!(hub.0.changed.notified());
+                changed.as_mut().enable();
+                let next = {
+                    let state = hub.lock();
+                    let rest = state.told.log.get(at..).unwrap_or_default();
+                    match StatusResponse::decode_length_delimited(rest) {
+                        Ok(next) if !rest.is_empty() => Some(next),
+                        _ if state.is_closed => return None,
+                        _ => None,
+                    }
+                };
+                if let Some(next) = next {
+                    at += next.encode_length_delimited_to_vec().len();
+                    return Some((Ok(next), (hub.clone(), at)));
+                }
+                changed.await;
+            }
+        })
     }
 
     /// Nothing more comes.
@@ -126,7 +197,7 @@ impl Drop for Listener {
     }
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp {
         seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
