@@ -19,7 +19,7 @@ use crate::cache::Cache;
 use crate::caller::credentials;
 use crate::checks;
 use crate::context::{Context, receive};
-use crate::named::AllHere;
+use crate::named::{AllHere, Named};
 use crate::needed::{self, Files};
 use crate::options::Checked;
 use crate::output::{Failure, Output};
@@ -209,16 +209,19 @@ impl Builder {
             None => self.done.iter().find(|done| done.name == name.to_lowercase() && !done.name.is_empty()),
         };
         let before = before.map(|done| done.id.clone());
-        let name = self.named_image(&name).to_owned();
-        if name == SCRATCH {
+        if self.named_image(&name) == SCRATCH {
             return Ok(State::new(String::new(), None, arguments));
         }
         let image = match before {
             Some(id) if id.is_empty() => return Ok(State::new(String::new(), None, arguments)),
             Some(id) => self.local(&id, None)?,
             None => {
-                self.output.begin(steps.base(&name)).await;
-                self.image(&name, platform.as_ref()).await?
+                let step = match self.named(&name) {
+                    Some(Named::Result(_)) => steps.result(&name),
+                    _ => steps.base(self.named_image(&name)),
+                };
+                self.output.begin(step).await;
+                self.image_of(&name, platform.as_ref()).await?
             }
         };
         self.hold.hold(&image.id);
@@ -256,6 +259,15 @@ impl Builder {
     pub(crate) fn local(&self, name: &str, platform: Option<&Platform>) -> Result<Image> {
         let found = self.engine.image_store().resolve_platform(name, platform);
         found.map_err(|error| Error::not_found(error.to_string()))
+    }
+
+    /// The image that a name stands for.
+    pub(crate) async fn image_of(&self, name: &str, platform: Option<&Platform>) -> Result<Image> {
+        match self.named(name) {
+            // No registry has it, and it is for the platform that its build was for.
+            Some(Named::Result(id)) => self.local(id, None),
+            _ => self.image(self.named_image(name), platform).await,
+        }
     }
 
     /// An image from here, or from its registry if it is not here or the caller wants the newest.

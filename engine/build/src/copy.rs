@@ -163,7 +163,7 @@ impl Builder {
                 return Ok(Arc::new(open_root(&empty)?));
             }
             Some(id) => self.local(id, None).map_err(invalid)?,
-            None => self.image(self.named_image(from), self.options.platform.as_ref()).await.map_err(invalid)?,
+            None => self.image_of(from, self.options.platform.as_ref()).await.map_err(invalid)?,
         };
         let store = self.engine.image_store().clone();
         let layers = image.diff_ids().to_vec();

@@ -53,7 +53,7 @@ pub use events::Event;
 pub use needed::needed_stages;
 pub use options::Options;
 pub use output::Failure;
-pub use result::Built;
+pub use result::{Built, Kept};
 
 use output::Output;
 

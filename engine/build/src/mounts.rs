@@ -126,7 +126,7 @@ impl Builder {
         let id = match self.stage(&mount.from)? {
             Some("") => return Ok(bound(&self.context.workspace.directory()?)),
             Some(id) => id.to_owned(),
-            None => self.image(self.named_image(&mount.from), self.options.platform.as_ref()).await?.id.to_string(),
+            None => self.image_of(&mount.from, self.options.platform.as_ref()).await?.id.to_string(),
         };
         all.words.push(id.clone());
         let image_options = Some(ImageOptions { subpath: source }).filter(|options| !options.subpath.is_empty());

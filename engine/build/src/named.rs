@@ -28,6 +28,8 @@ pub enum Named {
     Directory(String),
     /// A repository, or a file, at a URL.
     Remote(String),
+    /// What another build made, by its image's ID. Whoever says so keeps it.
+    Result(String),
 }
 
 /// A directory that is here.
@@ -79,7 +81,7 @@ impl Builder {
                 Files::All => Vec::new(),
             };
             let place = match &context {
-                Named::Image(_) => continue,
+                Named::Image(_) | Named::Result(_) => continue,
                 Named::Directory(key) => self.fetch_directory(&name, key, follow).await?,
                 Named::Remote(url) => {
                     let got = fetch_remote(self, url);

@@ -20,18 +20,37 @@ pub struct Built {
     names: Vec<Reference>,
     caller: Option<Arc<dyn Caller>>,
     id: String,
+    hold: BuildHold,
+}
+
+/// An image that was built, for other builds: it stays while this lives.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    id: String,
     _hold: BuildHold,
+}
+
+impl Kept {
+    /// The image's ID.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
 }
 
 impl Built {
     pub(crate) fn new(builder: Builder, id: String) -> Built {
         let Builder { engine, options, output, hold, context, .. } = builder;
-        Built { engine, output, names: options.names, caller: context.caller().cloned(), id, _hold: hold }
+        Built { engine, output, names: options.names, caller: context.caller().cloned(), id, hold }
     }
 
     /// The image's ID.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The image, for other builds.
+    pub fn kept(&self) -> Kept {
+        Kept { id: self.id.clone(), _hold: self.hold.clone() }
     }
 
     /// Shows the image, with the names that the caller gave.

@@ -36,6 +36,11 @@ impl Steps {
         self.next(&format!("FROM {full}"))
     }
 
+    /// The step that takes what another build made.
+    pub(crate) fn result(&mut self, name: &str) -> String {
+        self.next(&format!("FROM {name}"))
+    }
+
     /// The step that an instruction is; those that only say something are none.
     pub(crate) fn instruction(&mut self, instruction: &Instruction) -> Option<String> {
         is_step(instruction).then(|| {

@@ -13,6 +13,7 @@ use tonic::Status;
 use crate::caches;
 use crate::caller::UPLOADS;
 use crate::front::unsupported;
+use crate::results::Inputs;
 
 /// Those that are followed, here or where files are asked for.
 const FOLLOWED: [&str; 25] = [
@@ -49,12 +50,12 @@ const CAPABILITIES: [&str; 3] =
     ["moby.buildkit.frontend.contexts", "moby.buildkit.frontend.gitquerystring", "moby.buildkit.frontend.subrequests"];
 
 /// Reads the attributes.
-pub(crate) fn options(attributes: &HashMap<String, String>) -> Result<Options, Status> {
+pub(crate) fn options(attributes: &HashMap<String, String>, inputs: &Inputs) -> Result<Options, Status> {
     let mut warnings = Vec::new();
     let mut names: Vec<_> = attributes.iter().collect();
     names.sort();
     for (key, value) in names {
-        warnings.extend(look_at(key, value)?);
+        warnings.extend(look_at(key, value, inputs)?);
     }
     let get = |name: &str| attributes.get(name).cloned().unwrap_or_default();
     let starting = |prefix: &'static str| {
@@ -71,7 +72,7 @@ pub(crate) fn options(attributes: &HashMap<String, String>) -> Result<Options, S
         // A name may be meant for one platform.
         let (name, only) = name.split_once("::").map_or((name.as_str(), None), |(name, only)| (name, Some(only)));
         if only.is_none_or(|only| only == platform) {
-            contexts.insert(short_name(name), named(name, &value)?);
+            contexts.insert(short_name(name), named(name, &value, inputs)?);
         }
     }
     let hostname = Some(get("build-arg:BUILDKIT_SANDBOX_HOSTNAME")).filter(|name| !name.is_empty());
@@ -105,7 +106,7 @@ pub(crate) fn options(attributes: &HashMap<String, String>) -> Result<Options, S
 }
 
 /// Refuses what there is not; gives a warning about what makes no difference.
-fn look_at(key: &str, value: &str) -> Result<Option<String>, Status> {
+fn look_at(key: &str, value: &str, inputs: &Inputs) -> Result<Option<String>, Status> {
     let refused = |what: String| unsupported(&what);
     match key {
         "platform" if value.contains(',') => return refused("building for several platforms at once".to_owned()),
@@ -144,7 +145,9 @@ fn look_at(key: &str, value: &str) -> Result<Option<String>, Status> {
             let name = key.trim_start_matches("attest:").trim_start_matches("build-arg:BUILDKIT_ATTEST_");
             return refused(format!("the attestation {:?}", name.to_ascii_lowercase()));
         }
-        key if key.starts_with("context:") => drop(named(key, value)?),
+        key if key.starts_with("context:") => drop(named(key, value, inputs)?),
+        // What an input is for, which its image says as well.
+        key if key.strip_prefix("input-metadata:").is_some_and(|name| inputs.contains_key(name)) => {}
         key if key.starts_with("input:") || key.starts_with("input-metadata:") => {
             return refused(format!("the input {key:?} of a build"));
         }
@@ -155,12 +158,15 @@ fn look_at(key: &str, value: &str) -> Result<Option<String>, Status> {
 }
 
 /// What stands for a name.
-fn named(key: &str, value: &str) -> Result<Named, Status> {
+fn named(key: &str, value: &str, inputs: &Inputs) -> Result<Named, Status> {
     if let Some(image) = value.strip_prefix("docker-image://") {
         return Ok(Named::Image(image.to_owned()));
     }
     if let Some(directory) = value.strip_prefix("local:") {
         return Ok(Named::Directory(directory.to_owned()));
+    }
+    if let Some(image) = value.strip_prefix("input:").and_then(|name| inputs.get(name)) {
+        return Ok(Named::Result(image.clone()));
     }
     if is_remote(value) {
         return Ok(Named::Remote(value.to_owned()));
@@ -264,7 +270,8 @@ mod tests {
 
     fn read(pairs: &[(&str, &str)]) -> Result<Options, String> {
         let pairs = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        options(&pairs.collect()).map_err(|status| status.message().to_owned())
+        options(&pairs.collect(), &Inputs::from([("0-x".to_owned(), "sha256:1".to_owned())]))
+            .map_err(|status| status.message().to_owned())
     }
 
     #[test]
@@ -282,6 +289,8 @@ mod tests {
             ("attest:provenance", "mode=min,inline-only=true"),
             ("build-arg:SOURCE_DATE_EPOCH", "8"),
             ("frontend.caps", "moby.buildkit.frontend.contexts+forward"),
+            ("context:x", "input:0-x"),
+            ("input-metadata:0-x", "{}"),
             ("of-tomorrow", "x"),
         ])
         .unwrap();
@@ -293,6 +302,7 @@ mod tests {
             options.warnings,
             ["the option \"of-tomorrow\" of the Dockerfile frontend is not known to this engine"]
         );
+        assert_eq!(options.contexts.get("x"), Some(&Named::Result("sha256:1".to_owned())));
         assert!(read(&[("no-cache", "")]).unwrap().no_cache);
     }
 
@@ -306,6 +316,8 @@ mod tests {
             ("attest:provenance", "mode=max", "the attestation \"provenance\""),
             ("build-arg:BUILDKIT_ATTEST_SBOM", "", "the attestation \"sbom\""),
             ("build-arg:BUILDKIT_SYNTAX", "other/frontend x", "the Dockerfile frontend \"other/frontend\""),
+            ("context:base", "input:0-y", "\"input:0-y\" as the named build context \"base\""),
+            ("input-metadata:0-y", "{}", "the input \"input-metadata:0-y\" of a build"),
             ("input:context", "https://x", "the input \"input:context\" of a build"),
             ("device", "x", "a device in a build"),
         ] {

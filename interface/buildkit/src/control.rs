@@ -20,6 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::builds::May;
 use crate::exports::{self, Export};
 use crate::front::{Front, unsupported};
+use crate::results::Inputs;
 use crate::{caches, gateway, nested};
 
 /// The only worker.
@@ -148,7 +149,7 @@ impl Control for Front {
                 let reference = returned.await.map_err(|_| Status::cancelled("context canceled"))??;
                 known.build.take(&reference)
             } else {
-                Some(gateway::build(self, &known.build, &request.frontend, attributes).await?)
+                Some(gateway::build(self, &known.build, &request.frontend, attributes, &Inputs::default()).await?)
             };
             match built {
                 Some(built) => exports::export(self, &request.session, export, built).await,

@@ -12,6 +12,7 @@ use crate::builds::Builds;
 use crate::connection;
 use crate::history::History;
 use crate::posted::Cancellations;
+use crate::results::Results;
 use crate::session::{Greeting, Sessions};
 
 /// Says what there is not.
@@ -19,9 +20,9 @@ pub(crate) fn unsupported<T>(what: &str) -> Result<T, Status> {
     Err(Status::unimplemented(format!("{what} is not supported by this engine")))
 }
 
-/// The builder's front for BuildKit's clients.
+/// The builder's front for BuildKit's clients; on a connection, with what was built there.
 #[derive(Clone)]
-pub struct Front(pub(crate) Arc<Shared>);
+pub struct Front(pub(crate) Arc<Shared>, pub(crate) Arc<Results>);
 
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
@@ -36,13 +37,15 @@ impl Front {
     pub fn new(engine: Arc<Engine>) -> Front {
         let history = Arc::new(History::new(engine.build_history_directory()));
         let (sessions, builds, posted) = (Sessions::default(), Builds::default(), Cancellations::default());
-        Front(Arc::new(Shared { engine, sessions, builds, posted, history }))
+        Front(Arc::new(Shared { engine, sessions, builds, posted, history }), Arc::default())
     }
 
     /// Answers calls on a connection until it closes.
     pub async fn serve(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        // What was built is kept for who is at the other end, and nobody else.
+        let front = Front(self.0, Arc::default());
         let services =
-            connection::Services { control: ControlServer::new(self.clone()), gateway: LlbBridgeServer::new(self) };
+            connection::Services { control: ControlServer::new(front.clone()), gateway: LlbBridgeServer::new(front) };
         if let Err(error) = connection::serve(stream, services).await {
             // Mostly clients that went away in the middle.
             tracing::debug!("gRPC: {error}");

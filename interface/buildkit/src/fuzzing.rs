@@ -9,13 +9,14 @@ use tare_images::rootdir::RootDir;
 
 use crate::exports::Export;
 use crate::receive::{Next, Receiver};
+use crate::results::Inputs;
 use crate::{attributes, caches};
 
 /// Reads bytes as what a client asks for.
 pub fn request(bytes: &[u8]) {
     let Ok(request) = SolveRequest::decode(bytes) else { return };
     let _ = (Export::asked(&request), caches::check(request.cache.as_ref()));
-    let _ = attributes::options(&request.frontend_attrs);
+    let _ = attributes::options(&request.frontend_attrs, &Inputs::default());
 }
 
 /// Reads bytes as the packets of a transfer into `directory`, each after its length.

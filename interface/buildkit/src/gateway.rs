@@ -19,6 +19,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use crate::builds::Build;
 use crate::caller::Client;
 use crate::front::{Front, unsupported};
+use crate::results::Inputs;
 use crate::{attributes, caches, requests};
 
 /// Says which build a call is part of.
@@ -26,7 +27,7 @@ const BUILD: &str = "buildkit-controlapi-buildid";
 /// Events that wait to become messages.
 const EVENTS_MAX: usize = 64;
 /// What clients may ask here.
-const CAPABILITIES: [&str; 8] = [
+const CAPABILITIES: [&str; 9] = [
     "solve.base",
     "return",
     "returnmap",
@@ -35,6 +36,7 @@ const CAPABILITIES: [&str; 8] = [
     "gateway.solve.metadata",
     "gateway.evaluate",
     "gateway.warnings",
+    "reference.output",
 ];
 
 /// Looks at what a client wants of a Dockerfile.
@@ -43,11 +45,12 @@ fn prepare(
     build: &Arc<Build>,
     frontend: &str,
     attributes: HashMap<String, String>,
+    inputs: &Inputs,
 ) -> Result<(Options, Arc<Client>, mpsc::Sender<Event>), Status> {
     if !matches!(frontend, "dockerfile.v0" | "gateway.v0") {
         return unsupported(&format!("the frontend {frontend:?}"));
     }
-    let mut options = attributes::options(&attributes)?;
+    let mut options = attributes::options(&attributes, inputs)?;
     options.host_network = build.may.host_network;
     if build.may.is_judged_by_client {
         options.warnings.push("the client's policy for sources is not asked by this engine".to_owned());
@@ -64,11 +67,12 @@ pub(crate) async fn build(
     build: &Arc<Build>,
     frontend: &str,
     attributes: HashMap<String, String>,
+    inputs: &Inputs,
 ) -> Result<Built, Status> {
     if let Some(request) = attributes.get(requests::KEY) {
         return unsupported(&format!("the request {request:?} without a gateway"));
     }
-    let (options, caller, events) = prepare(front, build, frontend, attributes)?;
+    let (options, caller, events) = prepare(front, build, frontend, attributes, inputs)?;
     tare_build::solve(&front.0.engine, options, caller, events).await.map_err(|failure| failed(&failure))
 }
 
@@ -78,10 +82,11 @@ async fn answer(
     build: &Arc<Build>,
     frontend: &str,
     attributes: HashMap<String, String>,
+    inputs: &Inputs,
     request: &str,
 ) -> Result<api::Result, Status> {
     let request = requests::Request::parse(request)?;
-    let (options, caller, events) = prepare(front, build, frontend, attributes)?;
+    let (options, caller, events) = prepare(front, build, frontend, attributes, inputs)?;
     let (given, target) = (options.arguments.clone(), options.target.clone());
     let read = tare_build::read(&front.0.engine, options, caller, events).await;
     let read = read.map_err(|error| Status::unknown(error.message))?;
@@ -119,22 +124,21 @@ impl LlbBridge for Front {
         if request.definition.as_ref().is_some_and(|definition| !definition.def.is_empty()) {
             return unsupported("an LLB definition");
         }
-        if let Some(name) = request.frontend_inputs.keys().next() {
-            return unsupported(&format!("the input {name:?} of a build"));
-        }
+        let inputs = self.1.inputs(&request.frontend_inputs)?;
         if request.source_policies.iter().any(|policy| !policy.rules.is_empty()) {
             return unsupported("a source policy");
         }
         let mut attributes = request.frontend_opt;
         attributes.extend(caches::of_gateway(&request.cache_imports).map(|all| ("cache-imports".to_owned(), all)));
         if let Some(asked) = attributes.get(requests::KEY).cloned() {
-            let result = answer(self, &of, &request.frontend, attributes, &asked).await?;
+            let result = answer(self, &of, &request.frontend, attributes, &inputs, &asked).await?;
             return Ok(Response::new(api::SolveResponse { result: Some(result), ..api::SolveResponse::default() }));
         }
-        let built = build(self, &of, &request.frontend, attributes).await?;
+        let built = build(self, &of, &request.frontend, attributes, &inputs).await?;
         let reference = Engine::random_id();
+        let def = Some(self.1.keep(&reference, built.kept()));
         of.keep(reference.clone(), built);
-        let result = Outcome::Ref(api::Ref { id: reference, def: None });
+        let result = Outcome::Ref(api::Ref { id: reference, def });
         let result = api::Result { result: Some(result), ..api::Result::default() };
         Ok(Response::new(api::SolveResponse { result: Some(result), ..api::SolveResponse::default() }))
     }

@@ -8,7 +8,7 @@
 //! * `session`, `nested`: clients that can be called (`arrivals`: by names that may come late); `caller`: what the builder asks of them, `agent` among it
 //! * `files`: the transfer of files; `receive`: writing what comes, which anybody may have made up; `send`: the other way
 //! * `control`, `gateway`: the services; `builds`: builds in progress; `attributes`: what a client says about one, `caches`
-//!   among it; `exports`: what it wants of the result; `requests`: what it asks about a Dockerfile
+//!   among it; `exports`: what it wants of the result; `results`: those that it builds on; `requests`: what it asks about a Dockerfile
 //! * `history`: what was built before
 //! * `posted`: builds asked for by clients that do not speak gRPC
 //! * `status`: what happens in a build, as the client is told
@@ -33,6 +33,7 @@ mod nested;
 mod posted;
 mod receive;
 mod requests;
+mod results;
 mod send;
 mod session;
 mod status;

@@ -20,6 +20,7 @@ use crate::builds::May;
 use crate::exports::{self, Export};
 use crate::front::Front;
 use crate::gateway;
+use crate::results::Inputs;
 
 /// What a message about the build's steps is called.
 const TRACE: &str = "moby.buildkit.trace";
@@ -124,7 +125,7 @@ impl Front {
         let work = async move {
             let build = Arc::clone(&known.build);
             let work = async {
-                let built = gateway::build(&front, &build, FRONTEND, attributes).await?;
+                let built = gateway::build(&front, &build, FRONTEND, attributes, &Inputs::default()).await?;
                 let id = built.id().to_owned();
                 exports::export(&front, &session, export, built).await?;
                 Ok::<_, Status>(id)

@@ -68,6 +68,34 @@ fn compose_names_contexts() {
 }
 
 #[test]
+fn targets_stand_for_names() {
+    let b = Buildx::new();
+    b.files(&[("base/Dockerfile", "FROM busybox:1.29\nENV OF=base\nRUN echo of the base >/f\n")]);
+    b.files(&[("tools/Dockerfile", "FROM busybox:1.29\nCOPY t /t\n"), ("tools/t", "a tool\n")]);
+    let dockerfile = "FROM base\nCOPY --from=tools /t /t\nRUN --mount=from=tools,target=/m cat /m/t >/u\n\
+        CMD echo $OF && cat /f /t /u\n";
+    b.files(&[("Dockerfile", dockerfile)]);
+    let bake = "target \"base\" { context = \"base\" }\ntarget \"tools\" { context = \"tools\" }\n\
+        target \"middle\" {\n dockerfile-inline = \"FROM base\\nRUN echo of the middle >>/f\"\n contexts = { base = \"target:base\" }\n}\n\
+        target \"default\" {\n tags = [\"linked\"]\n contexts = { base = \"target:middle\", tools = \"target:tools\" }\n}\n";
+    b.files(&[("docker-bake.hcl", bake)]);
+    b.ok("buildx bake");
+    assert_eq!(b.c.ok("run --rm linked"), "base\nof the base\nof the middle\na tool\na tool");
+    // What they are built on has no name and is in no list.
+    let listed = b.c.ok("image ls --all --format {{.Repository}}");
+    assert_eq!(listed.lines().filter(|name| *name != "busybox").collect::<Vec<_>>(), ["linked"]);
+    let again = b.ok("buildx bake --progress plain");
+    assert!(again.contains("FROM base\n") && again.matches(" CACHED").count() == 5, "{again}");
+    // The newest images are wanted where there is a registry to ask.
+    b.files(&[("tools/t", "another\n")]);
+    b.ok("buildx bake --pull");
+    assert_eq!(b.c.ok("run --rm linked"), "base\nof the base\nof the middle\nanother\nanother");
+    b.files(&[("base/Dockerfile", "FROM busybox:1.29\nRUN exit 3\n")]);
+    let failed = b.fails("buildx bake");
+    assert!(failed.contains("target base: failed to solve: process \"/bin/sh -c exit 3\""), "{failed}");
+}
+
+#[test]
 fn contexts_are_elsewhere() {
     let b = Buildx::new();
     b.files(&[("work/Dockerfile", "FROM busybox:1.29\nCOPY f /f\nCMD cat /f\n"), ("work/f", "first\n")]);
