@@ -42,6 +42,8 @@ pub struct Commit {
     pub upper: Option<PathBuf>,
     /// The container's image, if it has one.
     pub parent: Option<Arc<ImageContent>>,
+    /// The ID of that image: an index's, where it came as one.
+    pub parent_id: Option<Digest>,
     /// The new image's configuration, before [`Self::changes`].
     pub config: Config,
     /// Dockerfile instructions.
@@ -79,7 +81,7 @@ impl Distribution {
                     ..ImageConfig::default()
                 };
                 image.rootfs.diff_ids.push(layer.diff_id.clone());
-                publish(&store, &image, vec![descriptor], import.name)
+                publish(&store, &image, vec![descriptor], import.name, None)
             })
         })
         .await
@@ -94,9 +96,9 @@ impl Distribution {
 
 fn commit_now(store: &ImageStore, mut commit: Commit) -> Result<Digest> {
     changes::apply(&commit.changes, &mut commit.config)?;
-    let name = commit.name.take();
+    let (name, parent) = (commit.name.take(), commit.parent_id.take());
     let (image, layers) = assemble(store, commit)?;
-    publish(store, &image, layers, name)
+    publish(store, &image, layers, name, parent.as_ref())
 }
 
 /// The configuration and the layers of an image with what changed on top of its parent.
@@ -276,10 +278,11 @@ fn publish(
     image: &ImageConfig,
     layers: Vec<Descriptor>,
     name: Option<Reference>,
+    parent: Option<&Digest>,
 ) -> Result<Digest> {
     let target = write_image(store, image, layers)?;
     let names: Vec<Reference> = name.map(Reference::with_default_tag).into_iter().collect();
-    store.publish(&target, &names)?;
+    store.publish_on(&target, &names, parent)?;
     Ok(target.digest)
 }
 

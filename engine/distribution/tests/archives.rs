@@ -180,6 +180,7 @@ async fn a_containers_changes_become_an_image() {
     let commit = |name: &str| Commit {
         upper: Some(layer.upper.clone()),
         parent: Some(image.content().clone()),
+        parent_id: None,
         config: Config { user: "nobody".to_owned(), ..Config::default() },
         changes: vec!["LABEL a=b".to_owned()],
         created_by: "sh -c x".to_owned(),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use tare_reference::Reference;
+use tare_reference::{Digest, Reference};
 
 use crate::oci::{Descriptor, Index, media, parse_index};
 use crate::{Error, Result};
@@ -16,6 +16,8 @@ pub const NAME_ANNOTATION: &str = "io.containerd.image.name";
 pub const REF_ANNOTATION: &str = "org.opencontainers.image.ref.name";
 /// When the name was last pointed at the image (RFC 3339).
 const UPDATED_ANNOTATION: &str = "tare.updated";
+/// The ID of the image that it was committed on.
+const PARENT_ANNOTATION: &str = "tare.parent";
 /// Largest index.json that is read, in bytes: some 100,000 names.
 pub(crate) const MAX_INDEX: u64 = 64 << 20;
 
@@ -28,6 +30,8 @@ pub struct ImageRecord {
     pub target: Descriptor,
     /// RFC 3339 with nanoseconds: when the name was given.
     pub updated: String,
+    /// The image of the container that it was committed from, which may be gone since. Every name of it says the same.
+    pub parent: Option<Digest>,
 }
 
 /// The records of an `index.json`; entries with names that do not parse become nameless.
@@ -40,7 +44,8 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<ImageRecord>> {
             let name = target.annotations.remove(NAME_ANNOTATION);
             target.annotations.remove(REF_ANNOTATION);
             let updated = target.annotations.remove(UPDATED_ANNOTATION).unwrap_or_default();
-            ImageRecord { name: name.and_then(|n| Reference::parse_normalized(&n).ok()), target, updated }
+            let parent = target.annotations.remove(PARENT_ANNOTATION).and_then(|id| id.parse().ok());
+            ImageRecord { name: name.and_then(|n| Reference::parse_normalized(&n).ok()), target, updated, parent }
         })
         .collect())
 }
@@ -58,6 +63,9 @@ pub fn encode(records: &[ImageRecord]) -> Result<Vec<u8>> {
                 }
             }
             descriptor.annotations.insert(UPDATED_ANNOTATION.to_owned(), record.updated.clone());
+            if let Some(parent) = &record.parent {
+                descriptor.annotations.insert(PARENT_ANNOTATION.to_owned(), parent.to_string());
+            }
             descriptor
         })
         .collect();

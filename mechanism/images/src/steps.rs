@@ -30,7 +30,7 @@ pub struct Step {
 impl Step {
     /// As an image without a name.
     pub(crate) fn record(&self) -> ImageRecord {
-        ImageRecord { name: None, target: self.target.clone(), updated: self.updated.clone() }
+        ImageRecord { name: None, target: self.target.clone(), updated: self.updated.clone(), parent: None }
     }
 }
 
@@ -66,6 +66,11 @@ impl ImageStore {
     /// All of them, oldest first.
     pub fn steps(&self) -> Vec<Step> {
         self.state().steps.clone()
+    }
+
+    /// The image that one was committed on; it may be gone since.
+    pub fn committed_on(&self, id: &Digest) -> Option<Digest> {
+        self.state().records.iter().find(|record| record.target.digest == *id)?.parent.clone()
     }
 
     /// The image below one that a build has made.

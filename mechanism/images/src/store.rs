@@ -140,6 +140,11 @@ impl ImageStore {
     /// Content and layers written so far count as the image's; they become durable behind the caller's back (see the
     /// module). An image that loses its last name to this one stays as a dangling image, as after `docker pull`.
     pub fn publish(&self, target: &Descriptor, names: &[Reference]) -> Result<()> {
+        self.publish_on(target, names, None)
+    }
+
+    /// [`Self::publish`] of an image that was committed on another one, which is remembered.
+    pub fn publish_on(&self, target: &Descriptor, names: &[Reference], parent: Option<&Digest>) -> Result<()> {
         for manifest in self.flatten(target)? {
             if let Ok(content) = self.content_of(&manifest) {
                 self.settle(&content.config.rootfs.diff_ids)?;
@@ -148,14 +153,17 @@ impl ImageStore {
         self.commit_pending()?;
         let now = files::now();
         self.change_records(|records| {
-            for name in names {
-                give_name(records, name, target, &now);
-            }
             let same = |r: &ImageRecord| r.target.digest == target.digest;
+            let known = records.iter().find(|r| same(r)).and_then(|r| r.parent.clone());
+            let record =
+                ImageRecord { name: None, target: target.clone(), updated: now, parent: parent.cloned().or(known) };
+            for name in names {
+                give_name(records, name, &record);
+            }
             if records.iter().any(|r| same(r) && r.name.is_some()) {
                 records.retain(|r| r.name.is_some() || !same(r));
             } else if !records.iter().any(same) {
-                records.push(ImageRecord { name: None, target: target.clone(), updated: now });
+                records.push(record);
             }
         })?;
         gc::start(self);
@@ -283,18 +291,17 @@ impl ImageStore {
     }
 }
 
-/// Points `name` at `target`; an image that had only this name keeps a nameless record.
-fn give_name(records: &mut Vec<ImageRecord>, name: &Reference, target: &Descriptor, now: &str) {
-    if let Some(record) = records.iter_mut().find(|r| r.name.as_ref() == Some(name)) {
-        let old = std::mem::replace(&mut record.target, target.clone());
-        let since = std::mem::replace(&mut record.updated, now.to_owned());
-        if old.digest != target.digest && !records.iter().any(|r| r.target.digest == old.digest) {
-            records.push(ImageRecord { name: None, target: old, updated: since });
-        }
+/// Points `name` at the image of `new`; an image that had only this name keeps a nameless record.
+fn give_name(records: &mut Vec<ImageRecord>, name: &Reference, new: &ImageRecord) {
+    let new = ImageRecord { name: Some(name.clone()), ..new.clone() };
+    let Some(record) = records.iter_mut().find(|r| r.name.as_ref() == Some(name)) else {
+        records.push(new);
         return;
+    };
+    let old = std::mem::replace(record, new);
+    if !records.iter().any(|r| r.target.digest == old.target.digest) {
+        records.push(ImageRecord { name: None, ..old });
     }
-    let updated = now.to_owned();
-    records.push(ImageRecord { name: Some(name.clone()), target: target.clone(), updated });
 }
 
 /// After a power loss: removes what had not reached the disk. Otherwise: what still has to.

@@ -95,6 +95,7 @@ fn names_survive_the_index() {
         name: name.map(|n| Reference::parse_normalized(n).unwrap()),
         target: target.clone(),
         updated: "2026-01-02T03:04:05Z".to_owned(),
+        parent: name.map(|_| Digest::from_sha256(&[8; 32])),
     };
     let records = [record(Some("busybox:1.36")), record(None), record(Some("x.org/a/b:t"))];
     let bytes = encode(&records).unwrap();

@@ -52,6 +52,13 @@ fn capabilities(c: &Console) {
 fn shared_sizes(c: &Console) {
     c.ok("run --name box busybox:1.29 sh -c 'dd if=/dev/urandom of=/file bs=1024 count=64'");
     c.ok("commit box own/app");
+    // What it was committed on is told under each of its names, and after they have moved on.
+    c.ok("tag own/app own/other");
+    for name in ["own/app", "own/other"] {
+        let parent = c.ok(&format!("image inspect --format {{{{.Parent}}}} {name}"));
+        assert_eq!(parent, c.ok("inspect --format {{.Image}} box"), "{name}");
+    }
+    c.ok("rmi own/other");
     let (_, body) = c.request("GET /images/json?shared-size=1", "", "");
     let images: serde_json::Value = serde_json::from_str(&body).expect("JSON");
     let shared: Vec<_> = images.as_array().expect("a list").iter().map(|image| image["SharedSize"].as_i64()).collect();

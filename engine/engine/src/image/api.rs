@@ -123,8 +123,11 @@ impl Engine {
         })
     }
 
-    /// The image that a build made another one on. A step knows the manifest of its base; the image may be an index.
+    /// The image that another one was committed or built on. A step knows the manifest of its base; the image may be an index.
     fn parent(&self, image: &Image) -> Option<Digest> {
+        if let Some(parent) = self.images.committed_on(&image.id) {
+            return Some(parent);
+        }
         let parent = self.images.parent(&image.id)?;
         let is_base = |image: &Image| image.content().descriptor.digest == parent;
         let base = || self.images.list().into_iter().find(is_base);

@@ -282,16 +282,16 @@ impl Engine {
                 container.id
             )));
         }
-        let own = image_config(&record.config);
         let mut merged = config.unwrap_or_default();
-        merge::merge(&mut merged, &defaults(&own));
-        let command = [std::slice::from_ref(&record.path), record.args.as_slice()].concat();
+        merge::merge(&mut merged, &defaults(&image_config(&record.config)));
+        let (parent, parent_id) = self.image_of(&record).map(|image| (Arc::clone(image.content()), image.id)).unzip();
         let commit = Commit {
             upper: Some(self.images.rw_layer(&container.id).upper),
-            parent: self.image_of(&record).map(|image| Arc::clone(image.content())),
+            parent,
+            parent_id,
             config: image_config(&merged),
             changes,
-            created_by: command.join(" "),
+            created_by: [std::slice::from_ref(&record.path), record.args.as_slice()].concat().join(" "),
             author: author.to_owned(),
             comment: comment.to_owned(),
             name: name.clone(),
