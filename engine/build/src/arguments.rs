@@ -26,8 +26,10 @@ pub(crate) struct Arguments {
     given: Values,
     /// Declared before the first stage.
     global: Values,
-    /// Declared in this stage.
+    /// Declared in this stage, or in the one that it goes on from.
     declared: Values,
+    /// Those that hide a variable of the environment, which was there before.
+    hiding: BTreeSet<String>,
     referenced: BTreeSet<String>,
 }
 
@@ -40,7 +42,30 @@ impl Arguments {
 
     /// The same at the beginning of a stage.
     pub(crate) fn for_stage(&self) -> Arguments {
-        Arguments { declared: Values::new(), ..self.clone() }
+        Arguments { declared: Values::new(), hiding: BTreeSet::new(), ..self.clone() }
+    }
+
+    /// The same at the beginning of a stage that goes on from another.
+    pub(crate) fn for_stage_after(&self, before: &Arguments) -> Arguments {
+        Arguments { declared: before.declared.clone(), hiding: before.hiding.clone(), ..self.clone() }
+    }
+
+    /// An argument with a value hides a variable from then on.
+    pub(crate) fn hide(&mut self, name: &str) {
+        if self.value(name, &self.declared).is_some() {
+            self.hiding.insert(name.to_owned());
+        }
+    }
+
+    /// `ENV` is not hidden by what was declared before it.
+    pub(crate) fn show(&mut self, name: &str) {
+        self.hiding.remove(name);
+    }
+
+    /// What is seen of the environment.
+    pub(crate) fn left(&self, environment: &[String]) -> Vec<String> {
+        let hidden = |variable: &&String| self.hiding.contains(variable.split('=').next().unwrap_or_default());
+        environment.iter().filter(|variable| !hidden(variable)).cloned().collect()
     }
 
     /// `ARG` in a stage.
@@ -68,7 +93,7 @@ impl Arguments {
     /// What instructions see that the environment does not have, as `NAME=value`.
     pub(crate) fn visible(&self, environment: &[String]) -> Vec<String> {
         let name = |variable: &String| variable.split('=').next().unwrap_or_default().to_owned();
-        let set: BTreeSet<String> = environment.iter().map(name).collect();
+        let set: BTreeSet<String> = environment.iter().map(name).filter(|name| !self.hiding.contains(name)).collect();
         self.values(&self.declared).into_iter().filter(|variable| !set.contains(&name(variable))).collect()
     }
 
@@ -132,6 +157,12 @@ mod tests {
         stage.declare("TARGETOS", None);
         assert_eq!(stage.visible(&["C=env".to_owned()]), ["B=b", "NO_PROXY=p", "TARGETOS=linux"]);
         assert!(stage.counts("B") && !stage.counts("NO_PROXY"));
+        stage.hide("C");
+        assert_eq!(stage.visible(&["C=env".to_owned()]), ["B=b", "C=c", "NO_PROXY=p", "TARGETOS=linux"]);
+        assert_eq!(stage.left(&["C=env".to_owned(), "E=e".to_owned()]), ["E=e"]);
+        assert_eq!(arguments.for_stage_after(&stage).visible(&[]), stage.visible(&[]));
+        stage.show("C");
+        assert_eq!(stage.left(&["C=env".to_owned()]), ["C=env"]);
         arguments.merge(&stage);
         assert_eq!(arguments.unused(), ["X"]);
     }

@@ -36,6 +36,7 @@ struct Done {
     name: String,
     /// Empty where nothing was made.
     id: String,
+    arguments: Arguments,
 }
 
 /// A build in progress.
@@ -126,7 +127,7 @@ impl Builder {
             }
             if !needed {
                 // Keeps its number.
-                self.done.push(Done { name: stage.name, id: String::new() });
+                self.done.push(Done { name: stage.name, id: String::new(), arguments: Arguments::default() });
                 continue;
             }
             number += 1;
@@ -149,7 +150,7 @@ impl Builder {
             }
             arguments.merge(&state.arguments);
             last.clone_from(&state.id);
-            self.done.push(Done { name: stage.name, id: state.id });
+            self.done.push(Done { name: stage.name, id: state.id, arguments: state.arguments });
         }
         let unused = arguments.unused();
         if !unused.is_empty() {
@@ -198,9 +199,9 @@ impl Builder {
         if name.is_empty() {
             return Err(Error::internal(format!("base name ({}) should not be blank", stage.base)).into());
         }
-        let arguments = arguments.for_stage();
+        let mut own = arguments.for_stage();
         if self.named_directory(&name).is_some() {
-            let mut state = State::new(String::new(), None, arguments);
+            let mut state = State::new(String::new(), None, own);
             self.begin_with(&mut state, &name).await?;
             return Ok(state);
         }
@@ -208,6 +209,11 @@ impl Builder {
             Some(_) => None,
             None => self.done.iter().find(|done| done.name == name.to_lowercase() && !done.name.is_empty()),
         };
+        // To BuildKit, a stage goes on with the arguments of the one that it is made from.
+        if let Some(done) = before.filter(|_| self.context.caller().is_some()) {
+            own = arguments.for_stage_after(&done.arguments);
+        }
+        let arguments = own;
         let before = before.map(|done| done.id.clone());
         if self.named_image(&name) == SCRATCH {
             return Ok(State::new(String::new(), None, arguments));

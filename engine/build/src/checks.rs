@@ -35,7 +35,7 @@ fn settings(text: &str, options: &Options) -> Result<Settings> {
         "" => directive(text, "check").unwrap_or_default(),
         said => said,
     };
-    Settings::parse(said).map_err(Error::invalid)
+    Settings::parse(said).map_err(|why| Error::invalid(format!("failed to parse check options: {why}")))
 }
 
 /// Says what is rarely meant in a file that is about to be followed; fails if the build is to.

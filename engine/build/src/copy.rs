@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tare_dockerfile::Copy;
 use tare_engine::{Engine, Error, Result};
 use tare_images::ImageStore;
+use tare_images::mode::NewMode;
 use tare_images::overlay::Durability;
 use tare_images::rootdir::RootDir;
 use tare_reference::Digest;
@@ -37,7 +38,7 @@ impl Builder {
         let word = |text: &str| expander.word(text).map_err(Error::invalid);
         let destination = word(&copy.destination)?;
         let (chown, chmod) = (word(&copy.chown)?, word(&copy.chmod)?);
-        let mode = mode(&chmod)?;
+        let mode = mode(&chmod, self.context.caller().is_some())?;
         let paths = copy.sources.iter().map(|path| word(path)).collect::<Result<Vec<_>>>()?;
         let mut contents = Vec::new();
         for content in &copy.contents {
@@ -53,11 +54,9 @@ impl Builder {
             Words::BuildKit => Error::internal(why),
             Words::Context | Words::Image => Error::internal(format!("{name} failed: {why}")),
         };
-        if !copy.checksum.is_empty() && !matches!(paths.as_slice(), [only] if is_url(only)) {
-            return Err(failed("checksum can't be specified for non-HTTP sources".to_owned()));
-        }
+        let checksum = checksum(copy, &paths, word(&copy.checksum)?, words).map_err(failed)?;
         let fetched = match name {
-            "ADD" => self.elsewhere(copy, &paths, &destination, &word(&copy.checksum)?).await,
+            "ADD" => self.elsewhere(copy, &paths, &destination, &checksum).await,
             _ => Ok(HashMap::new()),
         };
         let fetched = fetched.map_err(|error| failed(error.message))?;
@@ -190,6 +189,18 @@ impl Builder {
     }
 }
 
+/// What the digest of a download is to be.
+fn checksum(copy: &Copy, paths: &[String], text: String, words: Words) -> Result<String, String> {
+    let is_download = matches!(paths, [only] if is_url(only));
+    match words {
+        _ if copy.checksum.is_empty() => Ok(text),
+        Words::BuildKit if !is_download => Err("checksum requires HTTP(S) or Git sources".to_owned()),
+        _ if !is_download => Err("checksum can't be specified for non-HTTP sources".to_owned()),
+        Words::BuildKit if Digest::parse(&text).is_err() => Err("invalid checksum digest format".to_owned()),
+        _ => Ok(text),
+    }
+}
+
 /// What an instruction names.
 struct Wanted<'a> {
     paths: &'a [String],
@@ -240,7 +251,7 @@ fn gather(
 struct Target {
     path: String,
     chown: String,
-    mode: Option<u32>,
+    mode: Option<NewMode>,
     keep_owner: bool,
     extract: bool,
     /// Instead of the rule that archives from elsewhere stay as they are.
@@ -258,8 +269,8 @@ fn write(root: RootDir, found: &[Source], target: &Target) -> Result<()> {
     let destination = Destination::new(root, &target.path).map_err(Error::internal)?;
     for source in found {
         let extract = target.unpack.unwrap_or(target.extract && !source.is_remote);
-        let options = place::Options { owner, mode: target.mode, extract };
-        destination.write(source, options).map_err(|why| Error::internal(format!("failed to copy files: {why}")))?;
+        let options = place::Options { owner, mode: target.mode.clone(), extract };
+        destination.write(source, &options).map_err(|why| Error::internal(format!("failed to copy files: {why}")))?;
     }
     Ok(())
 }
@@ -284,16 +295,18 @@ impl Drop for TemporaryLayer {
     }
 }
 
-/// `--chmod`; octal, as only that means the same whatever the files' modes are.
-fn mode(text: &str) -> Result<Option<u32>> {
+/// `--chmod`: in octal; with BuildKit's protocol, changes too.
+fn mode(text: &str, with_changes: bool) -> Result<Option<NewMode>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777);
-    let bad = || {
-        Error::invalid(format!("invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777"))
-    };
-    mode.map(Some).ok_or_else(bad)
+    match NewMode::parse(text).filter(|mode| with_changes || matches!(mode, NewMode::Exactly(_))) {
+        Some(mode) => Ok(Some(mode)),
+        None if with_changes => Err(Error::invalid("invalid syntax")),
+        None => Err(Error::invalid(format!(
+            "invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777"
+        ))),
+    }
 }
 
 pub(crate) fn is_url(text: &str) -> bool {
@@ -341,9 +354,10 @@ mod tests {
     }
 
     #[test]
-    fn modes_are_octal() {
-        assert_eq!(mode("755").unwrap(), Some(0o755));
-        assert_eq!(mode("").unwrap(), None);
-        assert!(mode("u+x").is_err() && mode("99").is_err() && mode("10000").is_err());
+    fn modes() {
+        assert_eq!(mode("755", false).unwrap(), Some(NewMode::Exactly(0o755)));
+        assert_eq!(mode("", false).unwrap(), None);
+        assert!(mode("u+x", true).unwrap().is_some());
+        assert!(mode("u+x", false).is_err() && mode("99", true).is_err() && mode("10000", true).is_err());
     }
 }

@@ -51,7 +51,13 @@ impl Builder {
         match kind {
             Kind::Cmd(command) => Ok(set_command(state, command)),
             Kind::Entrypoint(command) => Ok(set_entrypoint(state, command)),
-            Kind::Arg(declared) => declare(state, &expander, declared),
+            Kind::Arg(declared) => declare(state, &expander, declared, self.context.caller().is_some()),
+            Kind::Env(pairs) => {
+                for pair in pairs {
+                    state.arguments.show(&word(&expander, &pair.key)?);
+                }
+                change(&mut state.config, &expander, kind)
+            }
             Kind::Maintainer(name) => {
                 state.author.clone_from(name);
                 Ok(format!("MAINTAINER {name}"))
@@ -149,13 +155,22 @@ fn set_entrypoint(state: &mut State, command: &CommandLine) -> String {
     note
 }
 
-fn declare(state: &mut State, expander: &Expander, declared: &[(String, Option<String>)]) -> Result<String> {
+/// `ARG`; to BuildKit, what is said last holds, whether it is that or `ENV`.
+fn declare(
+    state: &mut State,
+    expander: &Expander,
+    declared: &[(String, Option<String>)],
+    last_holds: bool,
+) -> Result<String> {
     let mut shown = Vec::new();
     for (name, default) in declared {
         let name = word(expander, name)?;
         let default = default.as_deref().map(|text| word(expander, text)).transpose()?;
         shown.push(default.as_ref().map_or_else(|| name.clone(), |value| format!("{name}={value}")));
         state.arguments.declare(&name, default);
+        if last_holds {
+            state.arguments.hide(&name);
+        }
     }
     Ok(format!("ARG {}", shown.join(" ")))
 }

@@ -198,7 +198,7 @@ fn missing(root: &RootDir, targets: &[Vec<u8>]) -> Vec<Vec<u8>> {
 
 fn copy_to(source: &Source, place: &Path) -> Result<()> {
     let destination = Destination::new(open_root(place)?, "/").map_err(Error::internal)?;
-    destination.write(source, place::Options { owner: None, mode: None, extract: false }).map_err(Error::internal)
+    destination.write(source, &place::Options { owner: None, mode: None, extract: false }).map_err(Error::internal)
 }
 
 pub(crate) fn bound(path: &Path) -> Mounted {

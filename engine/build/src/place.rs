@@ -11,6 +11,7 @@ use tare_archive::path::{clean, split};
 use tare_archive::{Reader, Writer};
 use tare_images::compression::{buffered, decompress};
 use tare_images::export::{Naming, export_part};
+use tare_images::mode::NewMode;
 use tare_images::rootdir::{DirCache, RootDir};
 use tare_images::unpack::{self, unpack};
 
@@ -21,12 +22,12 @@ use crate::sources::Source;
 const BUFFER: usize = 256 << 10;
 
 /// How files look where they go.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Options {
     /// Instead of their own.
     pub(crate) owner: Option<(u32, u32)>,
     /// Instead of their own.
-    pub(crate) mode: Option<u32>,
+    pub(crate) mode: Option<NewMode>,
     /// Archives become what is in them.
     pub(crate) extract: bool,
 }
@@ -53,7 +54,7 @@ impl Destination {
     }
 
     /// Writes a file, or what is in a directory or archive.
-    pub(crate) fn write(&self, source: &Source, options: Options) -> Result<(), String> {
+    pub(crate) fn write(&self, source: &Source, options: &Options) -> Result<(), String> {
         if source.is_directory {
             let base = self.directory(&self.path, options.owner)?;
             let naming = Naming { strip: source.path.clone(), prefix: Vec::new(), with_base: false };
@@ -104,10 +105,11 @@ impl Destination {
         self.root.real_path(path, true).map_err(|error| self.failed(error))
     }
 
-    fn transfer(&self, source: &Source, naming: &Naming, base: Vec<u8>, options: Options) -> Result<(), String> {
+    fn transfer(&self, source: &Source, naming: &Naming, base: Vec<u8>, options: &Options) -> Result<(), String> {
         let (reader, writer) = std::io::pipe().map_err(|error| format!("pipe: {error}"))?;
         let root = copy_of(&self.root).map_err(|error| self.failed(error))?;
-        let options = unpack::Options { owner: options.owner, mode: options.mode, base, ..unpack::Options::default() };
+        let options =
+            unpack::Options { owner: options.owner, mode: options.mode.clone(), base, ..unpack::Options::default() };
         std::thread::scope(|scope| {
             let packing = scope.spawn(move || {
                 let mut writer = Writer::new(BufWriter::with_capacity(BUFFER, writer));
@@ -126,7 +128,7 @@ impl Destination {
     }
 
     /// Extracts an archive; false if the file is none.
-    fn extract(&self, source: &Source, options: Options) -> Result<bool, String> {
+    fn extract(&self, source: &Source, options: &Options) -> Result<bool, String> {
         let open = || {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
             source.root.open_at(&source.path, flags).map(|file| buffered(File::from(file)))
@@ -140,7 +142,7 @@ impl Destination {
         let base = self.directory(&self.path, options.owner)?;
         let (_, plain) = decompress(open().map_err(failed)?).map_err(sentence)?;
         let root = copy_of(&self.root).map_err(|error| self.failed(error))?;
-        let options = unpack::Options { base, mode: options.mode, ..unpack::Options::default() };
+        let options = unpack::Options { base, mode: options.mode.clone(), ..unpack::Options::default() };
         unpack(&mut Reader::new(buffered(plain)), root, options).map_err(sentence)?;
         Ok(true)
     }
@@ -175,7 +177,7 @@ mod tests {
         let options = Options { owner: None, mode: None, extract: true };
         let copy = |source: &str, to_path: &str| {
             let destination = Destination::new(RootDir::open(to.path()).unwrap(), to_path).unwrap();
-            destination.write(find(&root, source, Words::Context).unwrap().first().unwrap(), options).unwrap();
+            destination.write(find(&root, source, Words::Context).unwrap().first().unwrap(), &options).unwrap();
         };
         let hash = |name: &str| crate::sources::hash(&find(&root, name, Words::Context).unwrap());
         assert_ne!(hash("a"), hash("link"), "the copies have other names");

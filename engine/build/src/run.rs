@@ -24,11 +24,12 @@ impl Builder {
             return Err(self.needs_buildkit("security").into());
         }
         if run.network == "host" && !self.options.given.host_network && self.context.caller().is_some() {
-            return Err(Error::invalid("network.host is not allowed").into());
+            return Err(Error::invalid("failed to load LLB: network.host is not allowed").into());
         }
         let mounts = self.mounts(state, &run.mounts).await?;
         let command = state.command(&run.command);
         let visible = state.arguments.visible(&state.config.env);
+        let before = state.arguments.left(&state.config.env);
         let mut words = command.clone();
         if !visible.is_empty() {
             // Proxies that nobody has declared do not change what the command makes.
@@ -57,7 +58,7 @@ impl Builder {
         }
         host.mounts = mounts.mounts.iter().chain(&held.grants.mounts).cloned().collect::<Vec<_>>().into();
         let environment = [visible.as_slice(), &held.grants.environment].concat();
-        let container = self.container(state, command.clone(), environment, host).await?;
+        let container = self.container(state, command.clone(), [before, environment].concat(), host).await?;
         self.output.say(format!(" ---> Running in {}\n", short(&container.id))).await;
         let done = self.run_in(state, &container, &held, command, words, key).await;
         if self.options.given.force_remove || (done.is_ok() && self.options.given.remove) {
@@ -102,7 +103,7 @@ impl Builder {
             // `RUN []` runs what the image runs by itself.
             entrypoint: (!command.is_empty()).then(|| vec![String::new()]),
             cmd: Some(command),
-            env: state.config.env.iter().cloned().chain(environment).collect(),
+            env: environment.into(),
             user: state.config.user.clone(),
             working_dir: state.config.working_dir.clone(),
             hostname: self.options.given.hostname.clone(),

@@ -44,7 +44,7 @@ impl State {
 
     /// What replaces variables here.
     pub(crate) fn expander(&self, escape: char) -> Expander {
-        let mut variables = self.config.env.clone();
+        let mut variables = self.arguments.left(&self.config.env);
         variables.extend(self.arguments.visible(&self.config.env));
         Expander::new(escape, &variables)
     }

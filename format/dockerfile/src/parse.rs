@@ -278,7 +278,11 @@ fn run(line: &Line) -> Result<Run, Problem> {
         add_heredocs(text, line);
     }
     let mounts = flags.all("mount").map(|text| mount(text)).collect::<Result<_, _>>()?;
-    Ok(Run { command, mounts, network: flags.text("network"), security: flags.text("security") })
+    let network = flags.text("network");
+    if !matches!(network.as_str(), "" | "default" | "none" | "host") {
+        return Err(Problem::Meaning(format!("invalid network mode {network:?}")));
+    }
+    Ok(Run { command, mounts, network, security: flags.text("security") })
 }
 
 /// A command that is nothing but one here-document is its text; otherwise the shell reads them.

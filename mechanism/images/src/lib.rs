@@ -5,7 +5,7 @@
 //! * [`store`]: [`ImageStore`], names and what they point at; [`image`]: [`Image`], one of them
 //! * [`steps`]: images between two instructions of a build
 //! * [`blobs`]: content by digest; [`layers`]: each unpacked once, by diffID; [`gc`]: what nothing needs any more
-//! * [`unpack`]: extraction of hostile archives below [`rootdir`]; [`compression`]
+//! * [`unpack`]: extraction of hostile archives below [`rootdir`]; [`mode`], [`compression`]
 //! * [`settle`]: layers of our own between an image's and a container's
 //! * [`overlay`], [`snapshots`]: layers put together, and the containers' own on top
 //! * [`changes`], [`export`], [`copy`]: `diff`, `export` and `commit`, `cp`; [`view`]: the files `export` and `cp` see
@@ -37,6 +37,7 @@ mod files;
 pub mod gc;
 pub mod image;
 pub mod layers;
+pub mod mode;
 pub mod names;
 pub mod oci;
 pub mod overlay;

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use tare_archive::path::{classify, clean, join, split};
 use tare_archive::{Entry, EntryName, Kind, Reader, Time, Whiteout};
 
+use crate::mode::NewMode;
 use crate::rootdir::{DirCache, RootDir, is_whiteout_at, remove_all_at, set_opaque_at};
 use crate::{Error, Result};
 
@@ -35,7 +36,7 @@ pub struct Options {
     /// Everything gets this owner and group instead of the archive's.
     pub owner: Option<(u32, u32)>,
     /// Files and directories get this mode instead of the archive's.
-    pub mode: Option<u32>,
+    pub mode: Option<NewMode>,
     /// A directory may not replace something else, nor be replaced by it (`docker cp`).
     pub no_overwrite_dir_non_dir: bool,
     /// Where below the root entries go; a clean path, resolved inside.
@@ -101,8 +102,9 @@ impl Unpacker {
             EntryName::Path(path) if path.is_empty() => self.root_entry(entry),
             EntryName::Path(path) => {
                 let path = join_base(&self.options.base, &path);
-                match self.options.mode {
+                match &self.options.mode {
                     Some(mode) if matches!(entry.kind, Kind::Directory | Kind::File) => {
+                        let mode = mode.of(entry.mode, entry.kind == Kind::Directory);
                         self.place(&path, &Entry { mode, ..entry.clone() }, archive)
                     }
                     _ => self.place(&path, entry, archive),
