@@ -165,6 +165,22 @@ impl Output {
         }
     }
 
+    /// A piece of the step that goes on, as long as some work takes.
+    pub(crate) async fn part<T, E>(
+        &self,
+        name: &str,
+        work: impl Future<Output = std::result::Result<T, E>>,
+    ) -> std::result::Result<T, E> {
+        let piece =
+            |is_done| What::Progress { id: name.to_owned(), name: name.to_owned(), current: 0, total: 0, is_done };
+        self.tell(piece(false)).await;
+        let result = work.await;
+        if result.is_ok() {
+            self.tell(piece(true)).await;
+        }
+        result
+    }
+
     /// Tells something about the step that goes on.
     pub(crate) async fn tell(&self, what: What) {
         if let Output::Events { sender, step, .. } = self {

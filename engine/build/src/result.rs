@@ -79,10 +79,11 @@ impl Built {
         Ok(self.id.clone())
     }
 
-    /// What is in the image, for work that is a step.
+    /// What is in the image, for work that is a step's only part.
     pub async fn files<W: Future<Output = Result<()>>>(
         self,
         step: &str,
+        part: &str,
         work: impl FnOnce(RootDir) -> W,
     ) -> Result<()> {
         let whole = async {
@@ -92,21 +93,24 @@ impl Built {
                 let image = store.resolve_platform(&id, None).map_err(crate::stored)?;
                 store.mount_image(image.diff_ids()).map_err(crate::stored)
             });
-            work(RootDir::from_fd(mounted.await?)).await
+            let root = RootDir::from_fd(mounted.await?);
+            self.output.part(part, work(root)).await
         };
         self.output.step(step, whole).await
     }
 
-    /// An archive of the image, with names that only stand there, for work that is a step.
+    /// An archive of the image, with names that only stand there, for work that is a step's only part.
     pub async fn archive<W: Future<Output = Result<()>>>(
         self,
         step: &str,
+        part: &str,
         names: &[Reference],
         work: impl FnOnce(ByteStream) -> W,
     ) -> Result<()> {
         let whole = async {
             let archive = self.engine.distribution().save_as(&self.id, names).await;
-            work(archive.map_err(|error| Error::internal(error.to_string()))?).await
+            let archive = archive.map_err(|error| Error::internal(error.to_string()))?;
+            self.output.part(part, work(archive)).await
         };
         self.output.step(step, whole).await
     }

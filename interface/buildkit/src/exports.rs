@@ -56,8 +56,11 @@ impl Export {
     }
 }
 
+/// What clients read about an archive that goes to them; some wait for these words.
+const TARBALL: &str = "sending tarball";
+
 /// Values with which an exporter's option asks for nothing else than there is anyway. No value stands for any.
-const NEUTRAL: [(&str, &[&str]); 20] = [
+const NEUTRAL: [(&str, &[&str]); 21] = [
     ("attestation-prefix", &[]),
     ("buildinfo", &[]),
     ("buildinfo-attrs", &[]),
@@ -77,6 +80,7 @@ const NEUTRAL: [(&str, &[&str]); 20] = [
     ("rewrite-timestamp", &["", "false", "0"]),
     ("store", &["", "true", "1"]),
     ("tar", &["", "true", "1"]),
+    ("type", &[]),
     ("unpack", &[]),
 ];
 
@@ -128,17 +132,21 @@ pub(crate) async fn export(
         Export::Archive { kind, names } => {
             let id = built.id().to_owned();
             let step = format!("exporting to {kind} image format");
-            built.archive(&step, &names, |bytes| send::archive(front, session, bytes)).await.map_err(failed)?;
+            built
+                .archive(&step, TARBALL, &names, |bytes| send::archive(front, session, bytes))
+                .await
+                .map_err(failed)?;
             told(&mut response, id);
             names
         }
         Export::Directory => {
             let step = "exporting to client directory";
-            built.files(step, |root| send::directory(front, session, root)).await.map_err(failed)?;
+            built.files(step, "copying files", |root| send::directory(front, session, root)).await.map_err(failed)?;
             Vec::new()
         }
         Export::Tar => {
-            built.files("exporting to client tarball", |root| send::tar(front, session, root)).await.map_err(failed)?;
+            let step = "exporting to client tarball";
+            built.files(step, TARBALL, |root| send::tar(front, session, root)).await.map_err(failed)?;
             Vec::new()
         }
     };
@@ -168,7 +176,7 @@ mod tests {
     fn what_is_wanted() {
         let one = vec![Reference::parse_normalized("a:latest").unwrap()];
         assert_eq!(Export::asked(&SolveRequest::default()).unwrap(), Export::Nothing);
-        let image = asked("moby", &[("name", "a"), ("push", "true"), ("unpack", "true")]).unwrap();
+        let image = asked("moby", &[("name", "a"), ("push", "true"), ("type", "docker"), ("unpack", "true")]).unwrap();
         assert_eq!(image, Export::Image { names: one.clone(), push: true });
         let archive = asked("docker", &[("name", "a"), ("tar", "true")]).unwrap();
         assert_eq!(archive, Export::Archive { kind: "docker", names: one });

@@ -25,6 +25,7 @@ fn files_go_into_a_directory() {
     b.files(&[("Dockerfile", FILES), ("out/kept", "k")]);
     let said = b.ok("build --progress plain --output out .");
     assert!(said.contains("exporting to client directory") || b.c.engine().is_none(), "{said}");
+    assert!(said.contains("copying files"), "{said}");
     let out = |name: &str| b.c.path(&format!("context/out/{name}"));
     assert_eq!(fs::read_to_string(out("deep/file")).expect("file"), "text\n");
     assert_eq!(fs::read_to_string(out("kept")).expect("what was there stays"), "k");
@@ -42,7 +43,8 @@ fn files_go_into_a_directory() {
 fn files_go_into_an_archive() {
     let b = Buildx::new();
     b.files(&[("Dockerfile", FILES)]);
-    b.ok("build --output type=tar,dest=out.tar .");
+    let said = b.ok("build --progress plain --output type=tar,dest=out.tar .");
+    assert!(said.contains("sending tarball") && said.contains(" done\n"), "{said}");
     let listed = Output::of("tar", std::process::Command::new("tar").arg("tvf").arg(b.c.path("context/out.tar")));
     assert_eq!(listed.status, 0, "{listed}");
     for line in ["-rwxr-x--- 7/8", "deep/file", "link -> deep/file", "deep/empty/"] {
