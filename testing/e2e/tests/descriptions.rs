@@ -8,6 +8,7 @@ with_both_clients!(
     tmpfs_mounts,
     capabilities,
     shared_sizes,
+    tags_twice,
     manifests,
     what_is_not_asked_for,
     renamed_links,
@@ -68,6 +69,26 @@ fn shared_sizes(c: &Console) {
     assert!(!body.contains("\"SharedSize\":0") && body.contains("\"SharedSize\":-1"), "{body}");
     let tagged = c.ok("inspect --type image --format {{.Metadata.LastTagTime}} own/app");
     assert!(!tagged.starts_with("0001"), "{tagged}");
+}
+
+/// A tag of its own takes the place of the one in the name: SDKs that have both send both.
+fn tags_twice(c: &Console) {
+    c.ok("create --name box busybox:1.29");
+    for (request, status) in [
+        ("POST /images/busybox:1.29/tag?repo=own/app:old&tag=new", 201),
+        ("POST /commit?container=box&repo=own/made:old&tag=new", 201),
+        ("POST /images/busybox:1.29/tag?repo=own/app&tag=%24", 400),
+    ] {
+        let (answer, body) = c.request(request, "", "");
+        assert_eq!(answer, status, "{request}: {body}");
+    }
+    // There is none: the name is what counts.
+    let (_, told) = c.request("POST /images/127.0.0.1:1/own/app:old/push?tag=new", "", "");
+    assert!(told.contains("tag does not exist: 127.0.0.1:1/own/app:new"), "{told}");
+    let names = c.ok("images --format {{.Repository}}:{{.Tag}} own/*");
+    let mut names: Vec<_> = names.lines().collect();
+    names.sort_unstable();
+    assert_eq!(names, ["own/app:new", "own/made:new"]);
 }
 
 /// What `image ls --tree` and newer clients' lists are made of.

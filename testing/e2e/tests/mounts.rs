@@ -323,6 +323,8 @@ fn other_containers_volumes(c: &Console) {
 
 fn in_use(c: &Console) {
     c.ok("volume create data");
+    let (_, nothing) = c.request("POST /volumes/prune", "", "");
+    assert_eq!(nothing.trim_end(), r#"{"VolumesDeleted":[],"SpaceReclaimed":0}"#);
     let first = c.ok("create -v data:/x busybox:1.29");
     let refused = c.fails("volume rm data", 1);
     holds(&refused, &format!("remove data: volume is in use - [{first}]"));

@@ -11,7 +11,7 @@ use tare_images::oci::Config;
 use tare_images::{Image, ImageStore};
 use tare_reference::{Digest, Reference};
 
-use super::{error, healthcheck, platform};
+use super::{error, healthcheck, platform, tagged};
 use crate::Engine;
 use crate::error::{Error, Result};
 use crate::filter;
@@ -160,8 +160,7 @@ impl Engine {
     /// Gives an image a further name.
     pub async fn tag(&self, name: &str, repository: &str, tag: &str) -> Result<()> {
         let image = self.find_image(name, None)?;
-        let text = if tag.is_empty() { repository.to_owned() } else { format!("{repository}:{tag}") };
-        let reference = Reference::parse_normalized(&text).map_err(|problem| Error::invalid(problem.to_string()))?;
+        let reference = tagged(repository, tag)?;
         if reference.digest().is_some() {
             return Err(Error::invalid("refusing to create a tag with a digest reference"));
         }

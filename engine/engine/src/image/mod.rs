@@ -211,3 +211,29 @@ fn healthcheck(check: &tare_images::oci::Healthcheck) -> Healthcheck {
         retries: check.retries,
     }
 }
+
+fn reference(text: &str) -> Result<Reference> {
+    Reference::parse_normalized(text).map_err(|error| Error::invalid(error.to_string()))
+}
+
+/// `name` with `tag`, which may be a tag, a digest, or empty, and takes the place of the name's own.
+fn pulled(name: &str, tag: &str) -> Result<Reference> {
+    let name = reference(name)?;
+    match tag.parse::<Digest>() {
+        _ if tag.is_empty() => Ok(name),
+        Ok(digest) => Ok(name.name_only().with_digest(digest)),
+        Err(_) => name.with_tag(tag).map_err(|error| Error::invalid(error.to_string())),
+    }
+}
+
+/// `name` with `tag`, which may be empty, and takes the place of the name's own.
+fn tagged(name: &str, tag: &str) -> Result<Reference> {
+    let name = reference(name)?;
+    if tag.is_empty() {
+        return Ok(name);
+    }
+    if name.digest().is_some() {
+        return Err(Error::invalid("cannot import digest reference"));
+    }
+    name.with_tag(tag).map_err(|error| Error::invalid(error.to_string()))
+}

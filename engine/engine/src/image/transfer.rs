@@ -14,12 +14,12 @@ use tare_docker_api::oci::Descriptor;
 use tare_docker_api::stream::JsonMessage;
 use tare_images::oci::{Config as ImageConfig, Healthcheck};
 use tare_images::{Image, Step};
-use tare_reference::{Digest, Reference};
+use tare_reference::Digest;
 use tare_registry::{Proxies, Registry};
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 
-use super::{defaults, platform};
+use super::{defaults, platform, pulled, reference, tagged};
 use crate::Engine;
 use crate::build_cache::{self, Bounds};
 use crate::cache_selector::CacheSelector;
@@ -71,19 +71,6 @@ pub(super) fn credentials(given: Option<Credentials>) -> Option<tare_registry::C
         identity_token: given.identity_token,
         registry_token: given.registry_token,
     })
-}
-
-fn reference(text: &str) -> Result<Reference> {
-    Reference::parse_normalized(text).map_err(|error| Error::invalid(error.to_string()))
-}
-
-/// `name` with `tag`, which may be a tag, a digest, or empty.
-fn tagged(name: &str, tag: &str) -> Result<Reference> {
-    match tag {
-        "" => reference(name),
-        digest if digest.contains(':') => reference(&format!("{name}@{digest}")),
-        tag => reference(&format!("{name}:{tag}")),
-    }
 }
 
 /// Messages a slow client may be behind before they are queued in memory.
@@ -143,7 +130,7 @@ impl Engine {
         if name == "scratch" {
             return Err(Error::forbidden("'scratch' is a reserved name"));
         }
-        let reference = tagged(name, tag)?;
+        let reference = pulled(name, tag)?;
         let all_tags = tag.is_empty() && reference.tag().is_none() && reference.digest().is_none();
         let wanted = wanted.filter(|text| !text.is_empty()).map(platform).transpose()?;
         let engine = Arc::clone(self);

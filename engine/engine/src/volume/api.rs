@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use tare_docker_api::filters::Filters;
+use tare_docker_api::go::List;
 use tare_docker_api::time::Time;
 use tare_docker_api::volume::{UsageData, Volume as ApiVolume, VolumeCreateRequest, VolumeList, VolumePruneReport};
 
@@ -85,7 +86,7 @@ impl Engine {
     pub async fn volumes_prune(&self, filters: Filters) -> Result<VolumePruneReport> {
         filters.validate(&["label", "label!", "all"])?;
         let all = filters.bool_or("all", false)?;
-        let mut report = VolumePruneReport::default();
+        let mut report = VolumePruneReport { volumes_deleted: List::empty(), ..VolumePruneReport::default() };
         for volume in self.volumes.all() {
             let wanted = (all || volume.labels.contains_key(ANONYMOUS_LABEL))
                 && filter::labels_match(&filters, &volume.labels)
