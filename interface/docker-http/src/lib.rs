@@ -13,6 +13,7 @@ pub mod error;
 pub mod handlers;
 mod json;
 mod linger;
+mod mismatch;
 pub mod reply;
 pub mod request;
 pub mod router;

@@ -10,8 +10,8 @@ use tare_docker_api::time::{Time, parse_unix};
 use tare_docker_api::versions::ApiVersion;
 
 use crate::error::{Failure, Result};
-use crate::json;
 use crate::router::{Captures, percent_decode};
+use crate::{json, mismatch};
 
 /// Largest JSON body, bytes. A container's configuration is kilobytes; the largest documents carry long environments.
 pub const JSON_BODY_MAX: usize = 4 << 20;
@@ -190,8 +190,8 @@ fn decode_json<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     }
     let mut decoder = serde_json::Deserializer::from_slice(body);
     let value = T::deserialize(&mut decoder).map_err(|error| {
-        // Errors of type have no counterpart there; they are serde's.
-        let complaint = json::complaint(body).unwrap_or_else(|| error.to_string());
+        let complaint = json::complaint(body).or_else(|| mismatch::complaint::<T>(body, &error));
+        let complaint = complaint.unwrap_or_else(|| error.to_string());
         Failure::bad_request(format!("invalid JSON: {complaint}"))
     })?;
     decoder.end().map_err(|_| Failure::bad_request("unexpected content after JSON"))?;

@@ -16,6 +16,7 @@ with_both_clients!(
     handshakes,
     volumes_that_are_there,
     logs_before_a_start,
+    values_of_another_type,
     kernel_memory
 );
 
@@ -324,5 +325,32 @@ fn kernel_memory(c: &Console) {
         let host = get(c, &format!("/containers/v{version}/json"))["HostConfig"].clone();
         assert_eq!(json!([host["KernelMemory"], host["KernelMemoryTCP"]]), expected, "{version}");
         c.ok(&format!("start --attach v{version}"));
+    }
+}
+
+/// A value of another type is told by its field.
+fn values_of_another_type(c: &Console) {
+    for (path, body, expected) in [
+        (
+            "/containers/create",
+            r#"{"HostConfig":{"Memory":"a"}}"#,
+            "string into Go struct field .HostConfig.Memory of type int64",
+        ),
+        ("/networks/create", r#"{"Name":5}"#, "number into Go struct field CreateRequest.Name of type string"),
+        (
+            "/volumes/create",
+            r#"{"Labels":"x"}"#,
+            "string into Go struct field CreateOptions.Labels of type map[string]string",
+        ),
+        ("/containers/x/exec", r#"{"Cmd":"x"}"#, "string into Go struct field ExecOptions.Cmd of type []string"),
+        (
+            "/containers/x/update",
+            r#"{"CpuShares":"x"}"#,
+            "string into Go struct field UpdateConfig.CpuShares of type int64",
+        ),
+    ] {
+        let (status, said) = c.request(&format!("POST {path}"), JSON, body);
+        let expected = format!(r#"{{"message":"invalid JSON: json: cannot unmarshal {expected}"}}"#);
+        assert_eq!((status, said.trim()), (400, expected.as_str()), "{path}");
     }
 }

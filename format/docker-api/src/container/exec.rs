@@ -16,7 +16,7 @@ go_types! {
         detach_keys: String ["DetachKeys"],
         env: List<String> ["Env"],
         working_dir: String ["WorkingDir"],
-        cmd: Option<Vec<String>> ["Cmd" command],
+        cmd: Option<Vec<String>> ["Cmd"],
     }
 
     /// Answer that carries only an identifier (exec create, commit).
