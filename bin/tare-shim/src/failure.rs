@@ -32,7 +32,7 @@ pub(crate) fn runtime(error: &tare_runtime::Error) -> Failure {
         ErrorKind::NotFound => FailureKind::NotFound,
         ErrorKind::Permission => FailureKind::Permission,
         ErrorKind::State => FailureKind::State,
-        ErrorKind::Setup => FailureKind::Setup,
+        ErrorKind::Hook | ErrorKind::Setup => FailureKind::Setup,
     };
     Failure { kind, message: error.to_string(), errno: error.errno() }
 }

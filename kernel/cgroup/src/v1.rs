@@ -1,5 +1,7 @@
 //! Limits on cgroup v1. Source: the kernel's `Documentation/admin-guide/cgroup-v1/`.
 
+use std::ops::RangeInclusive;
+
 use tare_oci_runtime::{BlockIo, Cpu, Memory, Resources, ThrottleDevice, WeightDevice};
 
 use crate::Error;
@@ -12,7 +14,7 @@ pub(crate) fn plan(resources: &Resources) -> Result<Plan, Error> {
         return Err(Error::Invalid("invalid configuration: unified resources need cgroup v2".to_owned()));
     }
     if let Some(cpu) = &resources.cpu {
-        plan_cpu(cpu, &mut plan);
+        plan_cpu(cpu, &mut plan)?;
     }
     if let Some(memory) = &resources.memory {
         plan_memory(memory, &mut plan)?;
@@ -39,8 +41,16 @@ pub(crate) fn plan(resources: &Resources) -> Result<Plan, Error> {
     Ok(plan)
 }
 
-fn plan_cpu(cpu: &Cpu, plan: &mut Plan) {
+fn plan_cpu(cpu: &Cpu, plan: &mut Plan) -> Result<(), Error> {
+    /// The kernel's `MIN_SHARES` and `MAX_SHARES`: it takes what is beyond them, silently, for the nearer one.
+    const SHARES: RangeInclusive<u64> = 2..=1 << 18;
     if let Some(shares) = set(cpu.shares) {
+        if shares < *SHARES.start() {
+            return Err(Error::Invalid(format!("the minimum allowed cpu-shares is {}", SHARES.start())));
+        }
+        if shares > *SHARES.end() {
+            return Err(Error::Invalid(format!("the maximum allowed cpu-shares is {}", SHARES.end())));
+        }
         plan.write("cpu", "cpu.shares", shares);
     }
     // The burst can never be above the quota.
@@ -65,6 +75,7 @@ fn plan_cpu(cpu: &Cpu, plan: &mut Plan) {
     if !cpu.mems.is_empty() {
         plan.write("cpuset", "cpuset.mems", &cpu.mems);
     }
+    Ok(())
 }
 
 fn plan_memory(memory: &Memory, plan: &mut Plan) -> Result<(), Error> {

@@ -238,6 +238,16 @@ fn file_names_cannot_be_injected() {
 }
 
 #[test]
+fn shares_that_the_kernel_would_change_are_refused_on_v1() {
+    let shares = |shares| update(&cpu(Cpu { shares: Some(shares), ..Cpu::default() }), Version::V1);
+    assert_eq!(shares(1), "the minimum allowed cpu-shares is 2");
+    assert_eq!((shares(2).as_str(), shares(262_144).as_str()), ("cpu.shares = 2\n", "cpu.shares = 262144\n"));
+    assert_eq!(shares(262_145), "the maximum allowed cpu-shares is 262144");
+    // None given.
+    assert_eq!(shares(0), "");
+}
+
+#[test]
 fn a_controller_can_be_applied_later() {
     let mut plan = plan_update(&everything(), Version::V1).unwrap();
     let pids = plan.split_off("pids");

@@ -13,6 +13,8 @@ pub enum ErrorKind {
     Permission,
     /// The container is not in the state that the request needs.
     State,
+    /// A hook has failed.
+    Hook,
     /// Anything else on the way to the command.
     Setup,
 }

@@ -13,7 +13,7 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use tare_oci_runtime::{Hook, Hooks, Spec, State};
 use tare_sys::process::{Child, Cloned, Strings, clone};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::launch::user;
 use crate::plan::mounts::c_string;
 use crate::plan::process::environment;
@@ -70,7 +70,7 @@ impl HookKind {
 /// Bytes of a hook's standard error that are passed on in an error.
 const STDERR_BYTES_MAX: u64 = 4096;
 
-/// Runs the hooks of a kind in order; stops at the first that fails, except that all [`HookKind::Poststop`] hooks are
+/// Runs the hooks of a kind in order; stops at the first that fails ([`ErrorKind::Hook`]), except that all [`HookKind::Poststop`] hooks are
 /// run and their errors collected. `container` is the init's pidfd, for those that run in the container's namespaces ([`HookKind::CreateContainer`], [`HookKind::StartContainer`]).
 pub fn run_hooks(kind: HookKind, spec: &Spec, state: &State, container: Option<BorrowedFd<'_>>) -> Result<()> {
     let Some(hooks) = &spec.hooks else { return Ok(()) };
@@ -134,7 +134,7 @@ pub(crate) fn run_list(
             break;
         }
     }
-    if failed.is_empty() { Ok(()) } else { Err(Error::invalid(failed.join("; "))) }
+    if failed.is_empty() { Ok(()) } else { Err(Error::new(ErrorKind::Hook, failed.join("; "), None)) }
 }
 
 fn run(hook: &Hook, environment: &[String], state: &State, place: Option<Place<'_>>) -> Result<(), String> {

@@ -117,14 +117,8 @@ pub enum CgroupPlace<'a> {
 
 /// A container whose process waits right before execve(2). Dropping it kills the process.
 pub struct Created {
-    /// The init's process ID in the caller's namespace.
-    pub pid: i32,
-    /// Its pidfd.
-    pub pidfd: OwnedFd,
-    /// When it started, in clock ticks since boot.
-    pub start_time: u64,
-    /// The master of its terminal.
-    pub console: Option<OwnedFd>,
+    /// What it will be once it is started.
+    pub init: Init,
     talk: Talk,
     process: ProcessPlan,
     hooks: Option<Box<OwnHooks>>,
@@ -224,7 +218,7 @@ pub fn create(launch: Launch<'_>) -> Result<Created> {
             listener::hand_over(process.agent(), fd.as_fd(), pid, state(launch.id, spec, pid, bundle))
         }
     })?;
-    Ok(Created { pid, pidfd, start_time, console, talk, process, hooks })
+    Ok(Created { init: Init { pid, pidfd, start_time, console }, talk, process, hooks })
 }
 
 fn plan(launch: &Launch<'_>) -> Result<Plan> {
@@ -250,19 +244,19 @@ impl Created {
     pub fn start(mut self) -> Result<Init> {
         if let Some(hooks) = &mut self.hooks {
             hooks.state.status = Status::Created;
-            let inside = Some(Inside::new(self.pid, self.process.seccomp.as_ref()));
-            let place = Place { container: self.pidfd.as_fd(), directory: None, inside };
+            let inside = Some(Inside::new(self.init.pid, self.process.seccomp.as_ref()));
+            let place = Place { container: self.init.pidfd.as_fd(), directory: None, inside };
             hooks.run(HookKind::StartContainer, Some(place))?;
         }
         self.talk.go()?;
         self.talk.until_executed(Context { plan: None, process: &self.process })?;
-        Ok(Init { pid: self.pid, pidfd: self.pidfd, start_time: self.start_time, console: self.console })
+        Ok(self.init)
     }
 
     /// Leaves the process waiting for its FIFO ([`Launch::start_fifo`]), for another process to start.
     pub fn detach(mut self) -> Init {
         self.talk.cloned = None;
-        Init { pid: self.pid, pidfd: self.pidfd, start_time: self.start_time, console: self.console }
+        self.init
     }
 }
 

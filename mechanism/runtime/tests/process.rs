@@ -261,9 +261,9 @@ fn a_created_container_waits() {
     let spec = script("echo started");
     let (stdio, mut pipes) = pipes();
     let created = create(Launch { stdio, ..Launch::new("test", bundle.path(), &spec) }).unwrap();
-    let command = fs::read(format!("/proc/{}/cmdline", created.pid)).unwrap();
+    let command = fs::read(format!("/proc/{}/cmdline", created.init.pid)).unwrap();
     assert!(!command.starts_with(b"sh\0"));
-    assert_eq!(created.start_time, tare_runtime::start_time(created.pid).unwrap());
+    assert_eq!(created.init.start_time, tare_runtime::start_time(created.init.pid).unwrap());
     let mut buffer = [0; 16];
     rustix::fs::fcntl_setfl(&pipes.stdout, rustix::fs::OFlags::NONBLOCK).unwrap();
     assert_eq!(pipes.stdout.read(&mut buffer).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
@@ -278,7 +278,7 @@ fn dropping_a_created_container_ends_it() {
     let spec = script("echo started");
     let (stdio, mut pipes) = pipes();
     let created = create(Launch { stdio, ..Launch::new("test", bundle.path(), &spec) }).unwrap();
-    let pid = created.pid;
+    let pid = created.init.pid;
     drop(created);
     let mut output = String::new();
     pipes.stdout.read_to_string(&mut output).unwrap();

@@ -8,12 +8,13 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
-use tare_cgroup::plan_update;
+use tare_cgroup::{Cgroup, Hierarchies, plan_update};
 use tare_oci_runtime::{NamespaceKind, Resources, Status};
 use tare_runtime::{HookKind, run_hooks};
 
 use super::arguments::{Kill, Update};
-use super::store::{Container, Store};
+use super::create::group_path;
+use super::store::{Container, Directory, Store};
 use super::warn;
 
 /// `kill`
@@ -29,21 +30,26 @@ pub(super) fn kill(store: &Store, options: &Kill) -> anyhow::Result<()> {
         return Ok(container.cgroup()?.kill_all(signal)?);
     }
     let _pidfd = container.pidfd()?;
-    tare_sys::kill::kill(container.record.pid, signal).with_context(|| format!("kill {}", container.record.pid))
+    tare_sys::kill::kill(container.record.pid, signal).with_context(|| format!("kill {}", container.record.pid))?;
+    let group = container.cgroup()?;
+    // On v1 it would end only when it goes on. A group that is gone has nobody in it who stands still.
+    if fatal && group.frozen().unwrap_or_default() {
+        group.thaw()?;
+    }
+    Ok(())
 }
 
 /// `delete`
 pub(super) fn delete(store: &Store, id: &str, force: bool) -> anyhow::Result<()> {
-    let container = match store.get(id) {
-        Ok(container) => container,
-        Err(error) => {
-            return match store.remnant(id)? {
-                Some(directory) if force => directory.remove(),
-                None if force => Ok(()),
-                _ => Err(error),
-            };
-        }
+    let Some(directory) = store.directory(id)? else { return absent(force) };
+    let _lock = match directory.lock() {
+        Err(_) if !directory.exists() => return absent(force),
+        lock => lock?,
     };
+    if !directory.is_complete() {
+        return if force { clear(&directory, id) } else { absent(force) };
+    }
+    let container = store.get(id)?;
     match container.status()? {
         Status::Stopped => {}
         Status::Created => end_init(&container)?,
@@ -53,16 +59,33 @@ pub(super) fn delete(store: &Store, id: &str, force: bool) -> anyhow::Result<()>
             bail!("cannot delete container {id} that is not stopped: {status}");
         }
     }
-    let group = container.cgroup()?;
-    if group.exists() {
-        group.kill_all(Signal::KILL.as_raw())?;
-        group.remove()?;
-    }
+    remove_group(&container.cgroup()?)?;
     let spec = container.spec();
     container.directory.remove()?;
     if let Ok(spec) = spec {
         let state = container.state(&spec, Status::Stopped);
         run_hooks(HookKind::Poststop, &spec, &state, None).unwrap_or_else(|error| warn(&error.to_string()));
+    }
+    Ok(())
+}
+
+fn absent(force: bool) -> anyhow::Result<()> {
+    if force { Ok(()) } else { bail!("container does not exist") }
+}
+
+/// Removes what a creation has left that was killed.
+fn clear(directory: &Directory, id: &str) -> anyhow::Result<()> {
+    // It is written before the group is made, and that only where no process is.
+    if let Ok(spec) = directory.spec() {
+        remove_group(&Cgroup::open(&Hierarchies::detect_hybrid()?, &group_path(&spec, id)))?;
+    }
+    directory.remove()
+}
+
+fn remove_group(group: &Cgroup) -> anyhow::Result<()> {
+    if group.exists() {
+        group.kill_all(Signal::KILL.as_raw())?;
+        group.remove()?;
     }
     Ok(())
 }

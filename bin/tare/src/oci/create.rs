@@ -10,20 +10,20 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use tare_cgroup::{Cgroup, Hierarchies, Version, plan};
 use tare_oci_runtime::{Process, Spec, Status};
-use tare_runtime::{CgroupPlace, Created, HookKind, Init, Launch, Stdio, run_hooks};
+use tare_runtime::{CgroupPlace, Created, ErrorKind, HookKind, Init, Launch, Stdio, run_hooks};
 
 use super::arguments::{Create, Run};
 use super::descriptors::Preserved;
-use super::store::{Container, Directory, Record, Store, replace};
+use super::store::{Container, Directory, Lock, Record, Store, replace};
 use super::{control, debug, terminal, warn};
 
 /// `create`
 pub(super) fn create(store: &Store, options: &Create) -> anyhow::Result<()> {
     let preserved = Preserved::take(options.preserve_fds)?;
-    let new = New::make(store, options)?;
+    let (new, _lock) = New::make(store, options)?;
     let result = new.launch(options, preserved, true).and_then(|created| {
         let init = created.detach();
-        new.finish(&init, options)
+        new.hand_out(&init, options).inspect_err(|_| control::end(init.pidfd.as_fd()))
     });
     result.inspect_err(|_| new.undo())
 }
@@ -31,6 +31,8 @@ pub(super) fn create(store: &Store, options: &Create) -> anyhow::Result<()> {
 /// `start`
 pub(super) fn start(store: &Store, id: &str) -> anyhow::Result<()> {
     let container = store.get(id)?;
+    // Its hooks are run once.
+    let lock = container.directory.lock_start()?;
     match container.status()? {
         Status::Created => {}
         Status::Stopped => bail!("cannot start a container that has stopped"),
@@ -40,11 +42,14 @@ pub(super) fn start(store: &Store, id: &str) -> anyhow::Result<()> {
     let pidfd = container.pidfd()?;
     let state = container.state(&spec, Status::Created);
     if let Err(error) = run_hooks(HookKind::StartContainer, &spec, &state, Some(pidfd.as_fd())) {
+        control::end_init(&container)?;
+        poststart_all_the_same(&container, &spec);
         // The specification wants it stopped and deleted.
         control::delete(store, id, true)?;
         return Err(error.into());
     }
     release(&container, &pidfd)?;
+    drop(lock);
     let running = container.state(&spec, Status::Running);
     if let Err(error) = run_hooks(HookKind::Poststart, &spec, &running, None) {
         // The specification wants it stopped; deleting it is left to the caller.
@@ -52,6 +57,14 @@ pub(super) fn start(store: &Store, id: &str) -> anyhow::Result<()> {
         return Err(error.into());
     }
     Ok(())
+}
+
+/// After startContainer hooks that have failed. The init of other runtimes runs these itself once it is released, so whoever
+/// has released it goes on to the poststart hooks, and pairs of poststart and poststop hooks rely on that. That the start
+/// has failed is told all the same.
+fn poststart_all_the_same(container: &Container, spec: &Spec) {
+    let state = container.state(spec, Status::Stopped);
+    run_hooks(HookKind::Poststart, spec, &state, None).unwrap_or_else(|error| warn(&error.to_string()));
 }
 
 /// Writes to the FIFO and waits until the init has let go of it, which it does by being executed.
@@ -68,16 +81,26 @@ fn release(container: &Container, pidfd: &OwnedFd) -> anyhow::Result<()> {
 /// `run`
 pub(super) fn run(store: &Store, options: &Run) -> anyhow::Result<i32> {
     let preserved = Preserved::take(options.create.preserve_fds)?;
-    let new = New::make(store, &options.create)?;
+    let (new, lock) = New::make(store, &options.create)?;
     // Blocked before there is anything to pass them to.
     let signals = if options.detach { None } else { Some(terminal::signals()?) };
-    let init =
-        new.launch(&options.create, preserved, false).and_then(|created| Ok(created.start()?)).and_then(|init| {
-            new.finish(&init, &options.create).inspect_err(|_| control::end(init.pidfd.as_fd()))?;
-            Ok(init)
-        });
-    let mut init = init.inspect_err(|_| new.undo())?;
+    let created = new.launch(&options.create, preserved, false).and_then(|created| {
+        new.hand_out(&created.init, &options.create)?;
+        Ok(created)
+    });
+    let created = created.inspect_err(|_| new.undo())?;
+    drop(lock);
     let container = store.get(&options.create.id)?;
+    let mut init = match created.start() {
+        Ok(init) => init,
+        Err(error) => {
+            if error.kind() == ErrorKind::Hook {
+                poststart_all_the_same(&container, &new.spec);
+            }
+            control::delete(store, &options.create.id, true)?;
+            return Err(error.into());
+        }
+    };
     let running = container.state(&new.spec, Status::Running);
     if let Err(error) = run_hooks(HookKind::Poststart, &new.spec, &running, None) {
         control::end(init.pidfd.as_fd());
@@ -115,7 +138,7 @@ struct New {
 }
 
 impl New {
-    fn make(store: &Store, options: &Create) -> anyhow::Result<Self> {
+    fn make(store: &Store, options: &Create) -> anyhow::Result<(Self, Lock)> {
         let bundle =
             fs::canonicalize(&options.bundle).with_context(|| format!("find bundle `{}`", options.bundle.display()))?;
         let path = bundle.join("config.json");
@@ -124,11 +147,9 @@ impl New {
         check(&spec, options)?;
         debug_seccomp(&spec);
         let hierarchies = Hierarchies::detect_hybrid()?;
-        // As other runtimes name it.
-        let own = format!("/{}", options.id);
-        let path = spec.linux.as_ref().map(|linux| linux.cgroups_path.as_str()).filter(|path| !path.is_empty());
-        let cgroup = Cgroup::open(&hierarchies, path.unwrap_or(&own));
+        let cgroup = Cgroup::open(&hierarchies, &group_path(&spec, &options.id));
         let directory = store.add(&options.id)?;
+        let lock = directory.lock()?;
         if let Err(error) = vacant(&cgroup) {
             // The group is somebody else's and stays.
             directory.remove()?;
@@ -136,14 +157,15 @@ impl New {
         }
         let new = Self { id: options.id.clone(), bundle, spec, directory, cgroup };
         new.prepare(&hierarchies, &json).inspect_err(|_| new.undo())?;
-        Ok(new)
+        Ok((new, lock))
     }
 
     fn prepare(&self, hierarchies: &Hierarchies, json: &[u8]) -> anyhow::Result<()> {
+        // First, for whoever has to clear up after us.
+        self.directory.write_spec(json)?;
         Cgroup::create(hierarchies, self.cgroup.path())?;
         let resources = self.spec.linux.as_ref().and_then(|linux| linux.resources.clone()).unwrap_or_default();
-        self.cgroup.apply(&plan(&resources, self.cgroup.version())?)?;
-        replace(&self.directory.file("config.json"), json)
+        Ok(self.cgroup.apply(&plan(&resources, self.cgroup.version())?)?)
     }
 
     /// Creates the init: waiting for the FIFO, or for [`Created::start`].
@@ -177,26 +199,12 @@ impl New {
         // In the words of the runtime whose logs are read for them.
         debug(|| format!("nsexec container setup: cgroup {}", self.cgroup.path()));
         let created = tare_runtime::create(launch)?;
-        debug(|| format!("child process in init(): {}", created.pid));
+        debug(|| format!("child process in init(): {}", created.init.pid));
         Ok(created)
     }
 
-    /// Hands out what the caller asked for, and remembers the container.
-    fn finish(&self, init: &Init, options: &Create) -> anyhow::Result<()> {
-        let result = self.hand_out(init, options);
-        if result.is_err() {
-            control::end(init.pidfd.as_fd());
-        }
-        result
-    }
-
+    /// Remembers the container, and hands out what the caller asked for.
     fn hand_out(&self, init: &Init, options: &Create) -> anyhow::Result<()> {
-        if let (Some(socket), Some(console)) = (&options.console_socket, &init.console) {
-            terminal::send(socket, console.as_fd())?;
-        }
-        if let Some(socket) = &options.pidfd_socket {
-            terminal::send_pidfd(socket, init.pidfd.as_fd())?;
-        }
         let record = Record {
             id: self.id.clone(),
             pid: init.pid,
@@ -205,7 +213,14 @@ impl New {
             created: jiff::Timestamp::now().to_string(),
             cgroup: self.cgroup.path().to_owned(),
         };
-        self.directory.write("state.json", &record)?;
+        // Nothing runs from here on that nobody could end.
+        self.directory.write_record(&record)?;
+        if let (Some(socket), Some(console)) = (&options.console_socket, &init.console) {
+            terminal::send(socket, console.as_fd())?;
+        }
+        if let Some(socket) = &options.pidfd_socket {
+            terminal::send_pidfd(socket, init.pidfd.as_fd())?;
+        }
         debug(|| "init: closing the pipe to signal completion".to_owned());
         write_pid(options.pid_file.as_deref(), init.pid)
     }
@@ -216,6 +231,12 @@ impl New {
             result.unwrap_or_else(|error| warn(&error.to_string()));
         }
     }
+}
+
+/// Where the specification wants the group; else as other runtimes name it.
+pub(super) fn group_path(spec: &Spec, id: &str) -> String {
+    let path = spec.linux.as_ref().map(|linux| linux.cgroups_path.as_str()).filter(|path| !path.is_empty());
+    path.map_or_else(|| format!("/{id}"), str::to_owned)
 }
 
 /// The container has its group for itself, and its init must not stand still in it for ever.

@@ -14,7 +14,7 @@ use tare_oci_runtime::Status;
 
 use super::arguments::{Events, List, ListFormat, Ps};
 use super::store::{Container, Store};
-use super::{print, print_line};
+use super::{print, print_line, warn};
 
 /// What `state` and `list` print of a container: the specification's state and what other runtimes add.
 #[derive(Debug, Serialize)]
@@ -63,7 +63,15 @@ pub(super) fn list(store: &Store, options: &List) -> anyhow::Result<()> {
     if options.quiet {
         return print(&containers.iter().map(|container| format!("{}\n", container.record.id)).collect::<String>());
     }
-    let views = containers.iter().map(View::new).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut views = Vec::new();
+    for container in &containers {
+        match View::new(container) {
+            Ok(view) => views.push(view),
+            // It has been deleted meanwhile.
+            Err(_) if !container.directory.exists() => {}
+            Err(error) => warn(&format!("load container {}: {error:#}", container.record.id)),
+        }
+    }
     match options.format {
         ListFormat::Json => print_line(&serde_json::to_string(&views)?),
         ListFormat::Table => print(&table(&views)),
@@ -144,7 +152,11 @@ pub(super) fn events(store: &Store, options: &Events) -> anyhow::Result<()> {
             kills = now;
         }
         if ready == 0 {
-            print_event(&options.id, "stats", Some(&group.stats()?))?;
+            match group.stats() {
+                // It has been deleted just now.
+                Err(_) if container.pidfd().is_err() => return Ok(()),
+                stats => print_event(&options.id, "stats", Some(&stats?))?,
+            }
         }
     }
 }

@@ -7,10 +7,14 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open, stat};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
-use tare_cgroup::{Cgroup, Hierarchies};
+use tare_cgroup::{Cgroup, Error, Hierarchies};
 use tare_oci_runtime::{Spec, State, Status};
+
+use super::warn;
 
 /// All containers.
 #[derive(Debug)]
@@ -37,12 +41,22 @@ pub(super) struct Record {
 #[derive(Debug, Clone)]
 pub(super) struct Directory(PathBuf);
 
+/// Held by whoever makes, starts or deletes a container, as one at a time may; let go of when dropped, and with the
+/// process.
+#[derive(Debug)]
+pub(super) struct Lock(OwnedFd);
+
 /// A container that exists.
 #[derive(Debug)]
 pub(super) struct Container {
     pub(super) directory: Directory,
     pub(super) record: Record,
 }
+
+/// The [`Record`]; written last when a container is made.
+const STATE: &str = "state.json";
+/// The specification.
+const SPEC: &str = "config.json";
 
 /// Bytes of a name; a directory's name can be no longer.
 const ID_BYTES_MAX: usize = 255;
@@ -72,7 +86,7 @@ impl Store {
     /// A container by its name.
     pub(super) fn get(&self, id: &str) -> anyhow::Result<Container> {
         let directory = Directory(self.path(id)?);
-        let path = directory.file("state.json");
+        let path = directory.file(STATE);
         let json = match fs::read(&path) {
             Ok(json) => json,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -84,7 +98,7 @@ impl Store {
         Ok(Container { directory, record })
     }
 
-    /// All containers, by name.
+    /// All containers, by name. What cannot be read is told.
     pub(super) fn all(&self) -> anyhow::Result<Vec<Container>> {
         let entries = match fs::read_dir(&self.root) {
             Ok(entries) => entries,
@@ -95,17 +109,27 @@ impl Store {
         };
         let mut all: Vec<Container> = entries
             .filter_map(Result::ok)
-            // One that is being made or deleted right now is not there.
-            .filter_map(|entry| self.get(entry.file_name().to_str()?).ok())
+            .filter_map(|entry| {
+                let id = entry.file_name().into_string().ok()?;
+                match self.get(&id) {
+                    Ok(container) => Some(container),
+                    // One that is being made or deleted right now is not there.
+                    Err(_) if !entry.path().join(STATE).exists() => None,
+                    Err(error) => {
+                        warn(&format!("load container {id}: {error:#}"));
+                        None
+                    }
+                }
+            })
             .collect();
         all.sort_by(|a, b| a.record.id.cmp(&b.record.id));
         Ok(all)
     }
 
-    /// What a creation that was cut short has left.
-    pub(super) fn remnant(&self, id: &str) -> anyhow::Result<Option<Directory>> {
-        let path = self.path(id)?;
-        Ok(path.is_dir().then_some(Directory(path)))
+    /// The directory of a container, or of one that is being made, or that was not made to the end.
+    pub(super) fn directory(&self, id: &str) -> anyhow::Result<Option<Directory>> {
+        let directory = Directory(self.path(id)?);
+        Ok(directory.exists().then_some(directory))
     }
 
     fn path(&self, id: &str) -> anyhow::Result<PathBuf> {
@@ -118,18 +142,65 @@ impl Store {
 }
 
 impl Directory {
+    pub(super) fn exists(&self) -> bool {
+        self.0.is_dir()
+    }
+
+    /// Whether the container has been made.
+    pub(super) fn is_complete(&self) -> bool {
+        self.file(STATE).exists()
+    }
+
+    /// For making and deleting the container. A container that is complete is waited for; one that is being made may take
+    /// as long as its hooks do.
+    pub(super) fn lock(&self) -> anyhow::Result<Lock> {
+        let operation = match self.is_complete() {
+            true => FlockOperation::LockExclusive,
+            false => FlockOperation::NonBlockingLockExclusive,
+        };
+        let lock = lock(&self.0, operation)?.context("container is being created or deleted")?;
+        // What was locked may be gone, and another container in its place.
+        let locked = fstat(&lock.0).with_context(|| format!("look at `{}`", self.0.display()))?;
+        match stat(&self.0) {
+            Ok(now) if (now.st_dev, now.st_ino) == (locked.st_dev, locked.st_ino) => Ok(lock),
+            _ => bail!("container does not exist"),
+        }
+    }
+
+    /// For starting the container, which may take as long as its hooks do: it can be deleted meanwhile.
+    pub(super) fn lock_start(&self) -> anyhow::Result<Lock> {
+        lock(&self.file(SPEC), FlockOperation::LockExclusive)?.context("container is being started")
+    }
+
+    /// The specification that the container was created from, whatever the bundle has now.
+    pub(super) fn spec(&self) -> anyhow::Result<Spec> {
+        let path = self.file(SPEC);
+        let json = fs::read(&path).with_context(|| format!("read `{}`", path.display()))?;
+        Spec::from_slice(&json).with_context(|| format!("parse `{}`", path.display()))
+    }
+
+    pub(super) fn write_spec(&self, json: &[u8]) -> anyhow::Result<()> {
+        replace(&self.file(SPEC), json)
+    }
+
+    /// Makes the container one that exists.
+    pub(super) fn write_record(&self, record: &Record) -> anyhow::Result<()> {
+        replace(&self.file(STATE), &serde_json::to_vec(record)?)
+    }
+
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// The FIFO that the init waits on; there until it is started.
+    /// The FIFO that the init waits on.
     pub(super) fn fifo(&self) -> PathBuf {
         self.file("exec.fifo")
     }
 
-    pub(super) fn write(&self, name: &str, value: &impl Serialize) -> anyhow::Result<()> {
-        let json = serde_json::to_vec(value)?;
-        replace(&self.file(name), &json)
+    /// Whether an init waits on it: that has it open until it is executed. The FIFO itself stays when whoever starts the
+    /// container is killed.
+    fn is_waited_on(&self) -> bool {
+        open(self.fifo(), OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).is_ok()
     }
 
     pub(super) fn remove(&self) -> anyhow::Result<()> {
@@ -139,6 +210,19 @@ impl Directory {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// `None`: somebody else has it, and was not to be waited for.
+fn lock(path: &Path, operation: FlockOperation) -> anyhow::Result<Option<Lock>> {
+    let file = match open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        Err(Errno::NOENT) => bail!("container does not exist"),
+        opened => opened.with_context(|| format!("open `{}`", path.display()))?,
+    };
+    match rustix::io::retry_on_intr(|| flock(&file, operation)) {
+        Ok(()) => Ok(Some(Lock(file))),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(errno) => Err(errno).with_context(|| format!("lock `{}`", path.display())),
     }
 }
 
@@ -152,11 +236,9 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> anyhow::Result<()> {
 }
 
 impl Container {
-    /// The specification that it was created from, whatever the bundle has now.
+    /// What it was created from.
     pub(super) fn spec(&self) -> anyhow::Result<Spec> {
-        let path = self.directory.file("config.json");
-        let json = fs::read(&path).with_context(|| format!("read `{}`", path.display()))?;
-        Spec::from_slice(&json).with_context(|| format!("parse `{}`", path.display()))
+        self.directory.spec()
     }
 
     pub(super) fn cgroup(&self) -> anyhow::Result<Cgroup> {
@@ -167,10 +249,18 @@ impl Container {
         if !is_running(self.record.pid, self.record.start_time) {
             return Ok(Status::Stopped);
         }
-        if self.directory.fifo().exists() {
+        if self.directory.is_waited_on() {
             return Ok(Status::Created);
         }
-        Ok(if self.cgroup()?.frozen()? { Status::Paused } else { Status::Running })
+        match self.cgroup()?.frozen() {
+            Ok(true) => Ok(Status::Paused),
+            Ok(false) => Ok(Status::Running),
+            // It has ended just now, and its group with it.
+            Err(_) if !is_running(self.record.pid, self.record.start_time) => Ok(Status::Stopped),
+            // What has no group, or no freezer, does not stand still.
+            Err(error) if error.is_gone() || matches!(error, Error::NoController { .. }) => Ok(Status::Running),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The init's pidfd.
@@ -217,7 +307,7 @@ mod tests {
         assert_eq!(store.get("x").unwrap_err().to_string(), "container does not exist");
         let made = store.add("a_B-1.+").unwrap();
         assert_eq!(store.add("a_B-1.+").unwrap_err().to_string(), "container with given ID already exists");
-        made.write("state.json", &Record { id: "a_B-1.+".to_owned(), ..Record::default() }).unwrap();
+        made.write_record(&Record { id: "a_B-1.+".to_owned(), ..Record::default() }).unwrap();
         assert_eq!(store.all().unwrap().len(), 1);
         assert_eq!(store.get("a_B-1.+").unwrap().status().unwrap(), Status::Stopped);
         made.remove().unwrap();
