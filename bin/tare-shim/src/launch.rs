@@ -6,9 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
-use tare_cgroup::{Cgroup, Error, Version, plan, plan_update};
+use tare_cgroup::{Cgroup, Version, plan};
 use tare_logs::Writer;
-use tare_oci_runtime::{Namespace, NamespaceKind, Pids, Resources, Spec};
+use tare_oci_runtime::{Namespace, NamespaceKind, Resources, Spec};
 use tare_runtime::{CgroupPlace, Created, Init, Launch, Stdio};
 use tare_shim_protocol::{CONFIG_NAME, EXIT_NAME, Failure, SPEC_NAME, STATE_NAME, ShimConfig, ShimState, VERSION};
 
@@ -91,7 +91,6 @@ pub(crate) fn launch(
     ground.clean();
     let group = Cgroup::open(&hierarchies, &path);
     let connected = result.and_then(|made| {
-        group.apply(&made.limits).map_err(|error| failure::cgroup(&error))?;
         session.terminal = made.terminal;
         session.stdin_once = config.stdin_once;
         session.log = Some(log);
@@ -163,12 +162,10 @@ struct Plan {
     oom_score: Option<i32>,
 }
 
-/// A container that runs; nothing in here is on the heap but a limit.
+/// A container that runs; nothing in here is on the heap.
 struct Made {
     init: Init,
     ends: Ends,
-    /// To be applied when the thread is gone.
-    limits: tare_cgroup::Plan,
     terminal: bool,
     private_pids: bool,
     limits_memory: bool,
@@ -191,17 +188,21 @@ impl Plan {
         let none = Resources::default();
         let resources = spec.linux.as_ref().and_then(|linux| linux.resources.as_ref()).unwrap_or(&none);
         let mut limits = plan(resources, own.version()).map_err(cgroup)?;
-        let exact = limits.split_off("pids");
+        // One process may be all that is allowed, and until the init is cloned this thread is that.
+        let pids = limits.split_off("pids");
         own.apply(&limits).map_err(cgroup)?;
         let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
         let (created, ends) = self.create(given, &spec, terminal, &own)?;
-        own.apply(&with_launcher(resources, own.version()).map_err(cgroup)?).map_err(cgroup)?;
+        if !pids.steps.is_empty() {
+            // In force, and what the container reads, before its first instruction.
+            own.take_out_current_thread("pids").map_err(cgroup)?;
+            own.apply(&pids).map_err(cgroup)?;
+        }
         let init = created.start().map_err(|error| failure::runtime(&error))?;
         let own = |namespace: &Namespace| namespace.path.as_os_str().is_empty();
         Ok(Made {
             init,
             ends,
-            limits: exact,
             terminal,
             private_pids: spec.namespace(NamespaceKind::Pid).is_some_and(own),
             limits_memory: resources.memory.as_ref().is_some_and(|memory| memory.limit.is_some()),
@@ -233,15 +234,6 @@ impl Plan {
         });
         Ok((created.map_err(|error| failure::runtime(&error))?, ends))
     }
-}
-
-/// The limit of the number of processes while the launcher thread is one of them, as on v1. A limit of its own, because
-/// the right one must be in force before the container's first instruction, and the thread ends after that.
-fn with_launcher(resources: &Resources, version: Version) -> Result<tare_cgroup::Plan, Error> {
-    let limit = resources.pids.as_ref().and_then(|pids| pids.limit);
-    let limit = limit.map(|limit| if limit > 0 && version == Version::V1 { limit.saturating_add(1) } else { limit });
-    let pids = resources.pids.is_some().then_some(Pids { limit });
-    plan_update(&Resources { pids, ..Resources::default() }, version)
 }
 
 /// Reads a bundle's specification.

@@ -77,6 +77,17 @@ impl Cgroup {
         }
     }
 
+    /// v1: moves the calling thread alone from the group to its parent, in the hierarchy of one controller, which does not
+    /// count it as the group's any more. What it has cloned stays.
+    pub fn take_out_current_thread(&self, controller: &str) -> Result<(), Error> {
+        let Some(hierarchy) = self.hierarchies.controller(controller).filter(|_| self.version() == Version::V1) else {
+            return Ok(());
+        };
+        let parent = Self { path: clean(&format!("{}/..", self.path)), ..self.clone() };
+        files::write(&hierarchy.root, &format!("{}/tasks", parent.relative()), "0")
+            .map_err(|errno| Error::os("join", parent.display(hierarchy, "tasks"), errno))
+    }
+
     /// The group's directories on the host, each with its hierarchy's name as in [`MountSource::name`]; v2's has none.
     /// Beside v1, that one is there only if it exists.
     ///

@@ -195,6 +195,28 @@ fn a_thread_joins_alone_and_its_children_are_born_there() {
     assert!(!own.contains(&path), "{own}");
 }
 
+#[test]
+fn a_thread_leaves_the_count_of_one_controller() {
+    let Some(hierarchies) = v1().filter(|all| all.has_controller("pids")) else { return };
+    let group = Group(Cgroup::create(&hierarchies, &unique()).unwrap());
+    let inside = group.0.clone();
+    let (before, after, cgroups) = std::thread::spawn(move || {
+        let count = || inside.stats().unwrap().pids.unwrap().current;
+        inside.add_current_thread().unwrap();
+        let before = count();
+        inside.take_out_current_thread("pids").unwrap();
+        (before, count(), std::fs::read_to_string("/proc/thread-self/cgroup").unwrap())
+    })
+    .join()
+    .unwrap();
+    assert_eq!((before, after), (1, 0));
+    let path = group.0.path();
+    let (out, others): (Vec<&str>, _) =
+        cgroups.lines().filter(|line| !line.starts_with("0::")).partition(|line| line.contains("pids"));
+    assert!(out.iter().all(|line| !line.ends_with(path)), "{cgroups}");
+    assert!(others.iter().all(|line| line.ends_with(path)), "{cgroups}");
+}
+
 fn limits(memory: i64, swap: i64, quota: i64) -> Resources {
     Resources {
         memory: Some(Memory { limit: Some(memory), swap: Some(swap), ..Memory::default() }),

@@ -2,7 +2,14 @@
 
 use tare_testkit::{Console, with_both_clients};
 
-with_both_clients!(limits_and_updates, execs_have_them_too, wrong_updates, stats, out_of_memory);
+with_both_clients!(
+    limits_and_updates,
+    limits_from_the_first_instruction,
+    execs_have_them_too,
+    wrong_updates,
+    stats,
+    out_of_memory
+);
 
 /// Prints a limit inside a container, with either version of cgroups.
 fn limit(c: &Console, container: &str, v2: &str, v1: &str) -> String {
@@ -42,6 +49,20 @@ fn limits_and_updates(c: &Console) {
     c.fails("update --memory-swap 16m later", 1);
     c.ok("start later");
     assert_eq!(memory(c, "later"), "33554432");
+}
+
+fn limits_from_the_first_instruction(c: &Console) {
+    let read = "sh -c 'cd /sys/fs/cgroup; [ -e pids.max ] || cd pids; read max <pids.max; echo $max'";
+    for limit in ["1", "5"] {
+        assert_eq!(c.ok(&format!("run --rm --pids-limit {limit} busybox:1.29 {read}")), limit);
+    }
+    // As many as allowed, at once.
+    c.ok("run --rm --pids-limit 3 busybox:1.29 sh -c 'true | true'");
+    if std::path::Path::new("/sys/fs/cgroup/cpu/cpu.shares").exists() {
+        c.ok("run --rm --cpu-shares 2 busybox:1.29 true");
+        let refused = c.fails("run --rm --cpu-shares 1 busybox:1.29 true", 125);
+        assert!(refused.contains("the minimum allowed cpu-shares is 2"), "{refused}");
+    }
 }
 
 /// What a process is given by itself, its container's execs are given too.
