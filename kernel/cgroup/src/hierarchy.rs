@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
+use tare_sys::mountinfo::{self, MOUNTINFO};
 
 use crate::Error;
 
@@ -85,7 +86,6 @@ impl Hierarchies {
     }
 
     fn detect_with(hybrid: Hybrid) -> Result<Self, Error> {
-        const MOUNTINFO: &str = "/proc/self/mountinfo";
         let text = fs::read(MOUNTINFO).map_err(|error| Error::io("read", MOUNTINFO, &error))?;
         let (version, mounts) = parse(&text, hybrid)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -164,21 +164,21 @@ enum Hybrid {
 const UNIFIED: &str = "/sys/fs/cgroup/unified";
 
 /// Reads mountinfo: the hierarchies of v1 if any controller is mounted there, otherwise the v2 one.
-fn parse(mountinfo: &[u8], hybrid: Hybrid) -> Result<(Version, Vec<Mount>), Error> {
+fn parse(text: &[u8], hybrid: Hybrid) -> Result<(Version, Vec<Mount>), Error> {
     let mut v1: Vec<Mount> = Vec::new();
     let mut v2: Option<Mount> = None;
-    for line in mountinfo.split(|byte| *byte == b'\n') {
-        let Some(entry) = Entry::parse(line) else { continue };
-        match entry.kind {
+    for mounted in mountinfo::mounts(text) {
+        let point = PathBuf::from(OsString::from_vec(mounted.point));
+        match mounted.kind {
             b"cgroup" => {
-                let mount = entry.v1();
+                let mount = v1_mount(point, mounted.options);
                 // The same hierarchy mounted again elsewhere: the first one stands.
                 if !v1.iter().any(|known| known.controllers == mount.controllers && known.name == mount.name) {
                     v1.push(mount);
                 }
             }
-            b"cgroup2" if v2.is_none() || entry.point == Path::new("/sys/fs/cgroup") => {
-                v2 = Some(Mount { point: entry.point, controllers: Vec::new(), name: None });
+            b"cgroup2" if v2.is_none() || point == Path::new("/sys/fs/cgroup") => {
+                v2 = Some(Mount { point, controllers: Vec::new(), name: None });
             }
             _ => {}
         }
@@ -190,44 +190,21 @@ fn parse(mountinfo: &[u8], hybrid: Hybrid) -> Result<(Version, Vec<Mount>), Erro
     v2.map(|mount| (Version::V2, vec![mount])).ok_or(Error::NotMounted)
 }
 
-/// The fields of a mountinfo line that matter here.
-struct Entry<'a> {
-    point: PathBuf,
-    kind: &'a [u8],
-    options: &'a [u8],
-}
-
-impl<'a> Entry<'a> {
-    /// `36 35 98:0 /root /mount/point options [tag…] - type source super-options`
-    fn parse(line: &'a [u8]) -> Option<Self> {
-        let mut fields = line.split(|byte| *byte == b' ');
-        let point = fields.nth(4)?;
-        let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
-        let kind = fields.next()?;
-        if !kind.starts_with(b"cgroup") {
-            return None;
+/// A v1 hierarchy says what it is in the options of its super block; those that are no controller are known.
+fn v1_mount(point: PathBuf, options: &[u8]) -> Mount {
+    const NOT_CONTROLLERS: [&str; 8] =
+        ["rw", "ro", "none", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods"];
+    let options = String::from_utf8_lossy(options);
+    let mut mount = Mount { point, controllers: Vec::new(), name: None };
+    for option in options.split(',') {
+        match option.split_once('=') {
+            Some(("name", name)) => mount.name = Some(name.to_owned()),
+            Some(_) => {}
+            None if NOT_CONTROLLERS.contains(&option) => {}
+            None => mount.controllers.push(option.to_owned()),
         }
-        let options = fields.nth(1)?;
-        let point = PathBuf::from(OsString::from_vec(tare_sys::procfs::unescaped(point)));
-        Some(Self { point, kind, options })
     }
-
-    /// A v1 hierarchy says what it is in the options of its super block; those that are no controller are known.
-    fn v1(self) -> Mount {
-        const NOT_CONTROLLERS: [&str; 8] =
-            ["rw", "ro", "none", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods"];
-        let options = String::from_utf8_lossy(self.options);
-        let mut mount = Mount { point: self.point, controllers: Vec::new(), name: None };
-        for option in options.split(',') {
-            match option.split_once('=') {
-                Some(("name", name)) => mount.name = Some(name.to_owned()),
-                Some(_) => {}
-                None if NOT_CONTROLLERS.contains(&option) => {}
-                None => mount.controllers.push(option.to_owned()),
-            }
-        }
-        mount
-    }
+    mount
 }
 
 #[cfg(test)]

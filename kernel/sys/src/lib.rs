@@ -4,7 +4,7 @@
 //! scheduling of the caller), [`mount`], [`seccomp`], [`socket`] (passing descriptors), [`spawn`] (starting helpers
 //! without forking memory), [`sealed`] (programs that containers cannot write to), [`kill`], [`signals`], [`signalfd`], [`memory`],
 //! [`scoped`] (lookups below a directory), [`inherited`] (descriptors from the parent), [`environment`], [`bpf`], [`network`], [`netns`], [`netlink`] (what rtnetlink and
-//! nf_tables have in common), [`errno`] (names of errors), [`procfs`].
+//! nf_tables have in common), [`errno`] (names of errors), [`procfs`], [`mountinfo`].
 //!
 //! Structures and constants written down here are compared with the kernel's headers by `headers.rs`.
 
@@ -17,6 +17,7 @@ pub mod inherited;
 pub mod kill;
 pub mod memory;
 pub mod mount;
+pub mod mountinfo;
 pub mod netlink;
 pub mod netns;
 pub mod network;

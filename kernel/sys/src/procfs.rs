@@ -25,32 +25,9 @@ pub fn is_pending(pid: i32, signal: i32) -> io::Result<bool> {
     Ok(sets.iter().any(|set| set & bit != 0))
 }
 
-/// Undoes the escapes of `/proc/PID/mountinfo`: a backslash and three octal digits stand for space, tab, newline and
-/// backslash.
-pub fn unescaped(field: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((first, tail)) = rest.split_first() {
-        rest = tail;
-        match (first, tail) {
-            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) => {
-                bytes.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
-                rest = after;
-            }
-            _ => bytes.push(*first),
-        }
-    }
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{is_pending, start_time, unescaped};
-
-    #[test]
-    fn escapes_are_undone() {
-        assert_eq!(unescaped(br"/a\040b\134c\9\"), br"/a b\c\9\");
-    }
+    use super::{is_pending, start_time};
 
     #[test]
     fn signals_wait() {

@@ -13,8 +13,6 @@ use crate::{Error, Result};
 
 /// Largest search result read, in bytes: 100 results of a few hundred bytes.
 const MAX_SEARCH: u64 = 4 << 20;
-/// Most results a search gives.
-const MAX_RESULTS: usize = 100;
 
 /// A repository that a search found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -43,7 +41,8 @@ struct Results {
 }
 
 impl Registry {
-    /// Searches Docker Hub, or the registry that the term starts with (`registry.example/term`).
+    /// Searches Docker Hub, or the registry that the term starts with (`registry.example/term`), for at most
+    /// `limit` results.
     pub async fn search(
         &self,
         term: &str,
@@ -61,7 +60,7 @@ impl Registry {
         };
         let mut url = url::Url::parse(&format!("{base}/v1/search"))
             .map_err(|e| Error::Config(format!("invalid registry {base:?}: {e}")))?;
-        url.query_pairs_mut().append_pair("q", term).append_pair("n", &limit.clamp(1, MAX_RESULTS).to_string());
+        url.query_pairs_mut().append_pair("q", term).append_pair("n", &limit.to_string());
         let mut request = self.inner.http.client_for_url(&url)?.get(url.clone());
         if let Some(credentials) = credentials.filter(|c| !c.username.is_empty()) {
             request = request.header(AUTHORIZATION, basic_header(credentials));

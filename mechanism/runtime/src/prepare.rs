@@ -12,6 +12,7 @@ use rustix::mount::{OpenTreeFlags, open_tree};
 use tare_cgroup::{Cgroup, Hierarchies, MountSources};
 use tare_oci_runtime::Spec;
 use tare_sys::mount::{MountAttr, attr, mount_setattr, propagation};
+use tare_sys::mountinfo::{self, MOUNTINFO};
 use tare_sys::process::namespace;
 
 use crate::child::mounts::{apply, open_cgroup, open_source};
@@ -253,27 +254,18 @@ fn joins(plan: &Plan, network: Option<OwnedFd>) -> Result<Vec<OwnedFd>> {
 
 /// What is mounted in this process's namespace, besides its root.
 fn host_mounts() -> Result<Vec<HostMount>> {
-    const MOUNTINFO: &str = "/proc/self/mountinfo";
     let text = std::fs::read(MOUNTINFO).map_err(|error| Error::io("read", MOUNTINFO, &error))?;
     Ok(parse_mounts(&text))
 }
 
-/// `proc_pid_mountinfo(5)`
 fn parse_mounts(text: &[u8]) -> Vec<HostMount> {
-    let fields = |line: &'_ [u8]| -> Option<([Vec<u8>; 2], HostMount)> {
-        let all: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
-        let [id, parent, _, root, point] = *all.first_chunk()?;
-        let kind = *all.get(all.iter().position(|field| *field == b"-")? + 1)?;
-        let whole_kernel = root == b"/" && (kind == b"proc" || kind == b"sysfs");
-        let point = CString::new(tare_sys::procfs::unescaped(point)).ok()?;
-        Some(([id, parent].map(<[u8]>::to_vec), HostMount { point, top: false, whole_kernel }))
+    let (roots, others): (Vec<_>, Vec<_>) = mountinfo::mounts(text).partition(|mount| mount.point == b"/");
+    let host_mount = |mount: mountinfo::Mount<'_>| {
+        let whole_kernel = mount.root == b"/" && (mount.kind == b"proc" || mount.kind == b"sysfs");
+        let top = roots.iter().any(|root| root.id == mount.parent);
+        Some(HostMount { point: CString::new(mount.point).ok()?, top, whole_kernel })
     };
-    let all = text.split(|byte| *byte == b'\n').filter_map(fields);
-    let (roots, mut mounts): (Vec<_>, Vec<_>) = all.partition(|(_, mount)| mount.point.as_c_str() == c"/");
-    for ([_, parent], mount) in &mut mounts {
-        mount.top = roots.iter().any(|([id, _], _)| id == parent);
-    }
-    mounts.into_iter().map(|(_, mount)| mount).collect()
+    others.into_iter().filter_map(host_mount).collect()
 }
 
 /// The descriptor with a number of at least `floor`: those below are about to be overwritten in the child.

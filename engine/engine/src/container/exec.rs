@@ -260,15 +260,8 @@ impl Engine {
         let result = self.send_exec(exec, client, size).await;
         exec.launched.send_replace(true);
         if let Err(error) = &result {
-            let code = if error.message.contains("executable file not found")
-                || error.message.contains("no such file or directory")
-            {
-                127
-            } else if error.message.starts_with(RUNTIME_FAILED) && !error.message.contains("permission denied") {
-                128
-            } else {
-                126
-            };
+            let unknown = if error.message.starts_with(RUNTIME_FAILED) { 128 } else { 126 };
+            let code = super::start::exit_code_of_failure(&error.message).unwrap_or(unknown);
             exec.finish(code);
         }
         result

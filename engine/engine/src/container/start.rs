@@ -175,20 +175,12 @@ impl Engine {
 
     /// Records why a start failed, with Docker's exit codes.
     fn failed_to_start(&self, container: &Arc<Container>, error: Error) -> Error {
-        let lower = error.message.to_lowercase();
-        let (code, error) =
-            // The other codes are about what the runtime met.
-            if !lower.starts_with(&START_FAILED.to_lowercase()) {
-                (128, error)
-            } else if lower.contains("executable file not found") || lower.contains("no such file or directory") {
-                (127, error)
-            } else if lower.contains("permission denied") {
-                (126, error)
-            } else if lower.contains("is a directory") {
-                (126, Error { message: format!("{}: permission denied", error.message), ..error })
-            } else {
-                (128, error)
-            };
+        // The other codes are about what the runtime met.
+        let from_runtime = error.message.to_lowercase().starts_with(&START_FAILED.to_lowercase());
+        let code = exit_code_of_failure(&error.message).filter(|_| from_runtime).unwrap_or(128);
+        let denied = code == 126 && !error.message.to_lowercase().contains("permission denied");
+        let message = if denied { format!("{}: permission denied", error.message) } else { error.message };
+        let error = Error { message, ..error };
         let snapshot = {
             let mut inner = container.read();
             inner.waiting_clients.clear();
@@ -235,6 +227,18 @@ fn no_directory(message: &str) -> Option<&str> {
 pub(super) fn before_runtime(message: &str) -> bool {
     const FOUND: &[&str] = &["unable to find user ", "unable to find group ", "uids and gids must be "];
     FOUND.iter().any(|start| message.starts_with(start))
+}
+
+/// Docker's exit code for a command that cannot be run: 127 if it is not there, 126 if it may not be run; `None` when the
+/// words are about something else, for which starting and executing have codes of their own.
+pub(super) fn exit_code_of_failure(message: &str) -> Option<i32> {
+    let lower = message.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|words| lower.contains(words));
+    if has(&["executable file not found", "no such file or directory"]) {
+        Some(127)
+    } else {
+        has(&["permission denied", "is a directory"]).then_some(126)
+    }
 }
 
 /// A running container: its shim, what that tells, and what it has started.

@@ -1,14 +1,14 @@
 //! What mounts propagate, and whether the host's mounts let them.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+
+use tare_sys::mountinfo::{self, MOUNTINFO};
 
 use crate::container::mounts::says_propagation;
 use crate::container::record::{MountKind, Record};
 use crate::error::{Error, Result};
-
-const MOUNTINFO: &str = "/proc/self/mountinfo";
 
 /// The propagation of a container's root: a bind with shared or slave propagation needs one that lets it through. An error
 /// if the mount that a bind is taken from does not pass anything on; `data_root` is the engine's, whose binds fall back.
@@ -56,19 +56,13 @@ struct HostMount {
     slave: bool,
 }
 
-/// `proc_pid_mountinfo(5)`: ID, parent, device, root, mount point, options, optional fields, a hyphen, and the rest.
 fn parse(text: &[u8]) -> Vec<HostMount> {
-    let mount = |line: &[u8]| {
-        let mut fields = line.split(|byte| *byte == b' ').skip(4);
-        let point = std::ffi::OsString::from_vec(tare_sys::procfs::unescaped(fields.next()?));
-        let (mut shared, mut slave) = (false, false);
-        for field in fields.skip(1).take_while(|field| *field != b"-") {
-            shared |= field.starts_with(b"shared:");
-            slave |= field.starts_with(b"master:");
-        }
-        Some(HostMount { point: point.into(), shared, slave })
+    let mount = |mount: mountinfo::Mount<'_>| {
+        let has = |tag: &[u8]| mount.tags.iter().any(|known| known.starts_with(tag));
+        let (shared, slave) = (has(b"shared:"), has(b"master:"));
+        HostMount { point: OsString::from_vec(mount.point).into(), shared, slave }
     };
-    text.split(|byte| *byte == b'\n').filter_map(mount).collect()
+    mountinfo::mounts(text).map(mount).collect()
 }
 
 /// The mount a path is on: of several at one place, the last, which is on top.
