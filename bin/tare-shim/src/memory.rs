@@ -13,7 +13,8 @@ pub(crate) struct MemoryWatch {
     wanted: bool,
     notifier: Option<OwnedFd>,
     watch: Watch,
-    kills: u64,
+    /// How often the group has run out of memory, as far as that has been told.
+    told: u64,
 }
 
 impl MemoryWatch {
@@ -33,13 +34,9 @@ impl MemoryWatch {
         }
     }
 
-    /// The notifier is readable: whether there was another kill.
+    /// The notifier is readable: whether the group has run out of memory again.
     pub(crate) fn ready(&mut self, group: &Cgroup) -> bool {
-        let Some(notifier) = &self.notifier else { return false };
-        if !matches!(rustix::io::read(notifier, &mut [0; 4096]), Ok(1..)) {
-            return false;
-        }
-        self.has_more_kills(group)
+        self.notifier.as_ref().is_some_and(|notifier| group.ran_out_of_memory(notifier, &mut self.told))
     }
 
     /// Whether there was a kill at any time.
@@ -48,9 +45,8 @@ impl MemoryWatch {
     }
 
     /// Whether there was a kill that has not been told of.
-    pub(crate) fn has_more_kills(&mut self, group: &Cgroup) -> bool {
-        let kills = group.oom_kills().unwrap_or(self.kills);
-        kills > std::mem::replace(&mut self.kills, kills)
+    pub(crate) fn has_more_kills(&self, group: &Cgroup) -> bool {
+        group.oom_kills().is_ok_and(|kills| kills > self.told)
     }
 
     /// No more events: the group is about to be removed, which is one.

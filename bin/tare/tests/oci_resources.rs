@@ -55,6 +55,28 @@ fn events_come_in_the_order_that_readers_expect() {
 }
 
 #[test]
+fn running_out_of_memory_is_an_event_while_the_container_goes_on() {
+    let host = Host::new();
+    let id = &host.id("hungry");
+    host.config("sleep 1000", |config| {
+        config["linux"]["resources"]["memory"] = json!({"limit": 32 << 20, "swap": 32 << 20});
+    });
+    host.create(id, &[]);
+    host.ok(&["start", id]);
+    let mut events = host.command(&["events", "--interval", "10ms", id]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(events.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().contains("stats"));
+    let killed = host.command(&["exec", id, "sh", "-c", "x=xxxxxxxx; while :; do x=$x$x; done"]).status().unwrap();
+    assert_eq!(killed.code(), Some(137));
+    let oom = format!(r#"{{"type":"oom","id":"{id}"}}"#);
+    assert!(lines.any(|line| line == oom));
+    assert_eq!(host.state(id)["status"], "running");
+    host.ok(&["delete", "--force", id]);
+    assert_eq!(lines.filter(|line| *line == oom).count(), 0);
+    assert!(events.wait().unwrap().success());
+}
+
+#[test]
 fn a_process_in_a_group_below_the_containers() {
     let host = Host::new();
     let id = &host.id("groups");

@@ -304,7 +304,7 @@ fn a_limit_below_the_usage_is_explained() {
     std::io::Read::read_exact(shell.0.stdout.as_mut().unwrap(), &mut ready).unwrap();
     let tiny = Memory { limit: Some(1 << 20), swap: Some(1 << 20), ..Memory::default() };
     let resources = Resources { memory: Some(tiny), ..Resources::default() };
-    let error = group.0.apply(&plan_update(&resources, Version::V1).unwrap()).unwrap_err().to_string();
+    let error = group.0.apply(&plan(&resources, Version::V1).unwrap()).unwrap_err().to_string();
     assert!(error.starts_with("unable to set memory limit to 1048576 (current usage: "), "{error}");
     shell.run();
 }
@@ -318,7 +318,7 @@ fn a_missing_controller_is_named() {
     let group = Group(Cgroup::create(&hierarchies, &unique()).unwrap());
     let resources =
         Resources { rdma: [("mlx5_0".to_owned(), tare_oci_runtime::Rdma::default())].into(), ..Resources::default() };
-    let error = group.0.apply(&plan_update(&resources, Version::V1).unwrap()).unwrap_err();
+    let error = group.0.apply(&plan(&resources, Version::V1).unwrap()).unwrap_err();
     insta::assert_snapshot!(error, @"the requested cgroup controller `rdma` is not available (needed for `rdma.max`)");
 }
 
@@ -354,6 +354,28 @@ fn the_killing_for_lack_of_memory_is_heard_and_counted() {
     let patience = Timespec { tv_sec: 10, tv_nsec: 0 };
     assert_eq!(poll(&mut fds, Some(&patience)).unwrap(), 1);
     assert!(group.0.oom_kills().unwrap() > 0);
+    let mut told = 0;
+    assert!(group.0.ran_out_of_memory(&notifier, &mut told) && told > 0);
+    assert!(!group.0.ran_out_of_memory(&notifier, &mut told));
+}
+
+#[test]
+fn the_lack_of_memory_is_heard_where_nothing_is_killed() {
+    let Some(hierarchies) = v1() else { return };
+    let group = Group(Cgroup::create(&hierarchies, &unique()).unwrap());
+    let memory = Memory { disable_oom_killer: Some(true), ..limits(8 << 20, 8 << 20, -1).memory.unwrap() };
+    let resources = Resources { memory: Some(memory), ..Resources::default() };
+    group.0.apply(&plan(&resources, Version::V1).unwrap()).unwrap();
+    let notifier = group.0.oom_notifier().unwrap();
+    let hungry = Shell::new(&group.0, "x=$(head -c 33554432 /dev/zero | tr '\\0' x)");
+    let waiting = std::thread::spawn(move || hungry.run());
+    let mut fds = [PollFd::new(&notifier, PollFlags::IN)];
+    let patience = Timespec { tv_sec: 10, tv_nsec: 0 };
+    assert_eq!(poll(&mut fds, Some(&patience)).unwrap(), 1);
+    assert!(group.0.ran_out_of_memory(&notifier, &mut 0));
+    assert_eq!(group.0.oom_kills().unwrap(), 0);
+    group.0.kill_all(sigkill()).unwrap();
+    waiting.join().unwrap();
 }
 
 /// Rules that leave the kernel log (1:11) readable or not; what is read is the open alone.

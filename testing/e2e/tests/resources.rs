@@ -139,4 +139,13 @@ fn out_of_memory(c: &Console) {
     // One that does not run out is not said to have.
     c.fails("run --name modest -m 16m busybox:1.29 sh -c 'exit 137'", 137);
     assert_eq!(c.ok("inspect --format {{.State.OOMKilled}} modest"), "false");
+    // One that the kernel may not kill waits for memory that it has touched itself, which only v1 knows.
+    if c.ok("info --format {{.CgroupVersion}}") == "1" {
+        let limits = "-m 16m --memory-swap 16m --oom-kill-disable";
+        c.ok(&format!("run -d --name stuck {limits} busybox:1.29 sh -c 'x=xxxxxxxx; while :; do x=$x$x; done'"));
+        c.until("inspect --format {{.State.OOMKilled}} stuck", |killed| killed == "true");
+        assert_eq!(c.ok("inspect --format {{.State.Running}} stuck"), "true");
+        c.ok("kill stuck");
+        assert_eq!(c.ok("wait stuck"), "137");
+    }
 }

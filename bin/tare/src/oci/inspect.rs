@@ -1,7 +1,6 @@
 //! `state`, `list`, `ps`, `events`.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd as _;
 use std::process::Command;
 use std::time::Duration;
 
@@ -143,13 +142,8 @@ pub(super) fn events(store: &Store, options: &Events) -> anyhow::Result<()> {
         if process {
             return Ok(());
         }
-        if memory {
-            let _ = rustix::io::read(notifier.as_fd(), &mut [0_u8; 4096]);
-            let now = group.oom_kills().unwrap_or_default();
-            if now > kills {
-                print_event(&options.id, "oom", None)?;
-            }
-            kills = now;
+        if memory && group.ran_out_of_memory(&notifier, &mut kills) {
+            print_event(&options.id, "oom", None)?;
         }
         if ready == 0 {
             match group.stats() {
