@@ -8,8 +8,10 @@ use tare_testkit::{Client, Console, Output, install};
 fn an_engine_in_a_container() {
     let c = Console::new(Client::Tare);
     let dist = install::dist();
-    // The daemon answers on its socket from the moment that this prints.
-    let daemon = "/dist/tare daemon & until /dist/tare version >/dev/null 2>&1; do sleep 0.05; done; echo up; wait";
+    // The daemon answers on its socket from the moment that this prints. A client that is told where its daemon is starts
+    // none of its own, which may be there first.
+    let asked = "DOCKER_HOST=unix:///run/tare.sock /dist/tare version >/dev/null 2>&1";
+    let daemon = format!("/dist/tare daemon & until {asked}; do sleep 0.05; done; echo up; wait");
     let programs = format!("--volume {}:/dist:ro --volume /var/lib/tare", dist.display());
     c.ok(&format!("run -d --name inner --privileged {programs} nginx:latest sh -c '{daemon}'"));
     c.logged("inner", "up\n");
