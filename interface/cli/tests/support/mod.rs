@@ -57,7 +57,9 @@ struct State {
 pub struct Daemon {
     state: Arc<(Mutex<State>, Condvar)>,
     socket: PathBuf,
-    directory: Arc<tempfile::TempDir>,
+    directory: PathBuf,
+    /// Removes the directory at the end of the test, whose handles alone have it: the threads that serve never end.
+    _removed: Option<Arc<tempfile::TempDir>>,
 }
 
 type Script = Arc<dyn Fn(&Daemon, &Seen) -> Answer + Send + Sync>;
@@ -68,8 +70,9 @@ impl Daemon {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("d.sock");
         let listener = UnixListener::bind(&socket).unwrap();
-        let daemon = Daemon { state: Arc::default(), socket, directory: Arc::new(directory) };
-        let (serving, script) = (daemon.clone(), Arc::new(script) as Script);
+        let serving = Daemon { state: Arc::default(), socket, directory: directory.path().to_owned(), _removed: None };
+        let daemon = Daemon { _removed: Some(Arc::new(directory)), ..serving.clone() };
+        let script = Arc::new(script) as Script;
         std::thread::spawn(move || {
             for connection in listener.incoming().map_while(Result::ok) {
                 let (daemon, script) = (serving.clone(), Arc::clone(&script));
@@ -81,7 +84,7 @@ impl Daemon {
 
     /// A directory of the test's own.
     pub fn directory(&self) -> &std::path::Path {
-        self.directory.path()
+        &self.directory
     }
 
     /// Says a word that answers may wait for.
