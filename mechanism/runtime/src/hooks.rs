@@ -70,8 +70,9 @@ impl HookKind {
 /// Bytes of a hook's standard error that are passed on in an error.
 const STDERR_BYTES_MAX: u64 = 4096;
 
-/// Runs the hooks of a kind in order; stops at the first that fails ([`ErrorKind::Hook`]), except that all [`HookKind::Poststop`] hooks are
-/// run and their errors collected. `container` is the init's pidfd, for those that run in the container's namespaces ([`HookKind::CreateContainer`], [`HookKind::StartContainer`]).
+/// Runs the hooks of a kind in order; stops at the first that fails ([`ErrorKind::Hook`]), except that all
+/// [`HookKind::Poststop`] hooks are run and their errors collected. `container` is the init's pidfd, for those that run in
+/// the container's namespaces ([`HookKind::CreateContainer`], [`HookKind::StartContainer`]).
 pub fn run_hooks(kind: HookKind, spec: &Spec, state: &State, container: Option<BorrowedFd<'_>>) -> Result<()> {
     let Some(hooks) = &spec.hooks else { return Ok(()) };
     let own = match &spec.process {

@@ -21,15 +21,6 @@ with_both_clients!(
     triggers_volumes_and_heredocs,
 );
 
-/// Writes files of a context; names with a slash make directories.
-fn context(c: &Console, files: &[(&str, &str)]) {
-    for (name, text) in files {
-        let path = c.path(&format!("context/{name}"));
-        fs::create_dir_all(path.parent().expect("a parent")).expect("directory");
-        fs::write(path, text).expect("file");
-    }
-}
-
 /// Nothing is left of builds but images and their steps.
 fn nothing_left(c: &Console) {
     let Some(engine) = c.engine() else { return };
@@ -57,7 +48,13 @@ fn stages_files_and_settings(c: &Console) {
         USER 7:8\n\
         ENTRYPOINT [\"sh\", \"-c\"]\n\
         CMD [\"echo $GREETING $WHO $(id -u):$(id -g) $PWD $(cat ../file)\"]\n";
-    context(c, &[("Dockerfile", dockerfile), ("a.txt", "a"), ("b.txt", "b"), ("b.md", "B"), ("deep/er/f", "deep")]);
+    c.write_context(&[
+        ("Dockerfile", dockerfile),
+        ("a.txt", "a"),
+        ("b.txt", "b"),
+        ("b.md", "B"),
+        ("deep/er/f", "deep"),
+    ]);
     let said = c.ok("build -t made context");
     for line in [
         "Step 1/18 : FROM busybox:1.29 AS first",
@@ -105,17 +102,17 @@ fn built(said: &str) -> String {
 
 fn the_cache(c: &Console) {
     let dockerfile = "FROM busybox:1.29\nRUN date +%s%N >/date\nCOPY file /file\nRUN cat /file\n";
-    context(c, &[("Dockerfile", dockerfile), ("file", "one")]);
+    c.write_context(&[("Dockerfile", dockerfile), ("file", "one")]);
     let hits = |said: &str| said.matches(" ---> Using cache").count();
     let first = c.ok("build context");
     assert_eq!(hits(&first), 0, "{first}");
     let second = c.ok("build context");
     assert_eq!((hits(&second), built(&second)), (3, built(&first)), "{second}");
-    context(c, &[("file", "two")]);
+    c.write_context(&[("file", "two")]);
     let third = c.ok("build context");
     assert_eq!(hits(&third), 1, "{third}");
     assert!(third.contains("two"), "{third}");
-    context(c, &[("file", "one")]);
+    c.write_context(&[("file", "one")]);
     assert_eq!(built(&c.ok("build context")), built(&first));
     let anew = c.ok("build --no-cache context");
     assert_eq!(hits(&anew), 0, "{anew}");
@@ -132,7 +129,7 @@ fn a_cache_from_elsewhere(c: &Console) {
         WORKDIR /deep\n\
         RUN true\n\
         CMD [\"cat\", \"/made\"]\n";
-    context(c, &[("Dockerfile", dockerfile), ("a.txt", "a")]);
+    c.write_context(&[("Dockerfile", dockerfile), ("a.txt", "a")]);
     c.ok("build -t first context");
     let id = c.ok("inspect --format {{.Id}} first");
     let made = c.ok("run --rm first");
@@ -147,7 +144,7 @@ fn a_cache_from_elsewhere(c: &Console) {
     assert_eq!(used(&said), 6, "{said}");
     assert_eq!(c.ok("inspect --format {{.Id}} second"), id);
     // Other content is copied again, and what comes after it is done again.
-    context(c, &[("a.txt", "b")]);
+    c.write_context(&[("a.txt", "b")]);
     let said = c.ok("build --cache-from first -t third context");
     assert_eq!(used(&said), 2, "{said}");
     assert_eq!(c.ok("run --rm third"), made);
@@ -163,7 +160,7 @@ fn a_cache_from_elsewhere(c: &Console) {
 fn arguments(c: &Console) {
     let dockerfile = "ARG TAG=none\nARG SHARED=shared\nFROM busybox:$TAG\nARG SHARED\nARG OWN=own\n\
         ENV KEPT=${OWN:-x}${MISSING:+y}\nRUN echo [$SHARED $OWN $KEPT $UNDECLARED]\n";
-    context(c, &[("Dockerfile", dockerfile)]);
+    c.write_context(&[("Dockerfile", dockerfile)]);
     let said = c.ok("build --build-arg TAG=1.29 --build-arg UNDECLARED=no -t args context");
     assert!(said.contains("[shared own own ]"), "{said}");
     assert!(said.contains("[Warning] One or more build-args [UNDECLARED] were not consumed"), "{said}");
@@ -177,7 +174,7 @@ fn arguments(c: &Console) {
 
 fn failures_say_why(c: &Console) {
     let fails = |dockerfile: &str, status: i32, why: &str| {
-        context(c, &[("Dockerfile", dockerfile)]);
+        c.write_context(&[("Dockerfile", dockerfile)]);
         let said = c.fails("build context", status);
         assert!(said.contains(why), "{dockerfile:?}: {why:?} is not in\n{said}");
     };
@@ -221,21 +218,18 @@ fn failures_say_why(c: &Console) {
 
 fn what_is_ignored_and_what_is_outside(c: &Console) {
     let dockerfile = "FROM busybox:1.29\nCOPY . /all/\nRUN find /all | sort\n";
-    context(
-        c,
-        &[
-            ("Dockerfile", dockerfile),
-            (".dockerignore", "secret*\nDockerfile\n.dockerignore\n!secret-not\n"),
-            ("secret", "s"),
-            ("secret-not", "n"),
-            ("kept", "k"),
-        ],
-    );
+    c.write_context(&[
+        ("Dockerfile", dockerfile),
+        (".dockerignore", "secret*\nDockerfile\n.dockerignore\n!secret-not\n"),
+        ("secret", "s"),
+        ("secret-not", "n"),
+        ("kept", "k"),
+    ]);
     let said = c.ok("build context");
     assert!(said.contains("/all\n/all/kept\n/all/secret-not\n"), "{said}");
     // The context is not the machine, whatever links lead out of it.
     std::os::unix::fs::symlink("/etc/hostname", c.path("context/link")).expect("link");
-    context(c, &[("Dockerfile", "FROM busybox:1.29\nCOPY link /stolen\n")]);
+    c.write_context(&[("Dockerfile", "FROM busybox:1.29\nCOPY link /stolen\n")]);
     let said = c.fails("build context", 1);
     assert!(
         said.contains(
@@ -243,17 +237,14 @@ fn what_is_ignored_and_what_is_outside(c: &Console) {
         ),
         "{said}"
     );
-    context(c, &[("Dockerfile", "FROM busybox:1.29\nCOPY ../kept /stolen\n")]);
+    c.write_context(&[("Dockerfile", "FROM busybox:1.29\nCOPY ../kept /stolen\n")]);
     let said = c.fails("build context", 1);
     assert!(said.contains("COPY failed: forbidden path outside the build context: ../kept ()"), "{said}");
     // Nor does the image lead out of itself.
-    context(
-        c,
-        &[(
-            "Dockerfile",
-            "FROM busybox:1.29\nRUN ln -s /etc /way\nCOPY kept /way/tare-was-here\nRUN cat /etc/tare-was-here\n",
-        )],
-    );
+    c.write_context(&[(
+        "Dockerfile",
+        "FROM busybox:1.29\nRUN ln -s /etc /way\nCOPY kept /way/tare-was-here\nRUN cat /etc/tare-was-here\n",
+    )]);
     let said = c.ok("build context");
     assert!(said.contains("k"), "{said}");
     assert!(!fs::exists("/etc/tare-was-here").expect("look"));
@@ -261,7 +252,7 @@ fn what_is_ignored_and_what_is_outside(c: &Console) {
 }
 
 fn archives_owners_and_modes(c: &Console) {
-    context(c, &[("in/side", "x"), ("plain", "p")]);
+    c.write_context(&[("in/side", "x"), ("plain", "p")]);
     let mut tar = Command::new("tar");
     let output = Output::of(
         "tar",
@@ -274,7 +265,7 @@ fn archives_owners_and_modes(c: &Console) {
         ADD plain /plain/\n\
         COPY --chown=daemon:3 --chmod=640 plain /owned/plain\n\
         RUN stat -c '%n %u:%g %a' /unpacked/in/side /packed/in.tar.gz /plain/plain /owned /owned/plain\n";
-    context(c, &[("Dockerfile", dockerfile)]);
+    c.write_context(&[("Dockerfile", dockerfile)]);
     let said = c.ok("build context");
     for line in [
         "/unpacked/in/side 5:6 644",
@@ -289,7 +280,7 @@ fn archives_owners_and_modes(c: &Console) {
 }
 
 fn tags_labels_and_quiet(c: &Console) {
-    context(c, &[("Other", "FROM busybox:1.29 AS one\nCMD echo one\nFROM one AS two\nCMD echo two\n")]);
+    c.write_context(&[("Other", "FROM busybox:1.29 AS one\nCMD echo one\nFROM one AS two\nCMD echo two\n")]);
     let said = c.ok("build -q -t a:1 -t b -t b:latest --label x=y --target one -f context/Other --iidfile id context");
     let id = said.trim_end();
     assert!(id.starts_with("sha256:") && id.lines().count() == 1, "{id}");
@@ -305,7 +296,7 @@ fn tags_labels_and_quiet(c: &Console) {
 }
 
 fn steps_go_with_their_image(c: &Console) {
-    context(c, &[("Dockerfile", "FROM busybox:1.29\nRUN echo a >/a\nRUN echo b >/b\nENV A=b\n")]);
+    c.write_context(&[("Dockerfile", "FROM busybox:1.29\nRUN echo a >/a\nRUN echo b >/b\nENV A=b\n")]);
     let layers = || c.engine().map(|engine| engine.stored("images/blobs/sha256").len());
     c.ok("pull busybox:1.29");
     let before = layers();
@@ -330,7 +321,7 @@ fn steps_go_with_their_image(c: &Console) {
 
 fn the_cache_and_its_filters(c: &Console) {
     let lines = "FROM busybox:1.29\nLABEL a=b\nRUN dd if=/dev/zero of=/a bs=1M count=3\nRUN echo b >/b\nENV A=b\n";
-    context(c, &[("Dockerfile", lines)]);
+    c.write_context(&[("Dockerfile", lines)]);
     c.ok("build -t made context");
     if c.engine().is_none() {
         // Docker's classic builder keeps its steps among the images.
@@ -380,10 +371,13 @@ fn the_cache_and_its_filters(c: &Console) {
 }
 
 fn triggers_volumes_and_heredocs(c: &Console) {
-    context(c, &[("Dockerfile", "FROM busybox:1.29\nONBUILD COPY given /given\nONBUILD RUN cat /given\nVOLUME /v\n")]);
+    c.write_context(&[(
+        "Dockerfile",
+        "FROM busybox:1.29\nONBUILD COPY given /given\nONBUILD RUN cat /given\nVOLUME /v\n",
+    )]);
     c.ok("build -t base context");
     let dockerfile = "FROM base\nRUN <<EOF\necho first >/first\ncat /first\nEOF\nCOPY <<one <<two /docs/\n1 $PATH\none\n2\ntwo\nRUN cat /docs/*\n";
-    context(c, &[("Dockerfile", dockerfile), ("given", "given to it\n")]);
+    c.write_context(&[("Dockerfile", dockerfile), ("given", "given to it\n")]);
     let said = c.ok("build -t made context");
     for line in ["# Executing 2 build triggers", "given to it", "first", "1 /usr/local/sbin:", "2\n"] {
         assert!(said.contains(line), "{line:?} is not in\n{said}");
@@ -394,7 +388,7 @@ fn triggers_volumes_and_heredocs(c: &Console) {
     );
     assert_eq!(c.ok("volume ls --quiet"), "", "volumes of steps stay");
     // Nothing below, and a command of no words.
-    context(c, &[("Dockerfile", "FROM scratch\nVOLUME /a\nVOLUME /b\nENTRYPOINT [\"/x\"]\nCMD []\n")]);
+    c.write_context(&[("Dockerfile", "FROM scratch\nVOLUME /a\nVOLUME /b\nENTRYPOINT [\"/x\"]\nCMD []\n")]);
     c.ok("build -t bare context");
     let bare: serde_json::Value = serde_json::from_str(&c.ok("image inspect bare")).expect("JSON");
     assert_eq!(bare[0]["Config"]["Volumes"], serde_json::json!({"/a": {}, "/b": {}}));
@@ -404,7 +398,7 @@ fn triggers_volumes_and_heredocs(c: &Console) {
 
 /// An archive with one Dockerfile.
 fn archive(c: &Console, dockerfile: &str) -> Vec<u8> {
-    context(c, &[("Dockerfile", dockerfile)]);
+    c.write_context(&[("Dockerfile", dockerfile)]);
     let mut tar = Command::new("tar");
     let output = tar.args(["-c", "Dockerfile"]).current_dir(c.path("context")).output().expect("tar");
     output.stdout
@@ -455,7 +449,7 @@ fn a_killed_daemon_removes_what_its_builds_left() {
     assert_eq!(c.ok("ps --all --quiet"), "");
     nothing_left(&c);
     // What was done before is still found.
-    context(&c, &[("Dockerfile", "FROM busybox:1.29\nRUN echo a >/a\nRUN echo b\n")]);
+    c.write_context(&[("Dockerfile", "FROM busybox:1.29\nRUN echo a >/a\nRUN echo b\n")]);
     c.ok("build context");
 }
 
@@ -463,7 +457,7 @@ fn a_killed_daemon_removes_what_its_builds_left() {
 fn hostile_contexts_stay_below_their_directory() {
     let c = Console::new(Client::Tare);
     c.ok("pull busybox:1.29");
-    context(&c, &[("Dockerfile", "FROM busybox:1.29\nCOPY out /out/\nRUN find /out\n"), ("f", "f")]);
+    c.write_context(&[("Dockerfile", "FROM busybox:1.29\nCOPY out /out/\nRUN find /out\n"), ("f", "f")]);
     // A link, then a file through it; and a name that climbs.
     let script = "cd context && ln -sfn /var/tmp out && tar -cf ../h.tar Dockerfile out && rm out && mkdir out && \
                   cp f out/tare-hostile && cp f tare-hostile && tar -rf ../h.tar out/tare-hostile && \

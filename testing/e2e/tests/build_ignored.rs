@@ -2,7 +2,6 @@
 
 mod buildx;
 
-use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
@@ -33,14 +32,6 @@ fn dockerfile(what: &str) -> String {
     )
 }
 
-fn write(c: &Console, files: &[(&str, &str)]) {
-    for (name, text) in files {
-        let path = c.path(&format!("context/{name}"));
-        fs::create_dir_all(path.parent().expect("a parent")).expect("directory");
-        fs::write(path, text).expect("file");
-    }
-}
-
 fn nothing_left(c: &Console) {
     let Some(engine) = c.engine() else { return };
     eventually("the builds' files to go", || engine.stored("builds").is_empty().then_some(()));
@@ -48,8 +39,8 @@ fn nothing_left(c: &Console) {
 }
 
 fn comments_and_stars(c: &Console) {
-    write(c, &FILES.iter().map(|name| (*name, "")).collect::<Vec<_>>());
-    write(c, &[(".dockerignore", IGNORED), ("Dockerfile", &dockerfile("COPY . ."))]);
+    c.write_context(&FILES.iter().map(|name| (*name, "")).collect::<Vec<_>>());
+    c.write_context(&[(".dockerignore", IGNORED), ("Dockerfile", &dockerfile("COPY . ."))]);
     c.ok("build -t seen context");
     assert_eq!(
         c.ok("run --rm seen"),
@@ -69,10 +60,10 @@ fn comments_and_stars_with_buildx() {
 
 /// Whether it comes on standard input or is outside of the context: no instruction sees it.
 fn a_dockerfile_from_elsewhere(c: &Console) {
-    write(c, &[("kept", ""), ("left", ""), ("../Other", &dockerfile("COPY . ."))]);
+    c.write_context(&[("kept", ""), ("left", ""), ("../Other", &dockerfile("COPY . ."))]);
     c.ok(&format!("build -f {} -t outside context", c.path("Other").display()));
     assert_eq!(c.ok("run --rm outside"), "kept,left,");
-    write(c, &[(".dockerignore", "left")]);
+    c.write_context(&[(".dockerignore", "left")]);
     let (program, host) = c.typed();
     let mut command = Command::new(program);
     command.args(["build", "-f", "-", "-t", "piped"]).arg(c.path("context")).env("DOCKER_HOST", host);
@@ -85,10 +76,10 @@ fn a_dockerfile_from_elsewhere(c: &Console) {
 }
 
 fn a_dockerfile_in_lower_case(c: &Console) {
-    write(c, &[("dockerfile", "FROM busybox:1.29\nCMD echo lower\n")]);
+    c.write_context(&[("dockerfile", "FROM busybox:1.29\nCMD echo lower\n")]);
     c.ok("build -t small context");
     assert_eq!(c.ok("run --rm small"), "lower");
-    write(c, &[("Dockerfile", "FROM busybox:1.29\nCMD echo usual\n")]);
+    c.write_context(&[("Dockerfile", "FROM busybox:1.29\nCMD echo usual\n")]);
     c.ok("build -t small context");
     assert_eq!(c.ok("run --rm small"), "usual");
     nothing_left(c);

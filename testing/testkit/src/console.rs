@@ -86,6 +86,15 @@ impl Console {
         self.directory.path().join(name)
     }
 
+    /// Writes files of a build's context; names with a slash make directories.
+    pub fn write_context(&self, files: &[(&str, &str)]) {
+        for (name, text) in files {
+            let path = self.path(&format!("context/{name}"));
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("directory");
+            std::fs::write(path, text).expect("file");
+        }
+    }
+
     fn said(&self) -> String {
         self.engine.as_ref().map(|engine| format!("--- daemon\n{}", engine.said())).unwrap_or_default()
     }

@@ -26,11 +26,7 @@ impl Buildx {
 
     /// Writes files of the context; names with a slash make directories.
     pub fn files(&self, files: &[(&str, &str)]) {
-        for (name, text) in files {
-            let path = self.c.path(&format!("context/{name}"));
-            fs::create_dir_all(path.parent().expect("a parent")).expect("directory");
-            fs::write(path, text).expect("file");
-        }
+        self.c.write_context(files);
     }
 
     /// The client, in the context.
